@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The only door to files, commands, accounts, units and the clock.
+//!
+//! Planning receives a [`ReadHost`] and so *cannot* change anything; only apply receives a [`WriteHost`]. All paths are
+//! absolute paths of the managed host: with `--root DIR` they, and every symbolic link on the way, resolve inside DIR.
+
+pub mod accounts;
+pub mod command;
+pub mod error;
+pub mod files;
+pub mod real;
+pub mod units;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+pub use accounts::AccountFiles;
+pub use command::Output;
+pub use error::HostError;
+pub use real::RealHost;
+pub use units::{UnitAction, UnitState};
+
+/// Reads the host and never changes it.
+pub trait ReadHost {
+    /// Whether this is the running system: its root is `/`, so units run and commands of the repo may be tried.
+    fn is_live(&self) -> bool;
+
+    /// Whether owners can be set. An ordinary user under `--root DIR` cannot, so owners are then not compared either.
+    fn sets_owners(&self) -> bool;
+
+    /// Returns the time of day.
+    fn now(&self) -> SystemTime;
+
+    /// Returns what is at `path`, not following a symbolic link in the last place; `None` if nothing is.
+    ///
+    /// # Errors
+    /// The path cannot be looked up for another reason than that it is not there.
+    fn stat(&self, path: &Path) -> Result<Option<Stat>, HostError>;
+
+    /// Returns the content of the file at `path`, following symbolic links; `None` if there is none.
+    ///
+    /// # Errors
+    /// The path is not a regular file or cannot be read.
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// Returns the target of the symbolic link at `path`, or `None` if nothing is there.
+    ///
+    /// # Errors
+    /// The path is not a symbolic link or cannot be read.
+    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError>;
+
+    /// Returns the sorted names in the directory at `path`, or `None` if nothing is there.
+    ///
+    /// # Errors
+    /// The path is not a directory or cannot be read.
+    fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>, HostError>;
+
+    /// Returns the states of these units, in the order of the names, in one pass.
+    ///
+    /// # Errors
+    /// The service manager does not answer.
+    fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError>;
+}
+
+/// Changes the host. Every method is whole or not at all, and doing it twice does no harm.
+pub trait WriteHost: ReadHost {
+    /// Replaces the file at `path`, or makes it: written aside, checked, synced, renamed, the directory synced.
+    ///
+    /// # Errors
+    /// The file's check refused the content, or the file cannot be written; what was there is still there.
+    fn replace_file(&self, path: &Path, file: &NewFile<'_>) -> Result<(), HostError>;
+
+    /// Makes the directory at `path`, whose parent must exist, or sets owner and mode of the one that is there.
+    ///
+    /// # Errors
+    /// Something else than a directory is there, or the directory cannot be made.
+    fn make_dir(&self, path: &Path, owner: Option<Owner>, mode: u32) -> Result<(), HostError>;
+
+    /// Makes the symbolic link at `path`, or replaces the one that is there.
+    ///
+    /// # Errors
+    /// Something else than a symbolic link is there, or the link cannot be made.
+    fn make_link(&self, path: &Path, target: &Path, owner: Option<Owner>) -> Result<(), HostError>;
+
+    /// Sets owner and mode of the file or directory at `path`, never through a symbolic link.
+    ///
+    /// # Errors
+    /// Nothing is there, or the owner or mode cannot be set.
+    fn set_attributes(&self, path: &Path, owner: Option<Owner>, mode: Option<u32>) -> Result<(), HostError>;
+
+    /// Removes the file, link or *empty* directory at `path`; nothing there is fine.
+    ///
+    /// # Errors
+    /// The directory is not empty, or the removal is not permitted.
+    fn remove(&self, path: &Path) -> Result<(), HostError>;
+
+    /// Removes what is at `path` with all that it holds, crossing neither symbolic links nor mount points.
+    ///
+    /// # Errors
+    /// A part of it cannot be removed.
+    fn remove_tree(&self, path: &Path) -> Result<(), HostError>;
+
+    /// Changes the account databases under the locks that shadow-utils uses: `edit` receives the files as they are
+    /// under the lock and returns them as they shall be; those that differ are replaced atomically.
+    ///
+    /// # Errors
+    /// The locks cannot be had, `edit` refuses, or a file cannot be written.
+    fn edit_accounts(
+        &self,
+        edit: &mut dyn FnMut(AccountFiles) -> Result<AccountFiles, String>,
+    ) -> Result<(), HostError>;
+
+    /// Runs a program of the *running system* with a clean environment and waits for it, with a time limit.
+    ///
+    /// # Errors
+    /// The program cannot be started or does not end in time. A bad exit status is no error here.
+    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError>;
+
+    /// Has the service manager act on a unit, and waits for the outcome.
+    ///
+    /// # Errors
+    /// The unit does not exist, the job failed, or the service manager does not answer.
+    fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError>;
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    pub kind: FileKind,
+    /// Permission bits with set-id and sticky bits: `mode & 0o7777`.
+    pub mode: u32,
+    pub owner: Owner,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    File,
+    Directory,
+    Link,
+    /// A device, socket or FIFO.
+    Special,
+}
+
+/// User and group, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// A file as it shall be.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFile<'a> {
+    pub content: &'a [u8],
+    /// `None` keeps the owner of a file that is there, and is the caller's own for a new one.
+    pub owner: Option<Owner>,
+    /// Permission bits.
+    pub mode: u32,
+    /// A command that must succeed before the content takes the file's place; `{}` stands for the path of the new
+    /// content. Under another root than `/` a command of the repo cannot be tried and must not be given here.
+    pub check: Option<&'a [String]>,
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The real host, under a root directory.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::files::Root;
+use super::{
+    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Stat, UnitAction, UnitState, WriteHost, accounts,
+    command, files, units,
+};
+
+/// The host whose root directory is `/` or, with `--root DIR`, DIR.
+#[derive(Debug)]
+pub struct RealHost {
+    root: Root,
+}
+
+impl RealHost {
+    /// Opens the host below `root`, a directory that exists.
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn open(root: &Path) -> Result<Self, HostError> {
+        Ok(Self { root: Root::open(root)? })
+    }
+
+    /// Returns the directory that stands for `/`.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+}
+
+impl ReadHost for RealHost {
+    fn is_live(&self) -> bool {
+        self.root.path() == Path::new("/")
+    }
+
+    fn sets_owners(&self) -> bool {
+        self.is_live() || nix::unistd::geteuid().is_root()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks for the time of day")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn stat(&self, path: &Path) -> Result<Option<Stat>, HostError> {
+        files::stat(&self.root, path)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+        files::read(&self.root, path)
+    }
+
+    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {
+        files::read_link(&self.root, path)
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>, HostError> {
+        files::list(&self.root, path)
+    }
+
+    fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
+        units::states(self.root.path(), names)
+    }
+}
+
+impl WriteHost for RealHost {
+    fn replace_file(&self, path: &Path, file: &NewFile<'_>) -> Result<(), HostError> {
+        files::replace(&self.root, path, file)
+    }
+
+    fn make_dir(&self, path: &Path, owner: Option<Owner>, mode: u32) -> Result<(), HostError> {
+        files::make_dir(&self.root, path, owner, mode)
+    }
+
+    fn make_link(&self, path: &Path, target: &Path, owner: Option<Owner>) -> Result<(), HostError> {
+        files::make_link(&self.root, path, target, owner)
+    }
+
+    fn set_attributes(&self, path: &Path, owner: Option<Owner>, mode: Option<u32>) -> Result<(), HostError> {
+        files::set_attributes(&self.root, path, owner, mode)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), HostError> {
+        files::remove(&self.root, path)
+    }
+
+    fn remove_tree(&self, path: &Path) -> Result<(), HostError> {
+        files::remove_tree(&self.root, path)
+    }
+
+    fn edit_accounts(
+        &self,
+        edit: &mut dyn FnMut(AccountFiles) -> Result<AccountFiles, String>,
+    ) -> Result<(), HostError> {
+        accounts::edit(&self.root, edit)
+    }
+
+    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run(program, args)
+    }
+
+    fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
+        units::act(self.root.path(), action, unit)
+    }
+}

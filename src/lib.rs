@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//! hostwrit makes a signed Git repository the standing order for a Linux host.
+//!
+//! The folders are the way that data takes:
+//!
+//! ```text
+//! remote Git ─► source ──► trust ─────────► manifest ──► trust ───────► engine ─────────► host
+//!              objects    authenticate:    compile:     authorize:     observe, diff,     steps carried
+//!              by hash    who signed       desired      may they       plan, apply        out, read back
+//!                                          state        change this?                  ──► audit
+//! ```
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`model`] | the words that all others share; no I/O |
+//! | [`yaml`] | text to values that know their place; the only module that knows the YAML library |
+//! | [`source`] | Git objects as bytes, by id; believes nothing |
+//! | [`trust`] | who signed, and may they? No I/O |
+//! | [`manifest`] | an authentic tree to desired state, or every fault in it |
+//! | [`resources`] | the kinds: observe, diff, apply |
+//! | [`audit`] | the log: intent before, outcome after |
+//! | [`engine`] | one cycle, and when to run it |
+//! | [`host`] | the only door to files, commands, accounts, units and the clock |
+//! | [`cli`] | the commands |
+//!
+//! `tests/architecture.rs` fails when an import points the wrong way.
+
+pub mod audit;
+pub mod cli;
+pub mod engine;
+pub mod host;
+pub mod manifest;
+pub mod model;
+pub mod resources;
+pub mod source;
+pub mod trust;
+pub mod yaml;

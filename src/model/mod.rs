@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The words of the domain, true of every kind of object: no I/O, no clock, no randomness.
+
+pub mod desired;
+pub mod digest;
+pub mod fault;
+pub mod files;
+pub mod git;
+pub mod object;
+pub mod origin;
+pub mod ownership;
+pub mod plan;
+pub mod secret;
+
+pub use desired::{Declared, Mode};
+pub use digest::Digest;
+pub use fault::{Fault, Faults};
+pub use files::RepoFiles;
+pub use object::ObjectId;
+pub use origin::{Location, Origin};
+pub use ownership::Owned;
+pub use plan::{Action, Change, Shown, Step};
+pub use secret::Secret;

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where in the infra repo something was written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// A place in a text file. Lines and columns count from 1; line 0 means the file as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
+pub struct Location {
+    /// Path in the infra repo, or of the configuration file.
+    pub file: Arc<str>,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl Location {
+    /// Returns the place of a file as a whole.
+    pub fn file(path: &str) -> Self {
+        Self { file: path.into(), line: 0, column: 0 }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}", self.file),
+            line => write!(f, "{}:{line}", self.file),
+        }
+    }
+}
+
+/// Where an object, and each of its fields, was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Where the object is named: in the layer that counts most among those that name it.
+    pub object: Location,
+    /// Each field that the repo sets, by its key.
+    pub fields: BTreeMap<String, Location>,
+}
+
+impl Origin {
+    /// Returns where `field` was written, or where the object is named if no layer sets the field.
+    pub fn of(&self, field: &str) -> &Location {
+        self.fields.get(field).unwrap_or(&self.object)
+    }
+}
