@@ -42,19 +42,34 @@ pub struct Output {
 ///
 /// What it leaves behind in its process group is killed when it ends.
 pub(super) fn run(program: &str, args: &[&str]) -> Result<Output, HostError> {
-    run_within(LIMIT, program, args)
+    run_within(LIMIT, program, args, Environment::Clean)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that starts programs")]
-fn run_within(limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+/// Runs a program with the environment and in the directory of the person who called hostwrit: for that person's own
+/// tools, such as gpg with its keyring. Never used for anything that a repo names.
+///
+/// # Errors
+/// The program cannot be started or does not end in time. A bad exit status is no error here.
+pub fn run_as_caller(program: &str, args: &[&str]) -> Result<Output, HostError> {
+    run_within(LIMIT, program, args, Environment::Callers)
+}
+
+/// What a program is told of the world.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Environment {
+    Clean,
+    Callers,
+}
+
+fn run_within(limit: Duration, program: &str, args: &[&str], environment: Environment) -> Result<Output, HostError> {
     let failed = |source: io::Error| HostError::Run { program: program.to_owned(), source };
     let deadline = Instant::now() + limit;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if environment == Environment::Clean {
+        command.env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8").current_dir("/");
+    }
+    let mut child = command
         .args(args)
-        .env_clear()
-        .env("PATH", PATH)
-        .env("LC_ALL", "C.UTF-8")
-        .current_dir("/")
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -191,7 +206,7 @@ mod tests {
     #[test]
     fn a_program_that_takes_too_long_is_killed_with_all_that_it_started() {
         let start = Instant::now();
-        let error = run_within(Duration::from_millis(300), "sh", &["-c", "sleep 98765 & sleep 98765"]).unwrap_err();
+        let error = run_within(Duration::from_millis(300), "sh", &["-c", "sleep 98765 & sleep 98765"], Environment::Clean).unwrap_err();
         assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
         assert_eq!(error.to_string(), "sh did not end within 0 s and was killed");
     }
