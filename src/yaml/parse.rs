@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_yaml::granit_parser::{ErrorKind, Event, Marker, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use serde_yaml::granit_parser::{
+    ErrorKind, Event, Marker, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag,
+};
 
 use crate::model::{Fault, Faults, Location};
 
@@ -88,7 +90,9 @@ impl<'t> Reader<'t> {
                 Event::StreamEnd => return Ok(root.unwrap_or(Node { value: Value::Null, at: start })),
                 Event::DocumentStart(..) if root.is_some() => {
                     return Err(Fault::new(self.at(&span), "a second document begins here")
-                        .hint("a file holds one document; remove the --- line or move what follows to a file of its own")
+                        .hint(
+                            "a file holds one document; remove the --- line or move what follows to a file of its own",
+                        )
                         .into());
                 }
                 Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
@@ -224,7 +228,8 @@ impl<'t> Reader<'t> {
         if depth > MAX_DEPTH {
             Err(Fault::new(at.clone(), format!("values are nested deeper than {MAX_DEPTH} levels")).into())
         } else if self.nodes > MAX_NODES {
-            Err(Fault::new(at.clone(), format!("the file holds more than {MAX_NODES} values, aliases counted out")).into())
+            Err(Fault::new(at.clone(), format!("the file holds more than {MAX_NODES} values, aliases counted out"))
+                .into())
         } else {
             Ok(())
         }
@@ -241,7 +246,11 @@ impl<'t> Reader<'t> {
 
 fn location(file: &Arc<str>, marker: &Marker) -> Location {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Location { file: Arc::clone(file), line: count(marker.line()).max(1), column: count(marker.col()).saturating_add(1) }
+    Location {
+        file: Arc::clone(file),
+        line: count(marker.line()).max(1),
+        column: count(marker.col()).saturating_add(1),
+    }
 }
 
 fn not_utf8(file: Arc<str>, text: &[u8], place: usize) -> Fault {
@@ -296,9 +305,7 @@ fn scan_fault(at: Location, error: &ScanError) -> Fault {
         | ErrorKind::TabInPlainScalar => say("a tab stands where only spaces can").hint("indent with spaces"),
         ErrorKind::UnclosedQuotedScalar => say("a quote is opened and never closed"),
         ErrorKind::UnclosedFlowCollection { open } => say(&format!("\"{open}\" is opened and never closed")),
-        ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
-            say(&format!("\"{open}\" is closed by \"{close}\""))
-        }
+        ErrorKind::MismatchedFlowCollectionEnd { open, close } => say(&format!("\"{open}\" is closed by \"{close}\"")),
         ErrorKind::MisplacedFlowCollectionEnd => say("a bracket is closed that was not opened"),
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
             say("a colon stands where no key can").hint("put text that holds \": \" in quotes")

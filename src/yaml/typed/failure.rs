@@ -93,11 +93,9 @@ impl Failure {
             None => "this".to_owned(),
         };
         match &self.0.what {
-            What::Type { wanted, found, hint } => Fault {
-                at,
-                message: format!("{subject} must be {wanted}, but is {found}"),
-                hint: hint.clone(),
-            },
+            What::Type { wanted, found, hint } => {
+                Fault { at, message: format!("{subject} must be {wanted}, but is {found}"), hint: hint.clone() }
+            }
             What::Missing(name) => Fault::new(at, format!("\"{name}\" is missing")),
             What::Unknown { key, known } => {
                 let fault = Fault::new(at, format!("unknown key \"{key}\""));
