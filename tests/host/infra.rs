@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Infra repos made at run time: real keys by gpg, real commits by git.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::lab::Lab;
+use crate::machine::eventually;
+use crate::process::{Background, bound, run};
+
+pub const FLEET: &str = "infra.example.org";
+pub const REF: &str = "refs/heads/main";
+
+/// The keys of one test run, and the agent that holds them.
+pub struct Keys {
+    home: PathBuf,
+    alice: String,
+    mallory: String,
+    /// SSH keys of a person who logs in, and of a host that fetches: the private key's file.
+    ssh: PathBuf,
+    _agent: Background,
+}
+
+/// Who signs a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// The only principal of the policy.
+    Alice,
+    /// Somebody with a key that the policy does not know.
+    Mallory,
+    Nobody,
+}
+
+impl Keys {
+    /// Makes the keys below `dir`, whose path must be short: the agent's socket stands in it.
+    pub fn make(dir: &Path) -> Self {
+        let home = dir.join("gnupg");
+        fs::create_dir_all(&home).expect("the folder for temporary files can be written");
+        let mut chmod = Command::new("chmod");
+        run({
+            chmod.arg("0700").arg(&home);
+            chmod
+        });
+        // gpg would start an agent by itself, which would outlive a killed test run; the agent also forks, so a PID
+        // namespace has to hold it.
+        let mut agent = bound("unshare");
+        agent.args(["--pid", "--fork", "--kill-child=KILL", "sh", "-ec"]);
+        agent.arg("gpg-agent --quiet --homedir \"$1\" --daemon >/dev/null; exec sleep infinity").arg("sh").arg(&home);
+        let agent = Background::start(agent);
+        eventually("gpg-agent listens", || home.join("S.gpg-agent").exists());
+
+        let ssh = dir.join("ssh-key");
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "alice@example.org", "-f"]).arg(&ssh);
+        run(keygen);
+
+        let mut keys = Self { home, alice: String::new(), mallory: String::new(), ssh, _agent: agent };
+        keys.alice = keys.make_key("alice@example.org");
+        keys.mallory = keys.make_key("mallory@example.org");
+        keys
+    }
+
+    fn make_key(&self, person: &str) -> String {
+        let mut generate = self.gpg();
+        generate.args(["--passphrase", "", "--quick-generate-key", person, "ed25519", "sign", "never"]);
+        run(generate);
+        let mut list = self.gpg();
+        list.args(["--with-colons", "--list-keys", person]);
+        let list = run(list).stdout;
+        let line = list.lines().find_map(|line| line.strip_prefix("fpr:")).expect("gpg lists the key it made");
+        line.split(':').find(|field| !field.is_empty()).expect("gpg lists the fingerprint").to_owned()
+    }
+
+    fn gpg(&self) -> Command {
+        let mut command = Command::new("gpg");
+        command.arg("--homedir").arg(&self.home).args(["--batch", "--quiet"]);
+        command
+    }
+
+    fn public_key(&self, fingerprint: &str) -> String {
+        let mut export = self.gpg();
+        export.args(["--armor", "--export", fingerprint]);
+        run(export).stdout
+    }
+
+    /// Returns the fingerprint of the signer's key.
+    pub fn fingerprint(&self, signer: Signer) -> Option<&str> {
+        match signer {
+            Signer::Alice => Some(&self.alice),
+            Signer::Mallory => Some(&self.mallory),
+            Signer::Nobody => None,
+        }
+    }
+
+    /// Returns the file of an SSH private key.
+    pub fn ssh_private(&self) -> &Path {
+        &self.ssh
+    }
+
+    /// Returns the line of the SSH public key, as `authorized_keys` has it.
+    pub fn ssh_public(&self) -> String {
+        fs::read_to_string(self.ssh.with_extension("pub")).expect("ssh-keygen wrote it").trim().to_owned()
+    }
+}
+
+/// An infra repo: a work tree where commits are made, and the bare repo that hosts fetch.
+pub struct Infra<'run> {
+    keys: &'run Keys,
+    work: PathBuf,
+    bare: PathBuf,
+    root: String,
+}
+
+impl<'run> Infra<'run> {
+    /// Makes a repo whose first commit, signed by Alice, holds the policy and `files`.
+    pub fn new<'a>(lab: &Lab<'run>, files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let bare = lab.dir().join("srv/infra.git");
+        let work = lab.dir().join("work");
+        let mut infra = Self { keys: lab.keys(), work, bare, root: String::new() };
+        let (bare, work) = (path_text(&infra.bare), path_text(&infra.work));
+        run(infra.git(&["init", "--quiet", "--bare", "--initial-branch=main", &bare]));
+        run(infra.git(&["init", "--quiet", "--initial-branch=main", &work]));
+        infra.write("hostwrit.yaml", &format!("format: 1\nfleet: {FLEET}\n"));
+        infra.write(
+            "policy/policy.yaml",
+            &format!(
+                "format: 1\nversion: 1\nfleet: {FLEET}\nref: {REF}\nprincipals:\n  alice: {{openpgp: [keys/alice.asc]}}\n"
+            ),
+        );
+        infra.write("policy/keys/alice.asc", &infra.keys.public_key(&infra.keys.alice));
+        for (path, content) in files {
+            infra.write(path, content);
+        }
+        infra.root = infra.publish("first state", Signer::Alice);
+        infra
+    }
+
+    /// Returns the first commit.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// Returns the folder in which the bare repo stands as `infra.git`.
+    pub fn served(&self) -> &Path {
+        self.bare.parent().expect("the bare repo stands in a folder")
+    }
+
+    /// Writes a file of the work tree.
+    pub fn write(&self, path: &str, content: &str) {
+        let file = self.work.join(path);
+        let parent = file.parent().expect("a file stands in a folder");
+        fs::create_dir_all(parent).expect("the work tree can be written");
+        fs::write(file, content).expect("the work tree can be written");
+    }
+
+    /// Replaces a part, which must be there, of a file of the work tree.
+    pub fn replace(&self, path: &str, from: &str, to: &str) {
+        let content = fs::read_to_string(self.work.join(path)).expect("the file is in the work tree");
+        assert!(content.contains(from), "{path} does not contain {from}:\n{content}");
+        self.write(path, &content.replace(from, to));
+    }
+
+    /// Copies a folder of files over the work tree.
+    pub fn copy_from(&self, folder: &Path) {
+        let mut copy = Command::new("cp");
+        copy.arg("-rT").arg(folder).arg(&self.work);
+        run(copy);
+    }
+
+    /// Commits the work tree as it is and returns the commit; hosts do not see it before it is pushed.
+    pub fn commit(&self, message: &str, signer: Signer) -> String {
+        run(self.git(&["add", "--all"]));
+        let sign = match self.keys.fingerprint(signer) {
+            Some(fingerprint) => format!("--gpg-sign={fingerprint}"),
+            None => "--no-gpg-sign".to_owned(),
+        };
+        run(self.git(&["commit", "--quiet", "--allow-empty", &sign, "--message", message]));
+        run(self.git(&["rev-parse", "HEAD"])).text().to_owned()
+    }
+
+    /// Makes the served branch what the work tree's is, forced.
+    pub fn push(&self) {
+        run(self.git(&["push", "--quiet", "--force", &path_text(&self.bare), "HEAD:refs/heads/main"]));
+    }
+
+    /// Commits, pushes, and returns the commit.
+    pub fn publish(&self, message: &str, signer: Signer) -> String {
+        let commit = self.commit(message, signer);
+        self.push();
+        commit
+    }
+
+    /// Puts the work tree and its branch back to an earlier commit.
+    pub fn reset(&self, commit: &str) {
+        run(self.git(&["reset", "--quiet", "--hard", commit]));
+    }
+
+    /// Returns a git of the machine that sees neither its configuration nor its keys.
+    fn git(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("GNUPGHOME", &self.keys.home)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .envs([("GIT_AUTHOR_NAME", "Alice"), ("GIT_AUTHOR_EMAIL", "alice@example.org")])
+            .envs([("GIT_COMMITTER_NAME", "Alice"), ("GIT_COMMITTER_EMAIL", "alice@example.org")]);
+        if self.work.is_dir() {
+            command.current_dir(&self.work);
+        }
+        command
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_str().expect("the folder for temporary files has a UTF-8 name").to_owned()
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One disposable host: a booted Debian in namespaces and a cgroup of its own.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::lab::Lab;
+use crate::process::{Background, Output};
+
+const BOOT_LIMIT: Duration = Duration::from_secs(90);
+
+/// A command that takes longer is ended with exit status 124.
+const COMMAND_LIMIT: Duration = Duration::from_secs(90);
+
+/// A running host. On drop it is gone, with all that it wrote.
+pub struct Machine<'lab> {
+    lab: &'lab Lab<'lab>,
+    name: &'static str,
+    address: String,
+    dir: PathBuf,
+    cgroup: String,
+    notify: UnixDatagram,
+    process: Background,
+    leader: u32,
+}
+
+impl<'lab> Machine<'lab> {
+    /// Switches the host on; [`Machine::wait_until_booted`] waits for it.
+    pub fn switch_on(lab: &'lab Lab<'lab>, name: &'static str, address: String) -> Self {
+        let dir = lab.dir().join(name);
+        fs::create_dir_all(dir.join("disk")).expect("the run's own folder can be written");
+        let notify = UnixDatagram::bind(dir.join("notify")).expect("a socket in the run's own folder can be bound");
+        notify.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket takes a time limit");
+        let console = File::create(lab.kept().join(format!("{name}-console.log"))).expect("target/ can be written");
+
+        let cgroup = format!("{}{}-{}-{name}", Lab::CGROUP_PREFIX, std::process::id(), lab.number());
+        let mut command = lab.fabric().command("unshare");
+        command
+            .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
+            .args(["sh", "-c", include_str!("wrapper.sh"), "wrapper.sh", name, &address])
+            .arg(lab.image())
+            .arg(&dir)
+            .arg(&cgroup)
+            .arg(format!("--bind-ro={}:/usr/bin/hostwrit", env!("CARGO_BIN_EXE_hostwrit")))
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("NOTIFY_SOCKET", dir.join("notify"))
+            .env("SYSTEMD_NSPAWN_LOCK", "0")
+            .stdout(console.try_clone().expect("a file descriptor can be duplicated"))
+            .stderr(console);
+        let process = Background::start(command);
+        Self { lab, name, address, dir, cgroup, notify, process, leader: 0 }
+    }
+
+    /// Waits until the host's systemd has started everything and the network is up.
+    pub fn wait_until_booted(&mut self) {
+        let deadline = Instant::now() + BOOT_LIMIT;
+        while !self.is_reported_ready() {
+            if let Ok(Some(status)) = self.process.child().try_wait() {
+                panic!("{} ended while it booted ({status}): see {}", self.name, self.lab.kept().display());
+            }
+            assert!(Instant::now() < deadline, "{} did not boot within {BOOT_LIMIT:?}", self.name);
+        }
+        self.leader = leader(self.process.id())
+            .unwrap_or_else(|| panic!("{} is ready, but its process 1 cannot be found", self.name));
+        let wanted = format!("inet {}/", self.address);
+        eventually("the host has its address", || {
+            self.look(&["ip", "-4", "address", "show", "host0"]).contains(&wanted)
+        });
+    }
+
+    /// Receives one message of systemd-nspawn and tells whether it says that the boot is done.
+    fn is_reported_ready(&self) -> bool {
+        let mut message = [0; 4096];
+        match self.notify.recv(&mut message) {
+            Ok(length) => String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1"),
+            Err(_) => false, // The time limit; the caller has its own.
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Runs a command in the host as a service of its systemd, and waits for its end.
+    pub fn run(&self, command: &[&str]) -> Output {
+        self.run_with(&[], command, b"")
+    }
+
+    /// Runs a shell script in the host.
+    pub fn sh(&self, script: &str) -> Output {
+        self.run(&["sh", "-c", script])
+    }
+
+    /// Runs a command with settings for systemd-run, such as `--uid=deploy`, and text on its standard input.
+    ///
+    /// Always through systemd-run: a bare nsenter would have all capabilities of the machine that runs the tests, so
+    /// that code under test could set its clock.
+    pub fn run_with(&self, settings: &[&str], command: &[&str], input: &[u8]) -> Output {
+        let limit = COMMAND_LIMIT.as_secs();
+        let mut outer = Command::new("timeout");
+        outer
+            .args([&format!("{}", limit + 5), "nsenter", &format!("--target={}", self.leader), "--all"])
+            .args(["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec"])
+            .arg(format!("--property=RuntimeMaxSec={limit}"))
+            .args(settings)
+            .arg("--")
+            .args(command)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        let output = Output::of(outer, format!("[{}] {}", self.name, command.join(" ")), input);
+        self.lab.record(&output);
+        output
+    }
+
+    /// Reads something of the host from outside, without a trace in its journal. Never for code under test.
+    pub fn look(&self, command: &[&str]) -> String {
+        let mut outer = Command::new("nsenter");
+        outer.args([&format!("--target={}", self.leader), "--all", "--"]).args(command);
+        Output::of(outer, format!("[{}] {}", self.name, command.join(" ")), b"").stdout
+    }
+
+    /// Returns the content of a file, or `None` if there is none.
+    pub fn read(&self, path: &str) -> Option<String> {
+        fs::read(self.outside(path)).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Writes a file and the directories above it. An existing file keeps its owner and mode.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let outside = self.outside(path);
+        let parent = outside.parent().expect("an absolute path of a file has a parent");
+        fs::create_dir_all(parent).unwrap_or_else(|error| panic!("cannot make {}: {error}", parent.display()));
+        fs::write(&outside, content).unwrap_or_else(|error| panic!("cannot write {path} in {}: {error}", self.name));
+    }
+
+    pub fn exists(&self, path: &str) -> bool {
+        fs::symlink_metadata(self.outside(path)).is_ok()
+    }
+
+    /// Returns the path from outside. An absolute symbolic link on the way would lead out of the host.
+    fn outside(&self, path: &str) -> PathBuf {
+        assert!(path.starts_with('/'), "{path} is not an absolute path");
+        PathBuf::from(format!("/proc/{}/root{path}", self.leader))
+    }
+
+    /// Returns the journal of this boot and those before.
+    pub fn journal(&self) -> String {
+        let mut command = Command::new("journalctl");
+        command.args(["--no-pager", "--output=short-precise", "--directory"]).arg(self.outside("/var/log/journal"));
+        Output::of(command, format!("[{}] journalctl", self.name), b"").stdout
+    }
+
+    /// Reboots in good order.
+    pub fn reboot(&mut self) {
+        self.run(&["systemctl", "--no-block", "reboot"]).ok();
+        self.wait_until_booted();
+    }
+
+    /// Shuts down in good order.
+    pub fn stop(mut self) {
+        self.run(&["systemctl", "--no-block", "poweroff"]).ok();
+        eventually("the host is off", || matches!(self.process.child().try_wait(), Ok(Some(_))));
+    }
+
+    pub fn unplug(&self) {
+        self.lab.fabric().unplug(self.name);
+    }
+
+    pub fn plug(&self) {
+        self.lab.fabric().plug(self.name);
+    }
+
+    /// Keeps what helps to understand a failure.
+    fn keep(&self) {
+        let keep = |what: &str, content: &str| {
+            // Must not panic: it runs while a panic is under way.
+            let _ = fs::write(self.lab.kept().join(format!("{}-{what}", self.name)), content);
+        };
+        keep("journal.log", &self.journal());
+        keep("failed-units.log", &self.look(&["systemctl", "--no-pager", "--failed"]));
+    }
+}
+
+impl Drop for Machine<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.leader != 0 {
+            self.keep();
+        }
+        let _ = self.process.child().kill();
+        let _ = self.process.child().wait();
+        remove_cgroup(&self.cgroup);
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Finds the host's process 1 below the process that holds its namespaces.
+fn leader(outermost: u32) -> Option<u32> {
+    let mut level = vec![outermost];
+    // unshare, wrapper.sh, systemd-nspawn, process 1.
+    for _ in 0..3 {
+        level = level.into_iter().flat_map(children).collect();
+    }
+    level.into_iter().find(|process| is_process_1(*process))
+}
+
+fn children(process: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
+fn is_process_1(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("NSpid:"));
+    line.is_some_and(|line| line.split_whitespace().last() == Some("1"))
+}
+
+/// Removes a host's cgroups. Those of a killed host are empty a moment later only.
+pub fn remove_cgroup(name: &str) {
+    for hierarchy in [".", "systemd", "unified", "memory", "pids", "freezer"] {
+        let dir = Path::new("/sys/fs/cgroup").join(hierarchy).join(name);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while dir.is_dir() && Instant::now() < deadline {
+            let mut command = Command::new("find");
+            command.arg(&dir).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]);
+            let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            if dir.is_dir() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+/// Waits, for at most 30 seconds, until `condition` holds.
+#[track_caller]
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    within(Duration::from_secs(30), what, condition);
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

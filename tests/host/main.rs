@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//! hostwrit on real hosts: booted Debian systems in namespaces, plugged into a network of their own.
+//!
+//! `tests/host/README.md` says how to run this and how to add a scenario. It is a program of its own rather than
+//! libtest's, because hosts must be started from threads that live as long as the hosts do, and because two hosts at a
+//! time is as many as two cores take.
+
+#![allow(clippy::disallowed_methods, reason = "a test looks at hosts from outside, not through hostwrit")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner reports on stdout")]
+
+mod fabric;
+mod git_server;
+mod image;
+mod infra;
+mod lab;
+mod machine;
+mod process;
+mod requirements;
+mod scenarios;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use infra::Keys;
+use lab::Lab;
+use scenarios::{ALL, Scenario};
+
+/// How many scenarios run at a time. Memory would allow more; the processor is what they wait for.
+const AT_A_TIME: usize = 2;
+
+fn main() -> ExitCode {
+    // libtest's options come along when all of the project's tests are run with some; none of them applies here.
+    let (options, filters): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|word| word.starts_with('-'));
+    if options.iter().any(|option| option == "--list") {
+        ALL.iter().for_each(|scenario| println!("{}: test", scenario.name));
+        return ExitCode::SUCCESS;
+    }
+    let is_wanted =
+        |scenario: &&Scenario| filters.is_empty() || filters.iter().any(|filter| scenario.name.contains(filter));
+    let wanted: Vec<&Scenario> = ALL.iter().filter(is_wanted).collect();
+
+    if !wanted.is_empty()
+        && let Err(reason) = requirements::missing()
+    {
+        if std::env::var_os("CI").is_some_and(|value| !value.is_empty()) {
+            println!("FAIL: {reason}");
+            return ExitCode::FAILURE;
+        }
+        println!("SKIP: {reason}");
+        println!("0 passed, 0 failed, {} skipped", wanted.len());
+        return ExitCode::SUCCESS;
+    }
+    let failed = if wanted.is_empty() { 0 } else { run_all(&wanted) };
+    println!("{} passed, {failed} failed, {} skipped", wanted.len() - failed, ALL.len() - wanted.len());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the scenarios and returns how many failed.
+fn run_all(scenarios: &[&Scenario]) -> usize {
+    lab::sweep();
+    let image = image::ensure();
+    // On this thread, for the agent that holds the keys ends with the thread that started it.
+    let keys = Keys::make(&lab::run_dir());
+
+    let queue = Mutex::new(scenarios.iter());
+    let failed = Mutex::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(scenario) = next(&queue) {
+                    if !run_one(scenario, &image, &keys) {
+                        *failed.lock().expect("no scenario holds the lock") += 1;
+                    }
+                }
+            });
+        }
+    });
+    drop(keys);
+    let _ = std::fs::remove_dir_all(lab::run_dir());
+    failed.into_inner().expect("no scenario holds the lock")
+}
+
+fn next<'a, T>(queue: &Mutex<impl Iterator<Item = &'a T>>) -> Option<&'a T> {
+    queue.lock().expect("taking the next scenario does not panic").next()
+}
+
+fn run_one(scenario: &Scenario, image: &Path, keys: &Keys) -> bool {
+    let start = Instant::now();
+    // The panic's text goes to stderr by the standard hook, with its place.
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let lab = Lab::new(scenario.name, image, keys);
+        (scenario.run)(&lab);
+    }));
+    let verdict = if result.is_ok() { "ok  " } else { "FAIL" };
+    println!("{verdict}  {:<32} {:>6.1} s", scenario.name, start.elapsed().as_secs_f32());
+    if result.is_err() {
+        println!("      kept: {}", lab::kept_dir(scenario.name).display());
+    }
+    result.is_ok()
+}

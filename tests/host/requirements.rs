@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a machine must offer so that disposable hosts can run on it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::image;
+
+/// Names a file of apt sources to build the image from, where the machine's own do not have Debian.
+const SOURCES: &str = "HOSTWRIT_HOST_TESTS_SOURCES";
+
+/// Debian's packages of all programs that the harness starts.
+const PACKAGES: &str = "systemd-container mmdebstrap nftables iproute2 util-linux git gnupg openssh-client";
+
+const PROGRAMS: &[&str] = &[
+    "setpriv",
+    "unshare",
+    "nsenter",
+    "systemd-nspawn",
+    "systemd-run",
+    "journalctl",
+    "ip",
+    "nft",
+    "git",
+    "gpg",
+    "gpg-agent",
+    "ssh",
+    "ssh-keygen",
+];
+
+/// Returns what this machine lacks, one reason each, and how to get it.
+pub fn missing() -> Result<(), String> {
+    let mut missing = Vec::new();
+    if !nix::unistd::geteuid().is_root() {
+        // Every further probe would fail for this reason alone.
+        missing.push("root".to_owned());
+    } else {
+        missing.extend(PROGRAMS.iter().filter(|program| !is_installed(program)).map(|program| (*program).to_owned()));
+        let probes = [
+            ("namespaces for mounts and processes", "unshare --mount --pid --fork true"),
+            ("network namespaces with veth", "unshare --net ip link add type veth"),
+            (
+                "overlay mounts on tmpfs",
+                "unshare --mount sh -c 'mount --make-rprivate / && mount -t tmpfs t /mnt && cd /mnt && mkdir l u w m &&
+                 mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o m'",
+            ),
+            (
+                "a writable cgroup hierarchy",
+                "for d in /sys/fs/cgroup/systemd /sys/fs/cgroup; do
+                    if mkdir $d/hostwrit-probe.$$; then rmdir $d/hostwrit-probe.$$; exit 0; fi
+                 done; exit 1",
+            ),
+        ];
+        missing.extend(probes.iter().filter(|(_, script)| !succeeds(script)).map(|(name, _)| (*name).to_owned()));
+        if !image::is_built() {
+            if !is_installed("mmdebstrap") {
+                missing.push("mmdebstrap".to_owned());
+            }
+            if apt_sources().is_empty() {
+                missing.push(format!("apt sources of Debian {}: name a file that has them in {SOURCES}", image::SUITE));
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "host tests need to start disposable hosts (missing: {}); run as root: apt-get install {PACKAGES}",
+        missing.join(", ")
+    ))
+}
+
+/// Returns the files of apt sources that offer the image's suite.
+pub fn apt_sources() -> Vec<PathBuf> {
+    if let Some(file) = std::env::var_os(SOURCES).filter(|file| !file.is_empty()) {
+        return vec![file.into()];
+    }
+    let folder = Path::new("/etc/apt/sources.list.d");
+    let entries = fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
+    let mut files: Vec<PathBuf> = entries.unwrap_or_default();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "sources" || extension == "list"));
+    files.push("/etc/apt/sources.list".into());
+    files.sort();
+    // Sources of other programs may name the suite too; Debian's own are those with the component `main`.
+    files
+        .retain(|file| fs::read_to_string(file).is_ok_and(|text| text.contains(image::SUITE) && text.contains("main")));
+    files
+}
+
+fn is_installed(program: &str) -> bool {
+    succeeds(&format!("command -v {program}"))
+}
+
+fn succeeds(script: &str) -> bool {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
