@@ -14,7 +14,10 @@ fn schemas_are_not_stale() {
             std::fs::write(&path, &fresh).unwrap();
         }
         let stored = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(stored == fresh, "schemas/{name}.json is stale; HOSTWRIT_BLESS=1 cargo test --test manifest rewrites it");
+        assert!(
+            stored == fresh,
+            "schemas/{name}.json is stale; HOSTWRIT_BLESS=1 cargo test --test manifest rewrites it"
+        );
     }
 }
 
