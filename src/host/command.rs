@@ -45,8 +45,9 @@ pub(super) fn run(program: &str, args: &[&str]) -> Result<Output, HostError> {
     run_within(LIMIT, program, args)
 }
 
+/// Like [`run`], for programs that may take longer or must take less.
 #[expect(clippy::disallowed_methods, reason = "the one place that starts programs")]
-fn run_within(limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+pub(super) fn run_within(limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
     let failed = |source: io::Error| HostError::Run { program: program.to_owned(), source };
     let deadline = Instant::now() + limit;
     let mut child = Command::new(program)

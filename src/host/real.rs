@@ -63,7 +63,7 @@ impl ReadHost for RealHost {
     }
 
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
-        units::states(self.root.path(), names)
+        units::states(&self.root, names)
     }
 }
 
@@ -104,6 +104,6 @@ impl WriteHost for RealHost {
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
-        units::act(self.root.path(), action, unit)
+        units::act(&self.root, action, unit)
     }
 }
