@@ -10,6 +10,7 @@
 
 mod fabric;
 mod git_server;
+mod http_server;
 mod image;
 mod infra;
 mod lab;
@@ -17,6 +18,7 @@ mod machine;
 mod process;
 mod requirements;
 mod scenarios;
+mod site;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -32,6 +34,18 @@ use scenarios::{ALL, Scenario};
 const AT_A_TIME: usize = 2;
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, first, address, folder] = &arguments[..]
+        && first == http_server::ARGUMENT
+    {
+        return match http_server::serve(address, folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("cannot serve {folder} at {address}: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     // libtest's options come along when all of the project's tests are run with some; none of them applies here.
     let (options, filters): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).partition(|word| word.starts_with('-'));
