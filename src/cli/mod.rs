@@ -1,2 +1,116 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The commands.
+//! The commands, one file each: its arguments, its help and what it does.
+
+mod apply;
+mod audit;
+mod check;
+mod daemon;
+mod demo;
+mod exit_code;
+mod init;
+mod output;
+mod plan;
+mod schema;
+mod status;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::engine::config::ConfigError;
+use crate::engine::{Config, CycleError};
+use crate::host::{HostError, RealHost};
+
+pub use exit_code::Exit;
+pub use schema::schemas;
+
+/// Makes this host agree with a signed Git repository, and records what it did
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = exit_code::TABLE)]
+pub struct Cli {
+    /// Manage the host whose root directory is DIR, with hostwrit's own files below it too
+    #[arg(long, value_name = "DIR", global = true, default_value = "/")]
+    root: PathBuf,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Init(init::Init),
+    Check(check::Check),
+    Plan(plan::PlanCommand),
+    Apply(apply::Apply),
+    Daemon(daemon::DaemonCommand),
+    Status(status::StatusCommand),
+    Why(why::Why),
+    Audit(audit::Audit),
+    Schema(schema::Schema),
+}
+
+/// Runs one command and says how it went.
+pub fn run(cli: &Cli) -> ExitCode {
+    let result = match &cli.command {
+        Command::Demo(demo) => demo.run(),
+        Command::Init(init) => init.run(),
+        Command::Check(check) => check.run(),
+        Command::Plan(plan) => plan.run(&cli.root),
+        Command::Apply(apply) => apply.run(&cli.root),
+        Command::Daemon(daemon) => daemon.run(&cli.root),
+        Command::Status(status) => status.run(&cli.root),
+        Command::Why(why) => why.run(&cli.root),
+        Command::Audit(audit) => audit.run(&cli.root),
+        Command::Schema(schema) => schema.run(),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        output::error(error.source.as_ref());
+        error.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// An error at the edge: what to print and how to exit. The library knows of neither.
+#[derive(Debug)]
+struct CommandError {
+    exit: Exit,
+    source: Box<dyn std::error::Error>,
+}
+
+impl CommandError {
+    fn new(exit: Exit, source: impl Into<Box<dyn std::error::Error>>) -> Self {
+        Self { exit, source: source.into() }
+    }
+}
+
+impl From<CycleError> for CommandError {
+    fn from(error: CycleError) -> Self {
+        let exit = match &error {
+            CycleError::Hindered(hindrance) => Exit::of_hindrance(hindrance),
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<ConfigError> for CommandError {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Usage, error)
+    }
+}
+
+impl From<HostError> for CommandError {
+    fn from(error: HostError) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+/// Opens the host below `root` and reads its configuration.
+fn open(root: &std::path::Path) -> Result<(RealHost, Config), CommandError> {
+    let host = RealHost::open(root)?;
+    let config = Config::read(&host)?;
+    Ok((host, config))
+}

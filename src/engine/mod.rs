@@ -1,2 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One reconciliation, and when to run it.
+//! One reconciliation ([`cycle`]), and when to run it ([`daemon`]).
+
+pub mod apply;
+pub mod config;
+pub mod cycle;
+pub mod daemon;
+pub mod desired;
+pub mod plan;
+pub mod state;
+pub mod status;
+
+pub use config::Config;
+pub use cycle::{Cycle, CycleError, Report};
+pub use plan::Plan;
+pub use state::State;

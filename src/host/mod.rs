@@ -4,10 +4,14 @@
 //! Planning receives a [`ReadHost`] and so *cannot* change anything; only apply receives a [`WriteHost`]. All paths are
 //! absolute paths of the managed host: with `--root DIR` they, and every symbolic link on the way, resolve inside DIR.
 
+#![allow(clippy::disallowed_methods, reason = "this is the door")]
+
 pub mod accounts;
+pub mod append;
 pub mod command;
 pub mod error;
 pub mod files;
+pub mod lock;
 pub mod real;
 pub mod units;
 
@@ -18,6 +22,7 @@ use std::time::SystemTime;
 pub use accounts::AccountFiles;
 pub use command::Output;
 pub use error::HostError;
+pub use lock::RunLock;
 pub use real::RealHost;
 pub use units::{UnitAction, UnitState};
 
@@ -70,6 +75,12 @@ pub trait WriteHost: ReadHost {
     /// # Errors
     /// The file's check refused the content, or the file cannot be written; what was there is still there.
     fn replace_file(&self, path: &Path, file: &NewFile<'_>) -> Result<(), HostError>;
+
+    /// Appends to the file at `path` and syncs it; makes the file, with mode 0600, and its directories if need be.
+    ///
+    /// # Errors
+    /// The bytes are not durably on disk; a part of them may be.
+    fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError>;
 
     /// Makes the directory at `path`, whose parent must exist, or sets owner and mode of the one that is there.
     ///

@@ -3,12 +3,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::files::Root;
 use super::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Stat, UnitAction, UnitState, WriteHost, accounts,
-    command, files, units,
+    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Stat, RunLock, UnitAction, UnitState, WriteHost, accounts,
+    append, command, files, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -30,6 +30,22 @@ impl RealHost {
     pub fn root(&self) -> &Path {
         self.root.path()
     }
+
+    /// Takes the run lock, so that two applies never overlap; waits for it as long as `wait`.
+    ///
+    /// # Errors
+    /// Another process holds the lock, or it cannot be made.
+    pub fn lock(&self, wait: Duration) -> Result<RunLock, HostError> {
+        RunLock::take(&self.root, wait)
+    }
+
+    /// Makes the directory at `path` with those above it, as hostwrit's own places need it.
+    ///
+    /// # Errors
+    /// A directory cannot be made.
+    pub fn ensure_dir(&self, path: &Path, mode: u32) -> Result<(), HostError> {
+        append::ensure_dir(&self.root, path, mode)
+    }
 }
 
 impl ReadHost for RealHost {
@@ -41,7 +57,6 @@ impl ReadHost for RealHost {
         self.is_live() || nix::unistd::geteuid().is_root()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks for the time of day")]
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -63,13 +78,17 @@ impl ReadHost for RealHost {
     }
 
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
-        units::states(self.root.path(), names)
+        units::states(&self.root, names)
     }
 }
 
 impl WriteHost for RealHost {
     fn replace_file(&self, path: &Path, file: &NewFile<'_>) -> Result<(), HostError> {
         files::replace(&self.root, path, file)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        append::append(&self.root, path, bytes)
     }
 
     fn make_dir(&self, path: &Path, owner: Option<Owner>, mode: u32) -> Result<(), HostError> {
@@ -104,6 +123,6 @@ impl WriteHost for RealHost {
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
-        units::act(self.root.path(), action, unit)
+        units::act(&self.root, action, unit)
     }
 }

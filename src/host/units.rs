@@ -1,5 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Units of systemd: over D-Bus on the running system, by `systemctl` where no bus runs and under another root.
+//! Units of systemd: over D-Bus on the running system, by `systemctl` where no bus runs, and by files alone under
+//! another root, where nothing runs.
+
+mod bus;
+mod offline;
+mod systemctl;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::HostError;
+use super::files::Root;
+
+/// Longer than a restart with systemd's default limits may take: 90 s to stop and 90 s to start.
+const JOB_LIMIT: Duration = Duration::from_secs(200);
 
 /// What systemd says of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,7 +23,8 @@ pub struct UnitState {
     pub name: String,
     /// `LoadState`: `loaded`, `not-found`, `masked`, `bad-setting`, `error`; under another root only `loaded` or `not-found`.
     pub load: String,
-    /// `ActiveState`: `active`, `inactive`, `failed`, `activating`, ...; `None` under another root, where nothing runs.
+    /// `ActiveState`: `active`, `inactive`, `failed`, `activating`, ...; `None` for a template and under another root,
+    /// where nothing runs.
     pub active: Option<String>,
     /// `UnitFileState`: `enabled`, `disabled`, `static`, `masked`, `indirect`, `generated`, ...; empty if there is no unit file.
     pub file_state: String,
@@ -31,10 +48,56 @@ pub enum UnitAction {
     DaemonReload,
 }
 
-pub(super) fn states(_: &std::path::Path, _: &[&str]) -> Result<Vec<UnitState>, super::HostError> {
-    todo!()
+impl UnitAction {
+    /// Returns the word for people; it is systemctl's own where that has one.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+            Self::Enable => "enable",
+            Self::Disable => "disable",
+            Self::Mask => "mask",
+            Self::Unmask => "unmask",
+            Self::DaemonReload => "load the changed files of",
+        }
+    }
+
+    /// Returns a closure that says why the action on `unit` failed.
+    fn failed<T: std::fmt::Display>(self, unit: &str) -> impl FnOnce(T) -> HostError {
+        move |why| HostError::Unit { action: self.verb(), unit: unit.to_owned(), why: why.to_string() }
+    }
 }
 
-pub(super) fn act(_: &std::path::Path, _: UnitAction, _: &str) -> Result<(), super::HostError> {
-    todo!()
+pub(super) fn states(root: &Root, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !is_live(root) {
+        return offline::states(root, names);
+    }
+    match bus::Bus::open() {
+        Some(bus) => bus.states(names),
+        None => systemctl::states(names),
+    }
+}
+
+pub(super) fn act(root: &Root, action: UnitAction, unit: &str) -> Result<(), HostError> {
+    if !is_live(root) {
+        return offline::act(root, action, unit);
+    }
+    match bus::Bus::open() {
+        Some(bus) => bus.act(action, unit),
+        None => systemctl::act(action, unit),
+    }
+}
+
+fn is_live(root: &Root) -> bool {
+    root.path() == Path::new("/")
+}
+
+/// Whether the name is of a template, of which only instances run: `backup@.service`.
+fn is_template(name: &str) -> bool {
+    name.contains("@.")
 }

@@ -1,2 +1,213 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files of an authentic tree to desired state: every parse and every cross-file check.
+//!
+//! Reading never stops at a fault: what is faulty is left out and the rest read, so that one run reports all that is
+//! wrong. Nothing here touches a host, except that [`Facts`] are gathered from one.
+
+mod checks;
+mod facts;
+mod layer;
+mod merge;
+mod repo;
+pub mod schema;
+mod template;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use handlebars::Context;
+use serde_json::{Map, Value as Json};
+
+use crate::model::fault::closest;
+use crate::model::{Declared, Fault, Faults, Location, Mode, Origin, RepoFiles};
+use crate::resources::{Declarations, Desired, Resource};
+use crate::yaml;
+
+pub use facts::{Facts, Os};
+
+use layer::{Layer, Sort};
+use repo::{HostContents, Repo};
+
+/// What [`check`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    pub hosts: usize,
+    /// Objects of all hosts together.
+    pub objects: usize,
+    pub faults: Faults,
+}
+
+/// Checks a repo for every host, with sample facts.
+pub fn check(files: &dyn RepoFiles) -> Checked {
+    let mut checked = Checked::default();
+    let repo = match Repo::open(files) {
+        Ok(repo) => repo,
+        Err(faults) => return Checked { faults, ..checked },
+    };
+    checked.faults.extend(repo.top().err().into_iter().flatten());
+    checked.faults.extend(checks::of_repo(&repo));
+    // Profiles that no host uses too.
+    for name in repo.names("profiles") {
+        match repo.layer(&format!("profiles/{name}.yaml"), Sort::Profile) {
+            Ok(layer) => checked.faults.extend(layer.iter().flat_map(|layer| layer.faults.clone())),
+            Err(faults) => checked.faults.extend(faults),
+        }
+    }
+    for host in repo.names("hosts") {
+        checked.hosts += 1;
+        match compile_host(&repo, host, &Facts::sample(host)) {
+            Ok(desired) => checked.objects += desired.objects().len(),
+            Err(faults) => checked.faults.extend(faults),
+        }
+    }
+    checked
+}
+
+/// Compiles the desired state of one host from these files.
+fn compile_files(files: &dyn RepoFiles, host: &str, facts: &Facts) -> Result<Desired, Faults> {
+    let repo = Repo::open(files)?;
+    let mut faults = Faults::default();
+    faults.extend(repo.top().err().into_iter().flatten());
+    match compile_host(&repo, host, facts) {
+        Ok(desired) => faults.or(desired),
+        Err(found) => {
+            faults.extend(found);
+            Err(faults)
+        }
+    }
+}
+
+/// Returns the labels of a host, by which rules of the policy choose hosts.
+///
+/// # Errors
+/// The host has no file, or the file is faulty.
+pub fn labels(files: &dyn RepoFiles, host: &str) -> Result<BTreeMap<String, String>, Faults> {
+    let repo = Repo::open(files)?;
+    let layer = host_layer(&repo, host)?;
+    layer.faults.clone().or(layer.labels.clone())
+}
+
+/// Returns the names of all hosts, sorted.
+///
+/// # Errors
+/// The tree cannot be listed.
+pub fn hosts(files: &dyn RepoFiles) -> Result<Vec<String>, Faults> {
+    Ok(Repo::open(files)?.names("hosts").map(str::to_owned).collect())
+}
+
+/// Returns the name of the fleet that the repo is for.
+///
+/// # Errors
+/// `hostwrit.yaml` is missing or faulty.
+pub fn fleet(files: &dyn RepoFiles) -> Result<String, Faults> {
+    Ok(Repo::open(files)?.top()?.fleet)
+}
+
+fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Desired, Faults> {
+    let own = host_layer(repo, host)?;
+    let mut faults = own.faults.clone();
+    let mut layers = Vec::new();
+    for (name, at) in &own.profiles {
+        match repo.layer(&format!("profiles/{name}.yaml"), Sort::Profile) {
+            Ok(Some(layer)) => {
+                faults.extend(layer.faults.clone());
+                layers.push(layer);
+            }
+            Ok(None) => faults.push(no_profile(repo, name, at)),
+            Err(found) => faults.extend(found),
+        }
+    }
+    layers.push(Rc::clone(&own));
+
+    let variables = variables(&layers, facts, &mut faults);
+    let contents = HostContents { repo, variables };
+    let mut compiler = Compiler { layers: &layers, contents: &contents, faults };
+    let desired = Desired::collect(&mut compiler);
+    let mut faults = compiler.faults;
+    // What a fault has left out would be missed by objects that refer to it.
+    if faults.is_empty() {
+        faults.extend(checks::of_host(&desired));
+    }
+    faults.or(desired)
+}
+
+fn host_layer(repo: &Repo<'_>, host: &str) -> Result<Rc<Layer>, Faults> {
+    let path = format!("hosts/{host}.yaml");
+    if let Some(layer) = repo.layer(&path, Sort::Host)? {
+        return Ok(layer);
+    }
+    let known: Vec<&str> = repo.names("hosts").collect();
+    let fault = Fault::new(Location::file(&path), format!("the repo has no host \"{host}\""));
+    Err(match known.as_slice() {
+        [] => fault.hint("it has no hosts at all; a host is a file hosts/NAME.yaml"),
+        [first @ .., last] if first.len() < 10 => {
+            let first: String = first.iter().map(|name| format!("{name}, ")).collect();
+            fault.hint(format!("its hosts are {first}{last}"))
+        }
+        many => match closest(host, many.iter().copied()) {
+            Some(near) => fault.hint(format!("it has {} hosts; did you mean \"{near}\"?", many.len())),
+            None => fault.hint(format!("it has {} hosts, and none that is called like it", many.len())),
+        },
+    }
+    .into())
+}
+
+fn no_profile(repo: &Repo<'_>, name: &str, at: &Location) -> Fault {
+    let fault = Fault::new(at.clone(), format!("there is no profile \"{name}\""));
+    match closest(name, repo.names("profiles")) {
+        Some(near) => fault.hint(format!("did you mean \"{near}\"?")),
+        None => fault.hint(format!("a profile is a file; this one would be profiles/{name}.yaml")),
+    }
+}
+
+/// Returns what templates may use.
+fn variables(layers: &[Rc<Layer>], facts: &Facts, faults: &mut Faults) -> Context {
+    let mut vars = Map::new();
+    for entry in merge::variables(layers, faults) {
+        match yaml::from_node::<Json>(&entry.value) {
+            Ok(value) => {
+                vars.insert(entry.key, value);
+            }
+            Err(found) => faults.extend(found),
+        }
+    }
+    let labels: Map<String, Json> = layers
+        .iter()
+        .flat_map(|layer| &layer.labels)
+        .map(|(key, value)| (key.clone(), Json::String(value.clone())))
+        .collect();
+    // Facts are strings and numbers under fixed keys; they cannot fail to become JSON.
+    let facts = serde_json::to_value(facts).unwrap_or_default();
+    let all = [("vars", Json::Object(vars)), ("labels", Json::Object(labels)), ("facts", facts)];
+    Context::from(Json::Object(all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()))
+}
+
+/// Gives the objects of each kind, merged and resolved, and collects what is wrong with them.
+struct Compiler<'c, 'f> {
+    layers: &'c [Rc<Layer>],
+    contents: &'c HostContents<'c, 'f>,
+    faults: Faults,
+}
+
+impl Declarations for Compiler<'_, '_> {
+    fn of<R: Resource>(&mut self) -> Vec<Declared<R::Desired>> {
+        let mut declared = Vec::new();
+        for (name, merged) in merge::objects(self.layers, R::KEY, R::KIND, &mut self.faults) {
+            let fields = merged.fields.iter().map(|field| (field.key.clone(), field.at().clone())).collect();
+            let origin = Origin { object: merged.at, fields };
+            // The specification of an absent object is empty; resolving it checks the name.
+            let desired = layer::split::<R>(&origin.object, &merged.fields)
+                .and_then(|spec| R::resolve(&name, spec, &origin, self.contents));
+            match desired {
+                Ok(desired) => {
+                    let is = |key| layer::is_true(&merged.fields, key);
+                    let mode = if is(layer::OBSERVE) { Mode::Observe } else { Mode::Enforce };
+                    let want = if is(layer::ABSENT) { None } else { Some(desired) };
+                    declared.push(Declared { name, mode, want, origin });
+                }
+                Err(faults) => self.faults.extend(faults),
+            }
+        }
+        declared
+    }
+}

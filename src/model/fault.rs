@@ -110,3 +110,55 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+/// Returns the candidate that `word` is probably a misspelling of, for "did you mean".
+///
+/// Near is: at most a third of the word's letters differ, and two at most; a swap of neighbours is one difference.
+pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).clamp(1, 2);
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many letters must be put in, left out, replaced or swapped with a neighbour to make one word of the other.
+fn distance(one: &str, two: &str) -> usize {
+    let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
+    // Bounds the work on hostile input; such words are not near.
+    if one.len().abs_diff(two.len()) > 2 || one.len() > 256 {
+        return usize::MAX;
+    }
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=two.len()).collect();
+    for (i, left) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, right) in two.iter().enumerate() {
+            let mut best = (above[j] + usize::from(left != right)).min(above[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *left == two[j - 1] && one[i - 1] == *right {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut above, row);
+    }
+    above[two.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closest;
+
+    #[test]
+    fn a_swapped_or_missing_letter_is_close_and_another_word_is_not() {
+        let known = ["groups", "group", "shell", "ssh_keys"];
+        assert_eq!(closest("shlel", known), Some("shell"));
+        assert_eq!(closest("ssh_key", known), Some("ssh_keys"));
+        assert_eq!(closest("grop", known), Some("group"));
+        assert_eq!(closest("home", known), None);
+        assert_eq!(closest("x", known), None);
+        assert_eq!(closest("", known), None);
+    }
+}

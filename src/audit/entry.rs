@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The format of one entry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Action, Change, Digest, ObjectId};
+
+/// One line of the log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Counts from 1 without a gap.
+    pub seq: u64,
+    /// Digest of the line before, without its newline; zero for the first.
+    pub prev: Digest,
+    /// When the entry was written, by this host's clock: RFC 3339, UTC, seconds.
+    pub time: String,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What an entry tells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The pin moved to a commit whose whole history since the last pin was proven.
+    Accepted { commit: String, signers: Vec<Signer>, policy_version: u64 },
+    /// A commit was refused; the last good state stays enforced.
+    Refused { commit: Option<String>, code: String, message: String },
+    /// A plan with steps was made and is about to be carried out.
+    Planned { commit: String, plan: Digest, cause: Cause, steps: usize },
+    /// A step is about to be carried out.
+    Intent { plan: Digest, object: ObjectId, action: Action, changes: Vec<LoggedChange> },
+    /// How the step of an intent ended.
+    Outcome {
+        /// The intent's `seq`.
+        intent: u64,
+        result: OutcomeResult,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// The host was observed again and agrees with the commit.
+    Converged { commit: String },
+    /// The write of an entry had been cut off; the line before this entry is what was left of it.
+    Recovered { bytes: u64, digest: Digest },
+    /// The log ended before the entry that this host remembers as its last: somebody cut it.
+    Cut { remembered: u64, remembered_digest: Digest },
+}
+
+/// Who signed one commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signer {
+    pub commit: String,
+    pub principal: String,
+    pub key: String,
+}
+
+/// Why there was something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// A commit asks for it.
+    Commit,
+    /// The host left the state that was asked for before.
+    Drift,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutcomeResult {
+    Done,
+    Failed,
+    /// Not tried: a step that it needs failed, or hostwrit was told to stop.
+    Skipped,
+    /// hostwrit ended between intent and outcome; the next start found it so.
+    Interrupted,
+}
+
+/// One changed field as the log keeps it: never the value of a secret, and contents only as digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedChange {
+    pub field: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
+    /// `file:line` of the infra repo that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+}
+
+impl From<&Change> for LoggedChange {
+    fn from(change: &Change) -> Self {
+        use crate::model::Shown;
+        let text = |shown: &Shown| match shown {
+            Shown::Text(text) => Some(text.clone()),
+            Shown::Nothing | Shown::Secret => None,
+        };
+        Self {
+            field: change.field.clone(),
+            from: text(&change.from),
+            to: text(&change.to),
+            secret: change.from == Shown::Secret || change.to == Shown::Secret,
+            origin: change.origin.as_ref().map(ToString::to_string),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Appends entries, each linked to the one before.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::LOG;
+use super::entry::{Entry, Event};
+use crate::host::{HostError, WriteHost};
+use crate::model::Digest;
+
+/// The last entry of a log, as this host remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    pub seq: u64,
+    pub digest: Digest,
+}
+
+impl Head {
+    /// The head of a log without entries.
+    pub const EMPTY: Self = Self { seq: 0, digest: Digest::ZERO };
+}
+
+/// Why the log cannot be written or read. Without a log there is no change.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    #[error("cannot use the audit log")]
+    Host(#[from] HostError),
+    #[error("line {line} of {LOG} is not an entry of the audit log; `hostwrit audit verify` says more")]
+    Malformed {
+        line: usize,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("cannot write an entry of the audit log")]
+    Encode(#[source] serde_json::Error),
+}
+
+/// The log, open for appending. Whoever holds it holds the run lock.
+pub struct Log<'h> {
+    host: &'h dyn WriteHost,
+    head: Head,
+}
+
+impl<'h> Log<'h> {
+    /// Opens the log, makes it if there is none, and records what a crash or somebody else did to its end.
+    ///
+    /// `remembered` is the head that this host wrote down after its last run.
+    ///
+    /// # Errors
+    /// The log cannot be read or written, or its last whole line is not an entry.
+    pub fn open(host: &'h dyn WriteHost, remembered: Option<Head>) -> Result<Self, AuditError> {
+        let text = host.read(Path::new(LOG))?.unwrap_or_default();
+        let End { head, torn } = end_of(&text)?;
+        let mut log = Self { host, head };
+        if let Some(torn) = torn {
+            if !text.ends_with(b"\n") {
+                // The line is ended, not cut off: the file stays append-only, even under `chattr +a`.
+                host.append(Path::new(LOG), b"\n")?;
+            }
+            log.append([Event::Recovered { bytes: torn.len() as u64, digest: Digest::of(torn) }])?;
+        }
+        if let Some(remembered) = remembered
+            && (log.head.seq < remembered.seq || log.head.seq == remembered.seq && log.head != remembered)
+        {
+            log.append([Event::Cut { remembered: remembered.seq, remembered_digest: remembered.digest }])?;
+        }
+        Ok(log)
+    }
+
+    /// Returns the last entry's place in the chain.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Appends the events with one write and one sync, and returns the `seq` of the first.
+    ///
+    /// # Errors
+    /// The entries are not durably on disk.
+    pub fn append(&mut self, events: impl IntoIterator<Item = Event>) -> Result<u64, AuditError> {
+        let time = humantime::format_rfc3339_seconds(self.host.now()).to_string();
+        let first = self.head.seq + 1;
+        let mut head = self.head;
+        let mut lines = Vec::new();
+        for event in events {
+            let entry = Entry { seq: head.seq + 1, prev: head.digest, time: time.clone(), event };
+            let line = serde_json::to_vec(&entry).map_err(AuditError::Encode)?;
+            head = Head { seq: entry.seq, digest: Digest::of(&line) };
+            lines.extend(line);
+            lines.push(b'\n');
+        }
+        if !lines.is_empty() {
+            self.host.append(Path::new(LOG), &lines)?;
+            self.head = head;
+        }
+        Ok(first)
+    }
+
+    /// Returns every entry, oldest first.
+    ///
+    /// # Errors
+    /// The log cannot be read, or a line of it is no entry.
+    pub fn entries(&self) -> Result<Vec<Entry>, AuditError> {
+        read(self.host)
+    }
+}
+
+/// Returns every entry of the host's log, oldest first; none if there is no log.
+///
+/// # Errors
+/// The log cannot be read, or a line of it is no entry.
+pub fn read(host: &(impl crate::host::ReadHost + ?Sized)) -> Result<Vec<Entry>, AuditError> {
+    let text = host.read(Path::new(LOG))?.unwrap_or_default();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut broken: Option<(usize, serde_json::Error)> = None;
+    for (number, line) in text.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        match serde_json::from_slice::<Entry>(line) {
+            Ok(entry) => {
+                // What is left of a cut-off write is no entry; the one after it says so.
+                if let Some((line, source)) = broken.take()
+                    && !matches!(entry.event, Event::Recovered { .. })
+                {
+                    return Err(AuditError::Malformed { line, source });
+                }
+                entries.push(entry);
+            }
+            Err(source) => broken = Some((number + 1, source)),
+        }
+    }
+    match broken {
+        // The last line may still be in the middle of being written.
+        Some(_) if !text.ends_with(b"\n") => Ok(entries),
+        Some((line, source)) => Err(AuditError::Malformed { line, source }),
+        None => Ok(entries),
+    }
+}
+
+/// How a log ends.
+struct End<'t> {
+    /// The last entry.
+    head: Head,
+    /// What is left of a cut-off write after it.
+    torn: Option<&'t [u8]>,
+}
+
+fn end_of(text: &[u8]) -> Result<End<'_>, AuditError> {
+    let mut lines = text.rsplit(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let parse = |line: &[u8]| {
+        serde_json::from_slice::<Entry>(line).map(|entry| Head { seq: entry.seq, digest: Digest::of(line) })
+    };
+    let Some(last) = lines.next() else { return Ok(End { head: Head::EMPTY, torn: None }) };
+    if let Ok(head) = parse(last) {
+        return Ok(End { head, torn: None });
+    }
+    match lines.next() {
+        None => Ok(End { head: Head::EMPTY, torn: Some(last) }),
+        Some(line) => {
+            let number = || text.iter().filter(|&&byte| byte == b'\n').count();
+            let head = parse(line).map_err(|source| AuditError::Malformed { line: number(), source })?;
+            Ok(End { head, torn: Some(last) })
+        }
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+
+use crate::audit::OutcomeResult;
+use crate::engine::daemon::leave_status;
+use crate::engine::{Cycle, Report};
+
+use super::{CommandError, Exit, open, output};
+
+/// Make this host agree with the infra repo
+///
+/// Carries out exactly the steps that `plan` shows, records each in the audit log, and looks again at the end.
+#[derive(Debug, Args)]
+pub struct Apply {}
+
+impl Apply {
+    pub fn run(&self, root: &Path) -> Result<Exit, CommandError> {
+        let (host, config) = open(root)?;
+        let stop = AtomicBool::new(false);
+        let cycle = Cycle::begin(&config, &host, &stop)
+            .and_then(|cycle| cycle.apply(&mut |step, outcome| output::answer(output::outcome_line(step, outcome))));
+        leave_status(&config, &host, &cycle);
+        let report = cycle?;
+        output::warn_of_hindrance(&report);
+        output::answer(summary(&report, &config.host));
+        for object in &report.remaining {
+            output::warning(format!("{object} still differs; `hostwrit plan` shows how"));
+        }
+        Ok(match &report.hindrance {
+            _ if !report.converged() => Exit::Failed,
+            Some(hindrance) => Exit::of_hindrance(hindrance),
+            None => Exit::Done,
+        })
+    }
+}
+
+fn summary(report: &Report, host: &str) -> String {
+    let commit = output::short(&report.plan.commit);
+    let count = |result| report.outcomes.iter().filter(|outcome| outcome.result == result).count();
+    let done = match count(OutcomeResult::Done) {
+        1 => "1 step done".to_owned(),
+        done => format!("{done} steps done"),
+    };
+    match (report.plan.steps.len(), report.converged()) {
+        (0, _) => format!("{host} agrees with {commit}: {} objects, nothing to do.", report.objects),
+        (_, true) => format!("{done}: {host} agrees with {commit}."),
+        (_, false) => format!(
+            "{done}, {} failed, {} skipped: {host} does not agree with {commit} yet.",
+            count(OutcomeResult::Failed),
+            count(OutcomeResult::Skipped)
+        ),
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Makes a signed infra repo without a work tree: what `git commit -S` and `git push` do, for the demo alone.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gix::objs::tree::{Entry, EntryKind};
+use gix::objs::{Kind, Tree, Write as _};
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::armor;
+use sequoia_openpgp::cert::CertBuilder;
+use sequoia_openpgp::policy::StandardPolicy;
+use sequoia_openpgp::serialize::SerializeInto;
+use sequoia_openpgp::serialize::stream::{Armorer, Message, Signer};
+use sequoia_openpgp::types::KeyFlags;
+
+use crate::model::git::Oid;
+
+/// Anything that can go wrong here is a fault of the machine, not of the user's input: it is told and ends the demo.
+pub type Error = Box<dyn std::error::Error>;
+
+/// A person of the demo, with a throw-away key.
+pub struct Person {
+    pub name: &'static str,
+    cert: Cert,
+}
+
+impl Person {
+    /// Makes the person's key.
+    pub fn new(name: &'static str) -> Result<Self, Error> {
+        let (cert, _) = CertBuilder::new()
+            .add_userid(format!("{name} <{name}@demo.invalid>"))
+            .set_primary_key_flags(KeyFlags::empty().set_certification().set_signing())
+            .generate()?;
+        Ok(Self { name, cert })
+    }
+
+    /// Returns the public key as `gpg --export --armor` writes it.
+    pub fn public_key(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.cert.clone().strip_secret_key_material().armored().to_vec()?)
+    }
+
+    pub fn fingerprint(&self) -> String {
+        self.cert.fingerprint().to_hex()
+    }
+
+    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        let policy = StandardPolicy::new();
+        let key = self.cert.keys().with_policy(&policy, None).secret().for_signing().next().ok_or("no signing key")?;
+        let pair = key.key().clone().into_keypair()?;
+        let mut signature = Vec::new();
+        let message = Armorer::new(Message::new(&mut signature)).kind(armor::Kind::Signature).build()?;
+        let mut signer = Signer::new(message, pair)?.detached().build()?;
+        signer.write_all(payload)?;
+        signer.finalize()?;
+        Ok(signature)
+    }
+}
+
+/// A bare repository with one branch.
+pub struct InfraRepo {
+    git: gix::Repository,
+    files: BTreeMap<String, Vec<u8>>,
+    tip: Option<Oid>,
+    branch: String,
+}
+
+impl InfraRepo {
+    /// Makes the repository at `path` with these files, not yet committed.
+    pub fn create(path: &Path, branch: &str, files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
+        let git = gix::ThreadSafeRepository::init_opts(
+            path,
+            gix::create::Kind::Bare,
+            gix::create::Options::default(),
+            gix::open::Options::isolated(),
+        )?;
+        Ok(Self { git: git.to_thread_local(), files, tip: None, branch: branch.to_owned() })
+    }
+
+    /// Changes one file, not yet committed.
+    pub fn edit(&mut self, path: &str, change: impl FnOnce(String) -> String) -> Result<(), Error> {
+        let text = self.files.get(path).cloned().ok_or_else(|| format!("the example has no {path}"))?;
+        self.files.insert(path.to_owned(), change(String::from_utf8(text)?).into_bytes());
+        Ok(())
+    }
+
+    /// Commits all files on top of the branch, signed by `signer` if there is one, and moves the branch.
+    pub fn commit(&mut self, signer: Option<&Person>, message: &str, now: SystemTime) -> Result<Oid, Error> {
+        let tree = self.write_tree("")?;
+        let who = signer.map_or("nobody", |person| person.name);
+        let seconds = now.duration_since(UNIX_EPOCH)?.as_secs();
+        let mut head = format!("tree {tree}\n");
+        if let Some(parent) = self.tip {
+            head.push_str(&format!("parent {parent}\n"));
+        }
+        for role in ["author", "committer"] {
+            head.push_str(&format!("{role} {who} <{who}@demo.invalid> {seconds} +0000\n"));
+        }
+        let body = format!("\n{message}\n");
+        let signature = match signer {
+            None => String::new(),
+            Some(person) => {
+                let armor = String::from_utf8(person.sign(format!("{head}{body}").as_bytes())?)?;
+                // A header's further lines begin with a space.
+                format!("gpgsig {}\n", armor.trim_end().replace('\n', "\n "))
+            }
+        };
+        let commit = self.git.objects.write_buf(Kind::Commit, format!("{head}{signature}{body}").as_bytes())?;
+        self.move_to(commit)?;
+        Ok(commit)
+    }
+
+    /// Moves the branch, as somebody with power over the Git server can.
+    pub fn move_to(&mut self, commit: Oid) -> Result<(), Error> {
+        let any = gix::refs::transaction::PreviousValue::Any;
+        self.git.reference(self.branch.as_str(), commit, any, "demo")?;
+        self.tip = Some(commit);
+        Ok(())
+    }
+
+    /// Writes the tree of the files below `dir`, which is empty or ends in a slash.
+    fn write_tree(&self, dir: &str) -> Result<Oid, Error> {
+        let mut entries: BTreeMap<&str, Entry> = BTreeMap::new();
+        for (path, content) in self.files.iter().filter(|(path, _)| path.starts_with(dir)) {
+            let rest = &path[dir.len()..];
+            let (name, mode, oid) = match rest.split_once('/') {
+                Some((name, _)) if entries.contains_key(name) => continue,
+                Some((name, _)) => (name, EntryKind::Tree, self.write_tree(&format!("{dir}{name}/"))?),
+                None => (rest, EntryKind::Blob, self.git.objects.write_buf(Kind::Blob, content)?),
+            };
+            entries.insert(name, Entry { mode: mode.into(), filename: name.into(), oid });
+        }
+        let mut tree = Tree { entries: entries.into_values().collect() };
+        tree.entries.sort();
+        Ok(self.git.write_object(&tree)?.detach())
+    }
+}

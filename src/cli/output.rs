@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What people read: answers on stdout, everything else on stderr.
+
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+
+use crate::engine::apply::Outcome;
+use crate::engine::plan::PlanView;
+use crate::engine::{Report, apply::chain};
+use crate::audit::OutcomeResult;
+use crate::model::{Action, Change, Location, ObjectId, Shown, Step};
+
+/// Prints a line of the answer. Ends the program quietly when nobody reads any more, as with `| head`.
+pub fn answer(line: impl AsRef<str>) {
+    if let Err(error) = writeln!(io::stdout().lock(), "{}", line.as_ref())
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}
+
+/// Prints an error with its causes.
+pub fn error(error: &dyn Error) {
+    let _ = writeln!(io::stderr().lock(), "Error: {}", chain(error));
+}
+
+/// Prints something that did not stop the command but that somebody should know.
+pub fn warning(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "Warning: {}", text.as_ref());
+}
+
+/// Prints a status line for a person who waits.
+pub fn note(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Returns the first ten digits of a commit: enough for people.
+pub fn short(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
+
+/// Says why the last good state counts and not the remote's tip.
+pub fn warn_of_hindrance(report: &Report) {
+    if let Some(hindrance) = &report.hindrance {
+        warning(format!(
+            "{}\n  the last good commit {} stays enforced",
+            chain(hindrance),
+            short(&report.plan.commit)
+        ));
+    }
+}
+
+/// Returns the plan as lines: sign, object, changes, and where the repo asks for it.
+pub fn plan_lines(plan: &PlanView<'_>) -> Vec<String> {
+    let paint = Paint::for_stdout();
+    let width = column(plan.steps.iter().chain(&plan.reported).map(|step| step.object));
+    let mut lines = Vec::new();
+    for step in &plan.steps {
+        lines.push(step_line(step.object, step.action, step.changes, step.origin, width, paint));
+        lines.extend(diff_lines(step.changes, paint));
+    }
+    if !plan.reported.is_empty() {
+        lines.push("Only reported (mode: observe):".to_owned());
+        for step in &plan.reported {
+            lines.push(step_line(step.object, step.action, step.changes, step.origin, width, paint));
+        }
+    }
+    if !plan.unmanaged.is_empty() {
+        lines.push("No longer in the repo, not made by hostwrit, left alone:".to_owned());
+        lines.extend(plan.unmanaged.iter().map(|object| format!("  {object}")));
+    }
+    lines
+}
+
+/// Returns one step and how it ended as a line.
+pub fn outcome_line<O>(step: &Step<O>, outcome: &Outcome) -> String {
+    let paint = Paint::for_stdout();
+    let line = step_line(&step.object, step.action, &step.changes, step.origin.as_ref(), 0, paint);
+    let message = outcome.message.as_deref().unwrap_or_default();
+    match outcome.result {
+        OutcomeResult::Done => line,
+        OutcomeResult::Failed => format!("{line}\n  failed: {message}"),
+        OutcomeResult::Skipped | OutcomeResult::Interrupted => format!("{line}\n  skipped: {message}"),
+    }
+}
+
+fn step_line(
+    object: &ObjectId,
+    action: Action,
+    changes: &[Change],
+    origin: Option<&Location>,
+    width: usize,
+    paint: Paint,
+) -> String {
+    let texts: Vec<String> = changes.iter().map(|change| change_text(action, change)).collect();
+    let place = origin.map_or_else(|| "no longer in the repo".to_owned(), ToString::to_string);
+    let sign = paint.action(action);
+    let object = object.to_string();
+    format!("{sign} {object:width$}  {}  [{place}]", texts.join(", ")).replace("    [", "  [")
+}
+
+fn change_text(action: Action, change: &Change) -> String {
+    let field = &change.field;
+    match (&change.from, &change.to) {
+        (Shown::Secret, _) | (_, Shown::Secret) => format!("{field} changed"),
+        (Shown::Text(_), Shown::Text(to)) if action == Action::Add => format!("{field} {to}"),
+        (Shown::Nothing, Shown::Text(to)) => format!("{field} {to}"),
+        (Shown::Text(from), Shown::Text(to)) => format!("{field} {from} -> {to}"),
+        (Shown::Text(from), Shown::Nothing) => format!("{field} {from} removed"),
+        (Shown::Nothing, Shown::Nothing) => field.clone(),
+    }
+}
+
+fn diff_lines(changes: &[Change], paint: Paint) -> impl Iterator<Item = String> {
+    changes
+        .iter()
+        .filter_map(|change| change.diff.as_deref())
+        .flat_map(str::lines)
+        .map(move |line| format!("    {}", paint.diff(line)))
+}
+
+/// Returns the width of the column of objects, so that changes stand below one another; long names stick out.
+fn column<'o>(objects: impl Iterator<Item = &'o ObjectId>) -> usize {
+    objects.map(|object| object.to_string().chars().count()).max().unwrap_or(0).min(40)
+}
+
+/// Colours, only where a terminal shows them.
+#[derive(Clone, Copy)]
+struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    fn for_stdout() -> Self {
+        Self { on: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+    }
+
+    fn action(self, action: Action) -> String {
+        let colour = match action {
+            Action::Add => "32",
+            Action::Alter => "33",
+            Action::Remove => "31",
+        };
+        self.in_colour(colour, &action.sign().to_string())
+    }
+
+    fn diff(self, line: &str) -> String {
+        match line.chars().next() {
+            Some('+') => self.in_colour("32", line),
+            Some('-') => self.in_colour("31", line),
+            _ => line.to_owned(),
+        }
+    }
+
+    fn in_colour(self, colour: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}

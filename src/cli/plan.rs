@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+
+use crate::engine::{Cycle, Report};
+
+use super::{CommandError, Exit, open, output};
+
+/// Show what `apply` would change on this host, and why
+///
+/// Pulls the infra repo, proves it, and compares it with the host. Changes nothing on the host.
+#[derive(Debug, Args)]
+#[command(name = "plan")]
+pub struct PlanCommand {
+    /// Print the plan as JSON (schemas/plan.json)
+    #[arg(long)]
+    json: bool,
+}
+
+impl PlanCommand {
+    pub fn run(&self, root: &Path) -> Result<Exit, CommandError> {
+        let (host, config) = open(root)?;
+        let stop = AtomicBool::new(false);
+        let report = Cycle::begin(&config, &host, &stop)?.plan()?;
+        output::warn_of_hindrance(&report);
+        let view = report.plan.view(Some(&config.host));
+        if self.json {
+            output::answer(view.to_json());
+        } else {
+            output::plan_lines(&view).iter().for_each(output::answer);
+            output::answer(summary(&report, &config.host));
+        }
+        Ok(match &report.hindrance {
+            Some(hindrance) => Exit::of_hindrance(hindrance),
+            None if report.plan.steps.is_empty() => Exit::Done,
+            None => Exit::Pending,
+        })
+    }
+}
+
+fn summary(report: &Report, host: &str) -> String {
+    let commit = output::short(&report.plan.commit);
+    match report.plan.steps.len() {
+        0 => format!("{host} agrees with {commit}: {} objects, nothing to do.", report.objects),
+        1 => format!("1 step to make {host} agree with {commit}. `hostwrit apply` carries it out."),
+        steps => format!("{steps} steps to make {host} agree with {commit}. `hostwrit apply` carries them out."),
+    }
+}

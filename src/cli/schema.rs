@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use clap::Args;
+
+use crate::audit::verify::Verified;
+use crate::engine::config::ConfigFile;
+use crate::engine::plan::PlanView;
+use crate::engine::status::Status;
+use crate::manifest;
+
+use super::{CommandError, Exit, output, why};
+
+/// Print a JSON Schema, or list the schemas there are
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// The schema's name, such as host or plan
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Schema {
+    pub fn run(&self) -> Result<Exit, CommandError> {
+        let schemas = schemas();
+        let Some(name) = &self.name else {
+            schemas.iter().for_each(|(name, _)| output::answer(name));
+            return Ok(Exit::Done);
+        };
+        let Some((_, schema)) = schemas.iter().find(|(known, _)| known == name) else {
+            let names: Vec<&str> = schemas.iter().map(|(name, _)| *name).collect();
+            let text = format!("there is no schema \"{name}\"; there are {}", names.join(", "));
+            return Err(CommandError::new(Exit::Usage, text));
+        };
+        output::answer(serde_json::to_string_pretty(schema).unwrap_or_default());
+        Ok(Exit::Done)
+    }
+}
+
+/// Returns every schema by its name; `schemas/NAME.json` holds each, and a test fails when one is stale.
+pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
+    let mut schemas = manifest::schema::all();
+    schemas.extend([
+        ("audit-verify", schemars::schema_for!(Verified)),
+        ("check", schemars::schema_for!(manifest::Checked)),
+        ("config", schemars::schema_for!(ConfigFile)),
+        ("plan", schemars::schema_for!(PlanView<'_>)),
+        ("policy", schemars::schema_for!(crate::trust::policy::PolicyFile)),
+        ("status", schemars::schema_for!(Status)),
+        ("why", schemars::schema_for!(why::Answer)),
+    ]);
+    schemas.sort_by_key(|(name, _)| *name);
+    schemas
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `/etc/hostwrit/config.yaml`: everything that must not come from the infra repo.
+
+use std::path::Path;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::host::{HostError, ReadHost};
+use crate::model::git::Oid;
+use crate::model::{Fault, Faults, Location};
+use crate::trust::{Anchor, Signer};
+use crate::yaml;
+
+/// Where the configuration lives on the host.
+pub const CONFIG: &str = "/etc/hostwrit/config.yaml";
+
+/// What a host is given out of band.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub anchor: Anchor,
+    /// Where the infra repo is fetched from.
+    pub remote: String,
+    /// The host's name in the infra repo.
+    pub host: String,
+    /// Time between two pulls.
+    pub interval: Duration,
+    /// A random part of this is added to each interval, so that a fleet does not pull all at once.
+    pub splay: Duration,
+}
+
+/// The file as people write it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// The fleet's id; must equal the infra repo's and the policy's.
+    fleet: String,
+    /// Where the infra repo is fetched from: https://, ssh://, git:// or a path.
+    remote: String,
+    /// The ref that is obeyed. Default: refs/heads/main.
+    #[serde(rename = "ref", default = "main")]
+    git_ref: String,
+    /// The host's name in the infra repo. Default: the short host name.
+    host: Option<String>,
+    /// Time between two pulls, such as 5m. Default: 5m.
+    #[serde(default = "five_minutes")]
+    interval: String,
+    /// At most this is added to each interval at random. Default: 1m.
+    #[serde(default = "one_minute")]
+    splay: String,
+    trust: TrustSection,
+}
+
+/// Where authentication starts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TrustSection {
+    /// The commit where authentication starts: 40 (or 64) hexadecimal digits.
+    root: String,
+    /// Whose signature on that commit counts, such as openpgp:FINGERPRINT.
+    signers: Vec<String>,
+}
+
+fn main() -> String {
+    "refs/heads/main".to_owned()
+}
+
+fn five_minutes() -> String {
+    "5m".to_owned()
+}
+
+fn one_minute() -> String {
+    "1m".to_owned()
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("there is no {CONFIG}; docs/how-to/install.md shows one to start from")]
+    Missing,
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error("{CONFIG} is not sound:\n{0}")]
+    Unsound(Faults),
+}
+
+impl Config {
+    /// Reads the host's configuration.
+    ///
+    /// # Errors
+    /// There is none, it cannot be read, or it has faults: all of them.
+    pub fn read(host: &dyn ReadHost) -> Result<Self, ConfigError> {
+        let text = host.read(Path::new(CONFIG))?.ok_or(ConfigError::Missing)?;
+        let name = || {
+            let name = host.read(Path::new("/etc/hostname")).ok().flatten()?;
+            let name = String::from_utf8(name).ok()?;
+            name.trim().split('.').next().filter(|short| !short.is_empty()).map(str::to_owned)
+        };
+        Self::parse(CONFIG, &text, name()).map_err(ConfigError::Unsound)
+    }
+
+    /// Parses the text of a configuration file; `hostname` is the default of `host`.
+    ///
+    /// # Errors
+    /// Every fault of the text.
+    pub fn parse(file: &str, text: &[u8], hostname: Option<String>) -> Result<Self, Faults> {
+        let read: ConfigFile = yaml::read(file, text)?;
+        let mut faults = Faults::default();
+        // The fields are few and named in the messages, so the file as a whole is place enough.
+        let mut fault = |message: String, hint: &str| faults.push(Fault::new(Location::file(file), message).hint(hint));
+
+        let root = Oid::from_hex(read.trust.root.as_bytes());
+        if root.is_err() {
+            fault(
+                format!("trust.root: \"{}\" is not a commit", read.trust.root),
+                "write the whole id, as `git rev-parse` prints it",
+            );
+        }
+        let mut signers = Vec::new();
+        for signer in &read.trust.signers {
+            match signer.parse::<Signer>() {
+                Ok(signer) => signers.push(signer),
+                Err(error) => fault(format!("trust.signers: {error}"), "write openpgp: and the key's whole fingerprint"),
+            }
+        }
+        if read.trust.signers.is_empty() {
+            fault("trust.signers is empty".to_owned(), "name at least one signer of the root commit");
+        }
+        if !read.git_ref.starts_with("refs/") {
+            fault(format!("ref: \"{}\" is not a full ref", read.git_ref), "write it in full: refs/heads/main");
+        }
+        if read.remote.is_empty() || read.remote.starts_with('-') {
+            fault(format!("remote: \"{}\" is not a remote", read.remote), "write a URL or an absolute path");
+        }
+        if read.fleet.is_empty() {
+            fault("fleet is empty".to_owned(), "write the id that hostwrit.yaml of the infra repo has");
+        }
+        let mut duration = |key: &str, text: &str| {
+            humantime::parse_duration(text).unwrap_or_else(|error| {
+                fault(format!("{key}: \"{text}\" is not a duration: {error}"), "write a number and a unit: 5m, 90s, 1h 30m");
+                Duration::ZERO
+            })
+        };
+        let (interval, splay) = (duration("interval", &read.interval), duration("splay", &read.splay));
+        if interval < Duration::from_secs(1) && humantime::parse_duration(&read.interval).is_ok() {
+            fault(format!("interval: {} is too short", read.interval), "write 1s at the least");
+        }
+        let host = read.host.or(hostname).unwrap_or_default();
+        if host.is_empty() {
+            fault("host is not set, and /etc/hostname does not name one".to_owned(), "add host: NAME");
+        }
+        match root {
+            Ok(root) if faults.is_empty() => Ok(Self {
+                anchor: Anchor { fleet: read.fleet, git_ref: read.git_ref, root, signers },
+                remote: read.remote,
+                host,
+                interval,
+                splay,
+            }),
+            _ => Err(faults),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One reconciliation, top to bottom: pull, prove, compile, authorize, plan, apply, observe again.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::audit::entry::Signer;
+use crate::audit::{self, AuditError, Event, Log, OutcomeResult};
+use crate::host::{HostError, RealHost, RunLock, WriteHost};
+use crate::model::git::Oid;
+use crate::model::{Mode, ObjectId, Step};
+use crate::resources::{Desired, ObserveError, Operation, triggers};
+use crate::source::{Mirror, MirrorError};
+use crate::trust::Authorized;
+
+use super::apply::{Outcome, carry_out};
+use super::desired::{Hindrance, Selected, last_good, select};
+use super::state::{self, Refused, StateError};
+use super::{Config, Plan, State};
+
+/// How long a cycle waits for another one to end.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// One reconciliation of one host. Holds the run lock as long as it lives.
+#[derive(Debug)]
+pub struct Cycle<'c> {
+    config: &'c Config,
+    host: &'c RealHost,
+    stop: &'c AtomicBool,
+    mirror: Mirror,
+    _lock: RunLock,
+}
+
+/// What a cycle found and did.
+#[derive(Debug)]
+pub struct Report {
+    /// What was to do when the cycle began.
+    pub plan: Plan,
+    /// Number of declared objects.
+    pub objects: usize,
+    /// How each step of the plan ended; none if only a plan was asked for.
+    pub outcomes: Vec<Outcome>,
+    /// Steps that the second observation, after apply, still asks for.
+    pub remaining: Vec<ObjectId>,
+    /// Why the last good state was enforced and not the remote's tip.
+    pub hindrance: Option<Hindrance>,
+    /// The pin moved.
+    pub accepted: bool,
+    pub signers: Vec<Signer>,
+}
+
+impl Report {
+    /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.
+    pub fn converged(&self) -> bool {
+        self.remaining.is_empty() && self.outcomes.iter().all(|outcome| outcome.result == OutcomeResult::Done)
+    }
+}
+
+/// Why a cycle ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum CycleError {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error("cannot open the mirror of the infra repo")]
+    Mirror(#[from] MirrorError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// There is no commit to obey: the tip does not count, and no earlier one was accepted or can still be read.
+    #[error(transparent)]
+    Hindered(#[from] Hindrance),
+    #[error("cannot observe the host")]
+    Observe(#[from] ObserveError),
+    #[error("no commit was accepted yet; run `hostwrit apply` first")]
+    NothingAccepted,
+}
+
+impl<'c> Cycle<'c> {
+    /// Waits for the run lock and opens the mirror.
+    ///
+    /// # Errors
+    /// Another process keeps the lock, or the mirror cannot be opened or made.
+    pub fn begin(config: &'c Config, host: &'c RealHost, stop: &'c AtomicBool) -> Result<Self, CycleError> {
+        let lock = host.lock(LOCK_WAIT)?;
+        host.ensure_dir(Path::new(state::DIR), 0o700)?;
+        let mirror = Mirror::open(&host.root().join(state::MIRROR.trim_start_matches('/')))?;
+        Ok(Self { config, host, stop, mirror, _lock: lock })
+    }
+
+    /// Says what `apply` would do, and changes nothing but the mirror.
+    ///
+    /// # Errors
+    /// There is nothing to obey, or the host cannot be observed.
+    pub fn plan(&self) -> Result<Report, CycleError> {
+        let state = State::read(self.host)?;
+        let (selected, plan) = self.select_and_plan(&state)?;
+        Ok(report(selected.hindrance, plan, &selected.desired, &state))
+    }
+
+    /// Returns the desired state of the last good commit, without asking the remote.
+    ///
+    /// # Errors
+    /// No commit was accepted yet, or it cannot be read any more.
+    pub fn last_good(&self) -> Result<Authorized<Desired>, CycleError> {
+        let state = State::read(self.host)?;
+        let pin = self.pin(&state)?.ok_or(CycleError::NothingAccepted)?;
+        Ok(last_good(self.config, &self.mirror, &pin, self.host)?)
+    }
+
+    /// Makes the host agree with the remote's tip, or with the last good state.
+    ///
+    /// `watch` is told of each step's outcome as it happens.
+    ///
+    /// # Errors
+    /// There is nothing to obey, the host cannot be observed, or state or log cannot be written.
+    pub fn apply(&self, watch: &mut dyn FnMut(&Step<Operation>, &Outcome)) -> Result<Report, CycleError> {
+        let mut state = State::read(self.host)?;
+        let before = state.clone();
+        let (selected, plan) = match self.select_and_plan(&state) {
+            Err(CycleError::Hindered(hindrance)) => {
+                // Nothing to fall back to; what was refused is recorded all the same.
+                self.record_refusal(&hindrance, &mut state)?;
+                return Err(hindrance.into());
+            }
+            other => other?,
+        };
+        if let Some(hindrance) = &selected.hindrance {
+            self.record_refusal(hindrance, &mut state)?;
+        } else {
+            state.refused = None;
+        }
+
+        let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        if report.accepted || state.applying || !report.plan.steps.is_empty() {
+            self.carry_out(&selected.desired, &mut report, &mut state, watch)?;
+        }
+        let declared = selected.desired.desired().objects();
+        let kept = declared.into_iter().filter(|object| object.mode == Mode::Enforce && !object.absent);
+        state.altered.extend(kept.map(|object| object.id));
+        state.altered.retain(|object| !state.owned.is_whole(object));
+        if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
+            state.log = Some(log.head());
+            state.converged = Some(report.plan.commit.clone());
+        }
+        if state != before {
+            state.write(self.host)?;
+        }
+        Ok(report)
+    }
+
+    /// Accepts the commit, carries out the plan and observes again.
+    fn carry_out(
+        &self,
+        desired: &Authorized<Desired>,
+        report: &mut Report,
+        state: &mut State,
+        watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
+    ) -> Result<(), CycleError> {
+        let plan = &report.plan;
+        let mut log = Log::open(self.host, state.log)?;
+        if state.applying {
+            close_interrupted(&mut log)?;
+        }
+        if report.accepted {
+            log.append([Event::Accepted {
+                commit: plan.commit.clone(),
+                signers: report.signers.clone(),
+                policy_version: desired.policy_version(),
+            }])?;
+            state.pin = Some(plan.commit.clone());
+        }
+        if !plan.steps.is_empty() {
+            log.append([Event::Planned {
+                commit: plan.commit.clone(),
+                plan: plan.digest,
+                cause: plan.cause,
+                steps: plan.steps.len(),
+            }])?;
+            plan.steps.iter().for_each(|step| state.owned.claim(&step.object, &step.ownership));
+            state.pending = triggers::owed(&plan.steps);
+        }
+        state.applying = !plan.steps.is_empty();
+        state.log = Some(log.head());
+        // From here on a kill is found by the next start: the state says that an apply was under way.
+        state.write(self.host)?;
+        if plan.steps.is_empty() {
+            return Ok(());
+        }
+
+        report.outcomes = carry_out(plan, self.host, &mut log, state, self.stop, watch)?;
+        let again = Plan::make(&plan.commit, desired.desired(), state, self.host)?;
+        report.remaining = again.steps.iter().map(|step| step.object.clone()).collect();
+        forget_the_gone(state, desired.desired(), &again);
+        state.applying = false;
+        state.log = Some(log.head());
+        Ok(())
+    }
+
+    fn select_and_plan(&self, state: &State) -> Result<(Selected, Plan), CycleError> {
+        let pin = self.pin(state)?;
+        let selected = select(self.config, &self.mirror, pin.as_ref(), self.host, self.stop)?;
+        let commit = selected.desired.commit().to_string();
+        let plan = Plan::make(&commit, selected.desired.desired(), state, self.host)?;
+        Ok((selected, plan))
+    }
+
+    /// Returns the pin: of the state or, where that is lost, of the audit log, so that old commits stay refused.
+    fn pin(&self, state: &State) -> Result<Option<Oid>, CycleError> {
+        let pin = match &state.pin {
+            Some(pin) => Some(pin.clone()),
+            None => audit::log::read(self.host)?.into_iter().rev().find_map(|entry| match entry.event {
+                Event::Accepted { commit, .. } => Some(commit),
+                _ => None,
+            }),
+        };
+        pin.map(|pin| Oid::from_hex(pin.as_bytes()).map_err(|_| StateError::Pin(pin).into())).transpose()
+    }
+
+    /// Records a refused commit once, not at every pull.
+    fn record_refusal(&self, hindrance: &Hindrance, state: &mut State) -> Result<(), CycleError> {
+        if matches!(hindrance, Hindrance::Fetch(_)) {
+            return Ok(());
+        }
+        let commit = hindrance.commit().map(|commit| commit.to_string());
+        let refused = Refused { commit: commit.clone(), code: hindrance.code().to_owned() };
+        if state.refused.as_ref() != Some(&refused) {
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([Event::Refused { commit, code: refused.code.clone(), message: hindrance.to_string() }])?;
+            state.log = Some(log.head());
+            state.refused = Some(refused);
+            state.write(self.host)?;
+        }
+        Ok(())
+    }
+}
+
+fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired>, state: &State) -> Report {
+    Report {
+        accepted: state.pin.as_deref() != Some(&plan.commit),
+        plan,
+        objects: desired.desired().objects().len(),
+        outcomes: Vec::new(),
+        remaining: Vec::new(),
+        hindrance,
+        signers: signers(desired),
+    }
+}
+
+/// Records an outcome for each intent that a kill left without one.
+fn close_interrupted(log: &mut Log<'_>) -> Result<(), AuditError> {
+    let mut open = std::collections::BTreeSet::new();
+    for entry in log.entries()? {
+        match entry.event {
+            Event::Intent { .. } => drop(open.insert(entry.seq)),
+            Event::Outcome { intent, .. } => drop(open.remove(&intent)),
+            _ => {}
+        }
+    }
+    let message = "hostwrit ended before it recorded an outcome";
+    log.append(open.into_iter().map(|intent| Event::Outcome {
+        intent,
+        result: OutcomeResult::Interrupted,
+        message: Some(message.to_owned()),
+    }))?;
+    Ok(())
+}
+
+/// Forgets owned objects that are neither declared nor, by the second plan, on the host any more.
+fn forget_the_gone(state: &mut State, desired: &Desired, again: &Plan) {
+    let declared: std::collections::BTreeSet<ObjectId> =
+        desired.objects().into_iter().filter(|object| !object.absent).map(|object| object.id).collect();
+    let still_there = |id: &ObjectId| declared.contains(id) || again.steps.iter().any(|step| step.object == *id);
+    let gone: Vec<ObjectId> = state.owned.objects().filter(|id| !still_there(id)).cloned().collect();
+    gone.iter().for_each(|id| state.owned.forget(id));
+}
+
+fn signers(desired: &Authorized<Desired>) -> Vec<Signer> {
+    desired
+        .signers()
+        .iter()
+        .map(|signer| Signer {
+            commit: signer.commit.to_string(),
+            principal: signer.principal.clone(),
+            key: signer.key.to_string(),
+        })
+        .collect()
+}

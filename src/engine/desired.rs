@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which commit counts: the remote's tip if it is proven and sound, else the last good one.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::host::ReadHost;
+use crate::manifest::{self, Facts};
+use crate::model::Faults;
+use crate::model::git::Oid;
+use crate::resources::Desired;
+use crate::source::{FetchError, Limits, Mirror};
+use crate::trust::{self, Authorized, Refusal};
+
+use super::Config;
+
+/// The desired state that a cycle enforces.
+#[derive(Debug)]
+pub struct Selected {
+    pub desired: Authorized<Desired>,
+    /// Why this is the last good state and not the remote's tip; `None` if it is the tip.
+    pub hindrance: Option<Hindrance>,
+}
+
+/// What keeps a host from following the remote.
+#[derive(Debug, thiserror::Error)]
+pub enum Hindrance {
+    #[error("the remote cannot be pulled")]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Refused(#[from] Box<Refusal>),
+    #[error("commit {commit} is proven, but the repo is not sound:\n{faults}")]
+    Unsound { commit: Oid, faults: Faults },
+}
+
+impl Hindrance {
+    /// Returns a stable word for programs: `fetch-failed`, `unsound`, or the refusal's code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Fetch(_) => "fetch-failed",
+            Self::Refused(refusal) => refusal.code.as_str(),
+            Self::Unsound { .. } => "unsound",
+        }
+    }
+
+    /// Returns the commit that is held back, if it is known.
+    pub fn commit(&self) -> Option<Oid> {
+        match self {
+            Self::Fetch(_) => None,
+            Self::Refused(refusal) => refusal.commit,
+            Self::Unsound { commit, .. } => Some(*commit),
+        }
+    }
+}
+
+/// Pulls and returns the desired state of the remote's tip, or of the pin where the tip does not count.
+///
+/// # Errors
+/// The tip does not count, and there is no pin to fall back to, or it cannot be read any more.
+pub fn select(
+    config: &Config,
+    mirror: &Mirror,
+    pin: Option<&Oid>,
+    host: &dyn ReadHost,
+    stop: &AtomicBool,
+) -> Result<Selected, Hindrance> {
+    let tip = mirror.fetch(&config.remote, &config.anchor.git_ref, &Limits::default(), stop);
+    let hindrance = match tip.map_err(Hindrance::from).and_then(|tip| judge(config, mirror, pin, &tip, host)) {
+        Ok(desired) => return Ok(Selected { desired, hindrance: None }),
+        Err(hindrance) => hindrance,
+    };
+    match pin {
+        Some(pin) => last_good(config, mirror, pin, host)
+            .map(|desired| Selected { desired, hindrance: Some(hindrance) })
+            .map_err(|error| {
+                tracing::error!(%error, "the last good state cannot be read");
+                error
+            }),
+        None => Err(hindrance),
+    }
+}
+
+/// Returns the desired state of the commit that this host accepted last, without asking the remote.
+///
+/// # Errors
+/// The mirror lacks an object of it, or this version of hostwrit cannot compile it.
+pub fn last_good(
+    config: &Config,
+    mirror: &Mirror,
+    pin: &Oid,
+    host: &dyn ReadHost,
+) -> Result<Authorized<Desired>, Hindrance> {
+    judge(config, mirror, Some(pin), pin, host)
+}
+
+/// Proves the commit, compiles its tree for this host and asks whether its signers may.
+fn judge(
+    config: &Config,
+    mirror: &Mirror,
+    pin: Option<&Oid>,
+    tip: &Oid,
+    host: &dyn ReadHost,
+) -> Result<Authorized<Desired>, Hindrance> {
+    let tree = trust::authenticate(mirror, &config.anchor, pin, tip, host.now()).map_err(Box::new)?;
+    let facts = Facts::gather(host, &config.host);
+    let desired = manifest::compile(&tree, &config.host, &facts)
+        .map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
+    Ok(trust::authorize(&tree, desired).map_err(Box::new)?)
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The plan: every step that would make the host agree, and what is only reported.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::audit::entry::Cause;
+use crate::host::ReadHost;
+use crate::model::{Action, Change, Digest, Location, ObjectId, Step};
+use crate::resources::{self, Desired, ObserveError, Operation};
+
+use super::state::State;
+
+/// Version of the JSON that `plan --json` prints.
+const FORMAT: u32 = 1;
+
+/// What would be done on this host, and why. The same inputs give the same bytes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The commit that the plan serves.
+    pub commit: String,
+    pub cause: Cause,
+    /// Carried out in this order.
+    pub steps: Vec<Step<Operation>>,
+    /// Differences of objects with `mode: observe`.
+    pub reported: Vec<Step<Operation>>,
+    /// Objects that left the repo and that hostwrit did not make: left alone.
+    pub unmanaged: Vec<ObjectId>,
+    /// Digest of what is shown of the plan; the log names the plan by it.
+    pub digest: Digest,
+}
+
+impl Plan {
+    /// Observes the host and compares. Changes nothing.
+    ///
+    /// # Errors
+    /// The host cannot be observed.
+    pub fn make(commit: &str, desired: &Desired, state: &State, host: &dyn ReadHost) -> Result<Self, ObserveError> {
+        let observed = resources::observe(desired, &state.owned, host)?;
+        let difference = resources::diff(desired, &observed, &state.owned, &state.pending);
+        let declared: BTreeSet<ObjectId> = desired.objects().into_iter().map(|object| object.id).collect();
+        let unmanaged = state.altered.difference(&declared).cloned().collect();
+        let cause = if state.converged.as_deref() == Some(commit) { Cause::Drift } else { Cause::Commit };
+        let mut plan = Self {
+            commit: commit.to_owned(),
+            cause,
+            steps: difference.enforced,
+            reported: difference.reported,
+            unmanaged,
+            digest: Digest::ZERO,
+        };
+        plan.digest = Digest::of(plan.view(None).to_json().as_bytes());
+        Ok(plan)
+    }
+
+    /// Returns what is shown of the plan: everything but secrets and the contents of files.
+    pub fn view<'p>(&'p self, host: Option<&'p str>) -> PlanView<'p> {
+        PlanView {
+            format: FORMAT,
+            host,
+            commit: &self.commit,
+            cause: self.cause,
+            digest: host.map(|_| self.digest),
+            steps: self.steps.iter().map(StepView::new).collect(),
+            reported: self.reported.iter().map(StepView::new).collect(),
+            unmanaged: &self.unmanaged,
+        }
+    }
+}
+
+/// What `hostwrit plan --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Plan")]
+pub struct PlanView<'p> {
+    /// Version of this format: 1.
+    pub format: u32,
+    /// The host's name in the infra repo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<&'p str>,
+    /// The commit that the plan serves.
+    pub commit: &'p str,
+    pub cause: Cause,
+    /// Digest of the plan; the audit log names it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// What `apply` would do, in this order.
+    pub steps: Vec<StepView<'p>>,
+    /// Differences of objects with `mode: observe`, which are left alone.
+    pub reported: Vec<StepView<'p>>,
+    /// Objects that left the repo and that hostwrit did not make, which are left alone.
+    pub unmanaged: &'p [ObjectId],
+}
+
+impl PlanView<'_> {
+    /// Returns the plan as JSON, for programs.
+    pub fn to_json(&self) -> String {
+        // Strings, numbers and lists only: there is nothing in it that JSON cannot hold.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+/// One step as it is shown.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Step")]
+pub struct StepView<'p> {
+    pub object: &'p ObjectId,
+    pub action: Action,
+    pub changes: &'p [Change],
+    /// Where the infra repo asks for it; absent where the object left the repo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<&'p Location>,
+}
+
+impl<'p> StepView<'p> {
+    fn new(step: &'p Step<Operation>) -> Self {
+        Self { object: &step.object, action: step.action, changes: &step.changes, origin: step.origin.as_ref() }
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a host remembers between two cycles.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::Head;
+use crate::host::{HostError, NewFile, ReadHost, WriteHost};
+use crate::model::{ObjectId, Owned};
+use crate::resources::Pending;
+
+/// Where hostwrit keeps what it must not lose.
+pub const DIR: &str = "/var/lib/hostwrit";
+/// Where the state lives on the host.
+pub const STATE: &str = "/var/lib/hostwrit/state.json";
+/// Where the bare mirror of the infra repo lives on the host.
+pub const MIRROR: &str = "/var/lib/hostwrit/mirror.git";
+
+/// The pin, ownership, and what an interrupted apply left to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    format: u32,
+    /// The last commit that this host fully accepted; never moves back.
+    #[serde(default)]
+    pub pin: Option<String>,
+    /// The commit that the host agreed with when it was last observed.
+    #[serde(default)]
+    pub converged: Option<String>,
+    #[serde(default)]
+    pub owned: Owned,
+    /// Declared objects that were there before hostwrit: when they leave the repo, they stay and are listed.
+    #[serde(default)]
+    pub altered: BTreeSet<ObjectId>,
+    /// Restarts and reloads that are owed.
+    #[serde(default)]
+    pub pending: Pending,
+    /// An apply is under way, or was killed.
+    #[serde(default)]
+    pub applying: bool,
+    /// The last entry of the audit log.
+    #[serde(default)]
+    pub log: Option<Head>,
+    /// The last refusal that is in the log, so that it is not recorded again at every pull.
+    #[serde(default)]
+    pub refused: Option<Refused>,
+}
+
+/// A refusal as the state remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub commit: Option<String>,
+    pub code: String,
+}
+
+/// The format that this version writes.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error("{STATE} cannot be understood; move it away and hostwrit starts from the audit log's last accepted commit")]
+    Malformed(#[source] serde_json::Error),
+    #[error("{STATE} names the pin \"{0}\", which is not a commit")]
+    Pin(String),
+    #[error("{STATE} has format {0}, which this version does not know; install the version that wrote it")]
+    Format(u32),
+}
+
+impl State {
+    /// Reads the host's state; a host without one has an empty one.
+    ///
+    /// # Errors
+    /// The state cannot be read or understood.
+    pub fn read(host: &dyn ReadHost) -> Result<Self, StateError> {
+        let Some(text) = host.read(Path::new(STATE))? else {
+            return Ok(Self { format: FORMAT, ..Self::default() });
+        };
+        let state: Self = serde_json::from_slice(&text).map_err(StateError::Malformed)?;
+        if state.format == FORMAT { Ok(state) } else { Err(StateError::Format(state.format)) }
+    }
+
+    /// Replaces the host's state, durably.
+    ///
+    /// # Errors
+    /// The state cannot be written; the one before is still there.
+    pub fn write(&self, host: &dyn WriteHost) -> Result<(), StateError> {
+        let text = serde_json::to_vec(self).map_err(StateError::Malformed)?;
+        let file = NewFile { content: &text, owner: None, mode: 0o600, check: None };
+        Ok(host.replace_file(Path::new(STATE), &file)?)
+    }
+}

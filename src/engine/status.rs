@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the last cycle came to, for `hostwrit status`.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::OutcomeResult;
+use crate::audit::entry::Cause;
+use crate::host::{HostError, NewFile, ReadHost, WriteHost};
+use crate::model::ObjectId;
+
+use super::apply::chain;
+use super::{Config, CycleError, Report};
+
+/// Where the status lives on the host; gone after a boot, for it tells of this boot's cycles.
+const STATUS: &str = "/run/hostwrit/status.json";
+
+/// The last cycle in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// When the cycle ended: RFC 3339, UTC.
+    pub time: String,
+    /// The host's name in the infra repo.
+    pub host: String,
+    pub remote: String,
+    #[serde(rename = "ref")]
+    pub git_ref: String,
+    /// The commit that is enforced.
+    pub commit: Option<String>,
+    pub health: Health,
+    /// Number of declared objects.
+    pub objects: usize,
+    /// Steps that the cycle carried out, and why there were any.
+    pub done: usize,
+    pub cause: Option<Cause>,
+    /// What is wrong, each with what would make it right where that can be said.
+    pub problems: Vec<Trouble>,
+    /// Objects with `mode: observe` that differ.
+    pub reported: Vec<ObjectId>,
+    /// Objects that left the repo and that hostwrit did not make.
+    pub unmanaged: Vec<ObjectId>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Trouble {
+    /// A stable word: `fetch-failed`, a refusal's code, `unsound`, `step-failed`, `not-converged`, `cycle-failed`.
+    pub code: String,
+    /// The object concerned, if it is one object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectId>,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// The host agrees with the remote's tip.
+    Converged,
+    /// The host agrees with the last good commit, and something keeps it from following the remote.
+    LastGood,
+    /// Some step failed, or the host could not be observed.
+    Failing,
+}
+
+impl Status {
+    /// Sums up a cycle.
+    pub fn of(config: &Config, cycle: &Result<Report, CycleError>, host: &dyn ReadHost) -> Self {
+        let mut status = Self {
+            time: humantime::format_rfc3339_seconds(host.now()).to_string(),
+            host: config.host.clone(),
+            remote: crate::source::redact(&config.remote),
+            git_ref: config.anchor.git_ref.clone(),
+            commit: None,
+            health: Health::Failing,
+            objects: 0,
+            done: 0,
+            cause: None,
+            problems: Vec::new(),
+            reported: Vec::new(),
+            unmanaged: Vec::new(),
+        };
+        match cycle {
+            Ok(report) => status.fill(report),
+            Err(error) => {
+                let code = match error {
+                    CycleError::Hindered(hindrance) => hindrance.code(),
+                    _ => "cycle-failed",
+                };
+                status.problems.push(Trouble { code: code.to_owned(), object: None, message: chain(error) });
+            }
+        }
+        status
+    }
+
+    fn fill(&mut self, report: &Report) {
+        self.commit = Some(report.plan.commit.clone());
+        self.objects = report.objects;
+        self.done = report.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
+        self.cause = (!report.plan.steps.is_empty()).then_some(report.plan.cause);
+        self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();
+        self.unmanaged.clone_from(&report.plan.unmanaged);
+        if let Some(hindrance) = &report.hindrance {
+            self.problems.push(Trouble {
+                code: hindrance.code().to_owned(),
+                object: None,
+                message: chain(hindrance),
+            });
+        }
+        for outcome in report.outcomes.iter().filter(|outcome| outcome.result != OutcomeResult::Done) {
+            self.problems.push(Trouble {
+                code: if outcome.result == OutcomeResult::Failed { "step-failed" } else { "step-skipped" }.to_owned(),
+                object: Some(outcome.object.clone()),
+                message: outcome.message.clone().unwrap_or_default(),
+            });
+        }
+        let explained = |object: &ObjectId| self.problems.iter().any(|trouble| trouble.object.as_ref() == Some(object));
+        let left: Vec<_> = report.remaining.iter().filter(|object| !explained(object)).cloned().collect();
+        self.problems.extend(left.into_iter().map(|object| Trouble {
+            code: "not-converged".to_owned(),
+            object: Some(object),
+            message: "its step was carried out, and yet the host still differs".to_owned(),
+        }));
+        self.health = match (report.converged(), &report.hindrance) {
+            (false, _) => Health::Failing,
+            (true, Some(_)) => Health::LastGood,
+            (true, None) => Health::Converged,
+        };
+    }
+
+    /// Reads the status that the last cycle of this boot left; `None` if there was none.
+    ///
+    /// # Errors
+    /// The status cannot be read.
+    pub fn read(host: &dyn ReadHost) -> Result<Option<Self>, HostError> {
+        // A status that cannot be understood was written by another version: as good as none.
+        Ok(host.read(Path::new(STATUS))?.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// Leaves the status for `hostwrit status`.
+    ///
+    /// # Errors
+    /// The status cannot be written.
+    pub fn write(&self, host: &dyn WriteHost) -> Result<(), HostError> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        host.replace_file(Path::new(STATUS), &NewFile { content: &text, owner: None, mode: 0o644, check: None })
+    }
+}

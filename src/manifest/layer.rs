@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One host file or profile: what it says by itself, before layers are put on each other.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+
+use crate::model::fault::closest;
+use crate::model::{Fault, Faults, Location};
+use crate::resources::{EachKind, Resource, each_kind};
+use crate::yaml::{self, Entry, Node, Value};
+
+/// A key of every object: `absent: true` removes it.
+pub const ABSENT: &str = "absent";
+/// A key of every object: `observe: true` reports differences and never touches the object.
+pub const OBSERVE: &str = "observe";
+
+/// Which of the two files a layer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    Host,
+    Profile,
+}
+
+/// A host file or profile.
+#[derive(Debug)]
+pub struct Layer {
+    pub sort: Sort,
+    pub labels: BTreeMap<String, String>,
+    /// Profiles by name, each with the place where the host lists it.
+    pub profiles: Vec<(String, Location)>,
+    pub vars: Vec<Entry>,
+    /// Objects by the kind's key.
+    pub objects: BTreeMap<String, Vec<Object>>,
+    pub faults: Faults,
+}
+
+/// One object as one layer writes it.
+#[derive(Debug)]
+pub struct Object {
+    pub name: String,
+    pub at: Location,
+    pub fields: Vec<Entry>,
+}
+
+impl Object {
+    /// Returns whether the object says `absent: true`.
+    pub fn is_absent(&self) -> bool {
+        is_true(&self.fields, ABSENT)
+    }
+}
+
+/// Whether `key` is there and true.
+pub fn is_true(fields: &[Entry], key: &str) -> bool {
+    fields.iter().any(|field| field.key == key && matches!(field.value.value, Value::Bool(true)))
+}
+
+impl Layer {
+    /// Parses a file. What is faulty is left out, and noted in `faults`.
+    pub fn parse(path: &str, text: &[u8], sort: Sort) -> Self {
+        let mut layer = Self {
+            sort,
+            labels: BTreeMap::new(),
+            profiles: Vec::new(),
+            vars: Vec::new(),
+            objects: BTreeMap::new(),
+            faults: Faults::default(),
+        };
+        match yaml::parse(path, text) {
+            Ok(root) => layer.fill(root),
+            Err(faults) => layer.faults = faults,
+        }
+        layer
+    }
+
+    fn fill(&mut self, root: Node) {
+        let entries = match root.value {
+            Value::Map(entries) => entries,
+            Value::Null => Vec::new(),
+            _ => {
+                self.faults.push(
+                    Fault::new(root.at, "the file must be a map")
+                        .hint("begin with a key such as users: at the left edge"),
+                );
+                return;
+            }
+        };
+        let kinds = kind_keys();
+        for entry in entries {
+            match (entry.key.as_str(), self.sort) {
+                ("vars", _) => self.vars = self.map(entry),
+                ("labels", Sort::Host) => self.labels = self.typed(&entry).unwrap_or_default(),
+                ("profiles", Sort::Host) => self.profiles(&entry),
+                (key, _) if kinds.contains(&key) => self.section(entry),
+                (key, sort) => {
+                    let own: &[&str] = match sort {
+                        Sort::Host => &["labels", "profiles", "vars"],
+                        Sort::Profile => &["vars"],
+                    };
+                    let known: Vec<&str> = own.iter().chain(&kinds).copied().collect();
+                    let fault = Fault::new(entry.key_at, format!("unknown key \"{key}\""));
+                    self.faults.push(match (key, closest(key, known.iter().copied())) {
+                        ("labels" | "profiles", _) => fault.hint("only a host file has labels and profiles"),
+                        (_, Some(near)) => fault.hint(format!("did you mean \"{near}\"?")),
+                        (_, None) => fault.hint(format!("known keys are {}", known.join(", "))),
+                    });
+                }
+            }
+        }
+        let mut check = CheckFields { layer: self };
+        each_kind(&mut check);
+    }
+
+    fn typed<T: DeserializeOwned>(&mut self, entry: &Entry) -> Option<T> {
+        // Within a map of its own, so that faults can name the key.
+        let at = entry.key_at.clone();
+        let alone = Node { value: Value::Map(vec![entry.clone()]), at };
+        match yaml::from_node::<BTreeMap<String, T>>(&alone) {
+            Ok(mut map) => map.remove(&entry.key),
+            Err(faults) => {
+                self.faults.extend(faults);
+                None
+            }
+        }
+    }
+
+    /// Returns the entries of a map; an empty value is an empty map.
+    fn map(&mut self, entry: Entry) -> Vec<Entry> {
+        match entry.value.value {
+            Value::Map(entries) => entries,
+            Value::Null => Vec::new(),
+            _ => {
+                self.faults.push(Fault::new(entry.value.at, format!("\"{}\" must be a map", entry.key)));
+                Vec::new()
+            }
+        }
+    }
+
+    fn profiles(&mut self, entry: &Entry) {
+        let Some(names) = self.typed::<Vec<String>>(entry) else { return };
+        let Value::List(items) = &entry.value.value else { return };
+        for (name, item) in names.into_iter().zip(items) {
+            if let Some((_, first)) = self.profiles.iter().find(|(known, _)| *known == name) {
+                let fault = Fault::new(item.at.clone(), format!("profile \"{name}\" is listed twice"));
+                self.faults.push(fault.hint(format!("the first is on line {}; keep one of the two", first.line)));
+            } else {
+                self.profiles.push((name, item.at.clone()));
+            }
+        }
+    }
+
+    fn section(&mut self, entry: Entry) {
+        let key = entry.key.clone();
+        let mut objects = Vec::new();
+        for Entry { key: name, key_at: at, value } in self.map(entry) {
+            match value.value {
+                Value::Map(fields) => objects.push(Object { name, at, fields }),
+                Value::Null => objects.push(Object { name, at, fields: Vec::new() }),
+                _ => self.faults.push(
+                    Fault::new(value.at, format!("\"{name}\" must be a map of fields"))
+                        .hint(format!("known {key} are written {name}: {{field: value}}")),
+                ),
+            }
+        }
+        self.objects.insert(key, objects);
+    }
+}
+
+/// Checks the fields of every object by themselves, so that a fault is found even where another layer wins, and in a
+/// profile that no host uses.
+struct CheckFields<'l> {
+    layer: &'l mut Layer,
+}
+
+impl EachKind for CheckFields<'_> {
+    fn kind<R: Resource>(&mut self) {
+        let mut faults = Faults::default();
+        for object in self.layer.objects.get(R::KEY).into_iter().flatten() {
+            if let Err(found) = split::<R>(&object.at, &object.fields) {
+                faults.extend(found);
+            }
+            if let (true, Some(other)) = (object.is_absent(), other_than_absent(&object.fields)) {
+                faults.push(absent_with(other, R::KIND, &object.name));
+            }
+        }
+        self.layer.faults.extend(faults);
+    }
+}
+
+/// Splits the fields of an object into what every object has and what its kind knows.
+///
+/// # Errors
+/// Every fault of the fields.
+pub fn split<R: Resource>(at: &Location, fields: &[Entry]) -> Result<R::Spec, Faults> {
+    let mut faults = Faults::default();
+    let (of_all, of_kind): (Vec<_>, Vec<_>) =
+        fields.iter().cloned().partition(|field| [ABSENT, OBSERVE].contains(&field.key.as_str()));
+    let of_all = Node { value: Value::Map(of_all), at: at.clone() };
+    if let Err(found) = yaml::from_node::<BTreeMap<String, bool>>(&of_all) {
+        faults.extend(found);
+    }
+    match yaml::from_node(&Node { value: Value::Map(of_kind), at: at.clone() }) {
+        Ok(spec) => faults.or(spec),
+        Err(found) => {
+            faults.extend(found);
+            Err(faults)
+        }
+    }
+}
+
+/// Returns the first field that an absent object cannot have.
+pub fn other_than_absent(fields: &[Entry]) -> Option<&Entry> {
+    fields.iter().find(|field| ![ABSENT, OBSERVE].contains(&field.key.as_str()))
+}
+
+/// The fault of an object that shall be gone and yet have a field.
+pub fn absent_with(field: &Entry, kind: &str, name: &str) -> Fault {
+    Fault::new(field.key_at.clone(), format!("\"{}\" is set for {kind}:{name}, which shall be absent", field.key))
+        .hint("remove the field, or write absent: false")
+}
+
+/// Returns the top-level keys of all kinds.
+pub fn kind_keys() -> Vec<&'static str> {
+    struct Keys(Vec<&'static str>);
+    impl EachKind for Keys {
+        fn kind<R: Resource>(&mut self) {
+            self.0.push(R::KEY);
+        }
+    }
+    let mut keys = Keys(Vec::new());
+    each_kind(&mut keys);
+    keys.0
+}

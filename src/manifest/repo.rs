@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The files of the infra repo, each read and parsed once, however many hosts use it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use handlebars::Context;
+use serde::Deserialize;
+
+use crate::model::fault::closest;
+use crate::model::{Fault, Faults, Location, RepoFiles};
+use crate::resources::Contents;
+use crate::yaml;
+
+use super::layer::{Layer, Sort};
+use super::template::{self, Templates};
+
+/// The one version of the format that is read.
+const FORMAT: u32 = 1;
+/// The file that marks the top of an infra repo.
+pub const TOP: &str = "hostwrit.yaml";
+
+/// What `hostwrit.yaml` says.
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Top {
+    /// Version of the repo's format: 1.
+    pub format: u32,
+    /// Name of the fleet, the same as in the policy and in each host's configuration.
+    pub fleet: String,
+}
+
+pub struct Repo<'f> {
+    files: &'f dyn RepoFiles,
+    paths: BTreeSet<String>,
+    layers: RefCell<BTreeMap<String, Rc<Layer>>>,
+    sources: RefCell<BTreeMap<String, Result<Arc<[u8]>, String>>>,
+    templates: Templates,
+    compiled: RefCell<BTreeMap<String, Result<Rc<template::Compiled>, String>>>,
+}
+
+impl<'f> Repo<'f> {
+    /// Lists the repo.
+    ///
+    /// # Errors
+    /// The tree cannot be listed.
+    pub fn open(files: &'f dyn RepoFiles) -> Result<Self, Faults> {
+        let paths = files.paths().map_err(|error| unreadable(&error))?;
+        Ok(Self {
+            files,
+            paths: paths.into_iter().collect(),
+            layers: RefCell::default(),
+            sources: RefCell::default(),
+            templates: Templates::new(),
+            compiled: RefCell::default(),
+        })
+    }
+
+    /// Returns the paths of all files, sorted.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
+    }
+
+    /// Returns the names in a folder of YAML files: `web1` for `hosts/web1.yaml`.
+    pub fn names(&self, folder: &str) -> impl Iterator<Item = &str> {
+        let name = move |path: &'_ str| -> Option<(usize, usize)> {
+            let rest = path.strip_prefix(folder)?.strip_prefix('/')?;
+            let name = rest.strip_suffix(".yaml")?;
+            let start = path.len() - rest.len();
+            (!name.is_empty() && !name.contains('/')).then_some((start, start + name.len()))
+        };
+        self.paths().filter_map(move |path| name(path).and_then(|(start, end)| path.get(start..end)))
+    }
+
+    /// Reads `hostwrit.yaml`.
+    ///
+    /// # Errors
+    /// The file is missing, faulty or of a format that is not known.
+    pub fn top(&self) -> Result<Top, Faults> {
+        let Some(text) = self.read(TOP)? else {
+            return Err(Fault::new(Location::file(TOP), "the file is missing")
+                .hint("it marks the top of an infra repo and holds two lines: format: 1 and fleet: NAME")
+                .into());
+        };
+        let node = yaml::parse(TOP, &text)?;
+        // First of all, for another format may name its fields otherwise.
+        if let Some(yaml::Node { value: yaml::Value::Number(format), at }) = node.get("format")
+            && format.parse() != Ok(FORMAT)
+        {
+            return Err(Fault::new(at.clone(), format!("format {format} is not known"))
+                .hint(format!("this hostwrit reads format {FORMAT}"))
+                .into());
+        }
+        yaml::from_node(&node)
+    }
+
+    /// Returns a host file or profile, or `None` if there is no such file. Its faults are in the layer.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn layer(&self, path: &str, sort: Sort) -> Result<Option<Rc<Layer>>, Faults> {
+        if let Some(layer) = self.layers.borrow().get(path) {
+            return Ok(Some(Rc::clone(layer)));
+        }
+        let Some(text) = self.read(path)? else { return Ok(None) };
+        let layer = Rc::new(Layer::parse(path, &text, sort));
+        self.layers.borrow_mut().insert(path.to_owned(), Rc::clone(&layer));
+        Ok(Some(layer))
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Faults> {
+        if !self.paths.contains(path) {
+            return Ok(None);
+        }
+        self.files.read(path).map_err(|error| unreadable(&error))
+    }
+
+    /// Returns the content of `FOLDER/NAME`, or says what is wrong with the name.
+    fn content(&self, folder: &str, name: &str) -> Result<Arc<[u8]>, String> {
+        if name.is_empty() || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(format!("\"{name}\" is not a path below {folder}/; write it like nginx/site.conf"));
+        }
+        let path = format!("{folder}/{name}");
+        if let Some(content) = self.sources.borrow().get(&path) {
+            return content.clone();
+        }
+        let content = match self.read(&path) {
+            Ok(Some(bytes)) => Ok(bytes.into()),
+            Ok(None) => Err(self.no_file(folder, name)),
+            Err(faults) => Err(faults.to_string()),
+        };
+        self.sources.borrow_mut().insert(path, content.clone());
+        content
+    }
+
+    fn no_file(&self, folder: &str, name: &str) -> String {
+        let below = |path: &'_ str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let known = self.paths().filter(|path| below(path)).filter_map(|path| path.get(folder.len() + 1..));
+        match closest(name, known) {
+            Some(near) => format!("the repo has no file {folder}/{name}; did you mean \"{near}\"?"),
+            None => format!("the repo has no file {folder}/{name}"),
+        }
+    }
+
+    fn compiled(&self, name: &str) -> Result<Rc<template::Compiled>, String> {
+        if let Some(template) = self.compiled.borrow().get(name) {
+            return template.clone();
+        }
+        let source = self.content("templates", name)?;
+        let template = self.templates.compile(&format!("templates/{name}"), &source).map(Rc::new);
+        self.compiled.borrow_mut().insert(name.to_owned(), template.clone());
+        template
+    }
+}
+
+/// The contents of the repo as one host sees them.
+pub struct HostContents<'r, 'f> {
+    pub repo: &'r Repo<'f>,
+    pub variables: Context,
+}
+
+impl Contents for HostContents<'_, '_> {
+    fn source(&self, path: &str) -> Result<Arc<[u8]>, String> {
+        self.repo.content("files", path)
+    }
+
+    fn template(&self, path: &str) -> Result<Arc<[u8]>, String> {
+        let template = self.repo.compiled(path)?;
+        self.repo.templates.render(&format!("templates/{path}"), &template, &self.variables).map(Into::into)
+    }
+}
+
+fn unreadable(error: &crate::model::files::FileError) -> Faults {
+    let mut message = "the file cannot be read".to_owned();
+    let mut cause: Option<&dyn std::error::Error> = Some(error.source.as_ref());
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    Fault::new(Location::file(&error.path), message).into()
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One OpenPGP signature: its one form, and whether a certificate made it in its time.
+//!
+//! SSH signatures will stand beside this (a `gpgsig` may hold either); what differs is only this module.
+
+use std::time::{Duration, SystemTime};
+
+use sequoia_openpgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
+use sequoia_openpgp::crypto::hash::Hash as _;
+use sequoia_openpgp::crypto::mpi;
+use sequoia_openpgp::packet::signature::subpacket::{Subpacket, SubpacketValue};
+use sequoia_openpgp::parse::Parse as _;
+use sequoia_openpgp::policy::{HashAlgoSecurity, Policy as _, StandardPolicy};
+use sequoia_openpgp::serialize::MarshalInto as _;
+use sequoia_openpgp::types::{Curve, HashAlgorithm, RevocationStatus, SignatureType};
+use sequoia_openpgp::{Cert, Error, Fingerprint, KeyHandle, packet};
+
+use super::armor;
+use super::refusal::{Code, Refusal};
+
+/// How far the signer's clock may be ahead of this host's.
+const SKEW: Duration = Duration::from_secs(5 * 60);
+const MIN_RSA_BITS: usize = 3072;
+
+/// A signature in its one form, not yet verified.
+#[derive(Debug)]
+pub(super) struct OpenPgp {
+    packet: packet::Signature,
+    /// When it was made, by its own account.
+    pub(super) created: SystemTime,
+    /// The key that made it: a primary key or a subkey.
+    pub(super) issuer: Fingerprint,
+}
+
+impl OpenPgp {
+    /// Reads an armored signature.
+    ///
+    /// Much of a signature packet is not signed: how its length is written, the unhashed area, leading zeros. So only
+    /// the form that gpg writes is accepted, for the reason that `armor` gives. An ECDSA signature still has a twin, (r, n - s), which
+    /// anyone can compute; Ed25519 and RSA signatures have none.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, Refusal> {
+        let fault = |why: &str| Refusal::new(Code::MalformedSignature, format!("its signature {why}"));
+        let bytes = armor::decode(text)?;
+        // Tag 2 in the old packet format, with the shortest length.
+        let body = match bytes.as_slice() {
+            [0x88, length, body @ ..] if body.len() == usize::from(*length) => body,
+            [0x89, high @ 1..=u8::MAX, low, body @ ..]
+                if body.len() == usize::from(u16::from_be_bytes([*high, *low])) =>
+            {
+                body
+            }
+            _ => return Err(fault("is not one signature packet as gpg writes it")),
+        };
+        let packet = packet::Signature::from_bytes(body).map_err(|_| fault("cannot be read"))?;
+        if packet.to_vec().ok().as_deref() != Some(body) {
+            return Err(fault("is not written in the shortest way"));
+        }
+        if packet.version() != 4 || packet.typ() != SignatureType::Binary {
+            return Err(fault("is not a version 4 signature of a document"));
+        }
+
+        let hashed: Vec<_> = packet.hashed_area().iter().map(Subpacket::value).collect();
+        let mut issuers = hashed.iter().filter_map(|value| match value {
+            SubpacketValue::IssuerFingerprint(fingerprint) => Some(fingerprint.clone()),
+            _ => None,
+        });
+        let (Some(issuer), None) = (issuers.next(), issuers.next()) else {
+            return Err(fault("does not name its key, once, in the part that is signed"));
+        };
+        let mut times = hashed.iter().filter(|value| matches!(value, SubpacketValue::SignatureCreationTime(_)));
+        let (Some(_), None, Some(created)) = (times.next(), times.next(), packet.signature_creation_time()) else {
+            return Err(fault("does not say once when it was made"));
+        };
+        let unhashed: Vec<_> = packet.unhashed_area().iter().map(Subpacket::value).collect();
+        let [SubpacketValue::Issuer(keyid)] = unhashed.as_slice() else {
+            return Err(fault("has something else than the key id in the part that is not signed"));
+        };
+        if KeyHandle::from(keyid) != KeyHandle::from(issuer.clone()) {
+            return Err(fault("names two keys"));
+        }
+        Ok(Self { packet, created, issuer })
+    }
+
+    /// Refuses a signature from after `now`.
+    pub(super) fn check_clock(&self, now: SystemTime) -> Result<(), Refusal> {
+        match self.created.duration_since(now) {
+            Ok(ahead) if ahead > SKEW => {
+                let detail = format!("its signature says that it was made {} s after this host's time", ahead.as_secs());
+                Err(Refusal::new(Code::SignatureFromFuture, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Verifies that the issuer's key in `cert` made this signature of `payload` and could at that time, and, for
+    /// `valid_now`, that it still can. `now` also decides which algorithms count as good; the commit's own dates
+    /// decide nothing.
+    pub(super) fn verify(
+        &self,
+        payload: &[u8],
+        cert: &Cert,
+        now: SystemTime,
+        valid_now: bool,
+    ) -> Result<(), Refusal> {
+        let policy = StandardPolicy::at(now);
+        let key = cert.keys().find(|key| key.key().fingerprint() == self.issuer);
+        let key = key.ok_or_else(|| Refusal::new(Code::UnknownSigner, "the certificate lacks its key"))?;
+
+        let weak = |why: String| Refusal::new(Code::WeakSignature, why);
+        let hash = self.packet.hash_algo();
+        if !matches!(hash, HashAlgorithm::SHA256 | HashAlgorithm::SHA384 | HashAlgorithm::SHA512) {
+            return Err(weak(format!("its signature uses the hash {hash}")));
+        }
+        if !is_strong(key.key().mpis()) {
+            let bits = key.key().mpis().bits().map(|bits| format!(" of {bits} bits")).unwrap_or_default();
+            return Err(weak(format!("its signature is by {} key{bits}", key.key().pk_algo())));
+        }
+        policy
+            .signature(&self.packet, HashAlgoSecurity::CollisionResistance)
+            .map_err(|error| weak(format!("its signature is not good enough: {error}")))?;
+
+        self.verify_digest(payload, key.key())?;
+
+        let unusable = |error: &dyn std::fmt::Display| {
+            Refusal::new(Code::KeyUnusable, format!("the key {} could not sign when it did: {error}", self.issuer))
+        };
+        for (time, when) in [(self.created, "when it signed"), (now, "now")] {
+            if when == "now" && !valid_now {
+                break;
+            }
+            let key = key.clone().with_policy(&policy, time).map_err(|error| unusable(&error))?;
+            for alive in [key.valid_cert().alive(), key.alive()] {
+                let Err(error) = alive else { continue };
+                return Err(match error.downcast_ref::<Error>() {
+                    Some(Error::Expired(_)) => {
+                        Refusal::new(Code::KeyExpired, format!("the key {} is expired {when}", self.issuer))
+                    }
+                    _ => unusable(&error),
+                });
+            }
+            let revoked = |status| matches!(status, RevocationStatus::Revoked(_));
+            if revoked(key.valid_cert().revocation_status()) || revoked(key.revocation_status()) {
+                return Err(Refusal::new(Code::KeyRevoked, format!("the key {} is revoked {when}", self.issuer)));
+            }
+            if !key.for_signing() {
+                return Err(unusable(&"it is not made for signing"));
+            }
+            if let Err(error) = self.packet.signature_alive(time, Some(SKEW)) {
+                return Err(Refusal::new(Code::KeyExpired, format!("its signature does not count {when}: {error}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_digest<R: packet::key::KeyRole>(
+        &self,
+        payload: &[u8],
+        key: &packet::Key<packet::key::PublicParts, R>,
+    ) -> Result<(), Refusal> {
+        let bad = |why: String| Refusal::new(Code::BadSignature, why);
+        let digest = || {
+            let mut hash = self.packet.hash_algo().context()?.for_signature(self.packet.version());
+            hash.update(payload);
+            self.packet.hash(&mut hash)?;
+            hash.into_digest()
+        };
+        let digest = digest().map_err(|error| bad(format!("its signature cannot be checked: {error}")))?;
+        // The packet repeats the first two bytes of the digest, unsigned: a wrong copy would be yet another form.
+        if !digest.starts_with(self.packet.digest_prefix()) {
+            return Err(bad(format!("the signature by {} is not of this content", self.issuer)));
+        }
+        self.packet
+            .verify_digest(key, &digest)
+            .map_err(|error| bad(format!("the signature by {} does not fit: {error}", self.issuer)))
+    }
+}
+
+fn is_strong(key: &mpi::PublicKey) -> bool {
+    match key {
+        mpi::PublicKey::RSA { n, .. } => n.bits() >= MIN_RSA_BITS,
+        mpi::PublicKey::EdDSA { curve, .. } => *curve == Curve::Ed25519,
+        mpi::PublicKey::ECDSA { curve, .. } => matches!(curve, Curve::NistP256 | Curve::NistP384 | Curve::NistP521),
+        mpi::PublicKey::Ed25519 { .. } | mpi::PublicKey::Ed448 { .. } => true,
+        _ => false,
+    }
+}
