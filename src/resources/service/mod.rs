@@ -17,10 +17,10 @@ use crate::host::{ReadHost, WriteHost};
 use crate::model::{Declared, Faults, ObjectId, Origin, Owned, Step};
 
 use super::content::ContentSpec;
-use super::triggers::Reaction;
+use super::triggers::Trigger;
 use super::{ApplyError, Content, Contents, ObserveError, Resource};
 
-pub(super) use diff::{react, starts, takes_reactions};
+pub(super) use diff::{loads, react, starts, takes_reactions};
 pub use name::UnitName;
 
 /// A unit of systemd.
@@ -102,6 +102,8 @@ pub enum OnDisk {
 pub struct Operation {
     pub unit: UnitName,
     pub act: Act,
+    /// The objects that must be as declared before the unit starts: those whose change restarts or reloads it.
+    pub needs: Vec<ObjectId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +120,7 @@ pub enum Act {
     /// Starts or stops the unit.
     Run(bool),
     /// Restarts or reloads the running unit.
-    React(Reaction),
+    React(Trigger),
     /// Removes the files that hostwrit made; where they hold the unit itself, it is stopped and disabled first.
     Remove {
         whole: bool,
