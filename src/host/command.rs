@@ -206,7 +206,9 @@ mod tests {
     #[test]
     fn a_program_that_takes_too_long_is_killed_with_all_that_it_started() {
         let start = Instant::now();
-        let error = run_within(Duration::from_millis(300), "sh", &["-c", "sleep 98765 & sleep 98765"], Environment::Clean).unwrap_err();
+        let error =
+            run_within(Duration::from_millis(300), "sh", &["-c", "sleep 98765 & sleep 98765"], Environment::Clean)
+                .unwrap_err();
         assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
         assert_eq!(error.to_string(), "sh did not end within 0 s and was killed");
     }
