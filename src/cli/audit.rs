@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::audit::verify::{Problem, verify};
-use crate::audit::{LOG, Head};
+use crate::audit::{Head, LOG};
 use crate::engine::State;
 use crate::host::{ReadHost, RealHost};
 

@@ -27,7 +27,11 @@ impl DaemonCommand {
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .with_env_filter(filter);
-        if under_systemd { format.without_time().init() } else { format.init() }
+        if under_systemd {
+            format.without_time().init()
+        } else {
+            format.init()
+        }
         match daemon::run(root.to_owned()) {
             Ok(()) => Ok(Exit::Done),
             Err(DaemonError::Config(error)) => Err(error.into()),

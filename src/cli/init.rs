@@ -37,7 +37,9 @@ impl Init {
         let failed = |text: String| CommandError::new(Exit::Failed, text);
         let usage = |text: String| CommandError::new(Exit::Usage, text);
         let plain = |text: &str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !text.starts_with(['.', '-'])
+            !text.is_empty()
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+                && !text.starts_with(['.', '-'])
         };
         for (option, value) in [("--principal", &self.principal), ("--fleet", &self.fleet), ("--host", &self.host)] {
             if !plain(value) {

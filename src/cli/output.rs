@@ -4,10 +4,10 @@
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 
+use crate::audit::OutcomeResult;
 use crate::engine::apply::Outcome;
 use crate::engine::plan::PlanView;
 use crate::engine::{Report, apply::chain};
-use crate::audit::OutcomeResult;
 use crate::model::{Action, Change, Location, ObjectId, Shown, Step};
 
 /// Prints a line of the answer. Ends the program quietly when nobody reads any more, as with `| head`.
@@ -42,11 +42,7 @@ pub fn short(commit: &str) -> &str {
 /// Says why the last good state counts and not the remote's tip.
 pub fn warn_of_hindrance(report: &Report) {
     if let Some(hindrance) = &report.hindrance {
-        warning(format!(
-            "{}\n  the last good commit {} stays enforced",
-            chain(hindrance),
-            short(&report.plan.commit)
-        ));
+        warning(format!("{}\n  the last good commit {} stays enforced", chain(hindrance), short(&report.plan.commit)));
     }
 }
 

@@ -121,7 +121,9 @@ impl Config {
         for signer in &read.trust.signers {
             match signer.parse::<Signer>() {
                 Ok(signer) => signers.push(signer),
-                Err(error) => fault(format!("trust.signers: {error}"), "write openpgp: and the key's whole fingerprint"),
+                Err(error) => {
+                    fault(format!("trust.signers: {error}"), "write openpgp: and the key's whole fingerprint")
+                }
             }
         }
         if read.trust.signers.is_empty() {
@@ -138,7 +140,10 @@ impl Config {
         }
         let mut duration = |key: &str, text: &str| {
             humantime::parse_duration(text).unwrap_or_else(|error| {
-                fault(format!("{key}: \"{text}\" is not a duration: {error}"), "write a number and a unit: 5m, 90s, 1h 30m");
+                fault(
+                    format!("{key}: \"{text}\" is not a duration: {error}"),
+                    "write a number and a unit: 5m, 90s, 1h 30m",
+                );
                 Duration::ZERO
             })
         };

@@ -102,7 +102,7 @@ fn judge(
 ) -> Result<Authorized<Desired>, Hindrance> {
     let tree = trust::authenticate(mirror, &config.anchor, pin, tip, host.now()).map_err(Box::new)?;
     let facts = Facts::gather(host, &config.host);
-    let desired = manifest::compile(&tree, &config.host, &facts)
-        .map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
+    let desired =
+        manifest::compile(&tree, &config.host, &facts).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
     Ok(trust::authorize(&tree, desired).map_err(Box::new)?)
 }

@@ -103,11 +103,7 @@ impl Status {
         self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();
         self.unmanaged.clone_from(&report.plan.unmanaged);
         if let Some(hindrance) = &report.hindrance {
-            self.problems.push(Trouble {
-                code: hindrance.code().to_owned(),
-                object: None,
-                message: chain(hindrance),
-            });
+            self.problems.push(Trouble { code: hindrance.code().to_owned(), object: None, message: chain(hindrance) });
         }
         for outcome in report.outcomes.iter().filter(|outcome| outcome.result != OutcomeResult::Done) {
             self.problems.push(Trouble {

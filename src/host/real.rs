@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use super::files::Root;
 use super::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Stat, RunLock, UnitAction, UnitState, WriteHost, accounts,
-    append, command, files, units,
+    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RunLock, Stat, UnitAction, UnitState, WriteHost,
+    accounts, append, command, files, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.

@@ -1,41 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where hosts fetch the infra repo: git's own daemon in the fabric, or a host's sshd.
+//! Where hosts fetch the infra repo: a server in the fabric, or a host's sshd.
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 
 use crate::fabric::ADDRESS;
+use crate::http_server;
 use crate::infra::Infra;
 use crate::lab::Lab;
 use crate::machine::{Machine, eventually};
-use crate::process::Background;
+use crate::process::{Background, Output};
 
-/// `git daemon` in the fabric; ends on drop.
-pub struct GitDaemon {
+/// A server in the fabric; ends on drop.
+pub struct GitServer {
+    url: String,
     _process: Background,
 }
 
-impl GitDaemon {
-    pub fn start(lab: &Lab<'_>, infra: &Infra<'_>) -> Self {
-        let log_path = lab.kept().join("git-daemon.log");
-        let log = File::create(&log_path).expect("target/ can be written");
+impl GitServer {
+    /// Starts `git daemon`.
+    pub fn git(lab: &Lab<'_>, infra: &Infra<'_>) -> Self {
         let mut command = lab.fabric().command("git");
         command
             .args(["daemon", "--verbose", "--export-all", "--reuseaddr"])
             .arg(format!("--listen={ADDRESS}"))
             .arg(format!("--base-path={}", infra.served().display()))
-            .arg(infra.served())
-            .stdout(log.try_clone().expect("a file descriptor can be duplicated"))
-            .stderr(log);
-        let process = Background::start(command);
-        eventually("git daemon is ready", || {
-            fs::read_to_string(&log_path).is_ok_and(|log| log.contains("Ready to rumble"))
-        });
-        Self { _process: process }
+            .arg(infra.served());
+        Self::start(lab, command, "git-daemon.log", "Ready to rumble", format!("git://{ADDRESS}/infra.git"))
     }
 
-    pub fn url(&self) -> String {
-        format!("git://{ADDRESS}/infra.git")
+    /// Starts a server of smart HTTP.
+    pub fn http(lab: &Lab<'_>, infra: &Infra<'_>) -> Self {
+        let program = std::env::current_exe().expect("a program knows its own file");
+        let mut command = lab.fabric().command(program.to_str().expect("target/ has a UTF-8 name"));
+        command.args([http_server::ARGUMENT, &format!("{ADDRESS}:80")]).arg(infra.served());
+        Self::start(lab, command, "http-server.log", "listening", format!("http://{ADDRESS}/infra.git"))
+    }
+
+    /// Starts the server and waits until its output, kept as `log`, says that it is ready.
+    fn start(lab: &Lab<'_>, mut command: Command, log: &str, ready: &str, url: String) -> Self {
+        let path = lab.kept().join(log);
+        let file = File::create(&path).expect("target/ can be written");
+        command.stdout(file.try_clone().expect("a file descriptor can be duplicated")).stderr(file);
+        let process = Background::start(command);
+        eventually("the Git server is ready", || fs::read_to_string(&path).is_ok_and(|text| text.contains(ready)));
+        Self { url, _process: process }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
     }
 }
 
@@ -56,7 +70,7 @@ pub fn serve_over_ssh(lab: &Lab<'_>, infra: &Infra<'_>, server: &Machine<'_>, cl
 
 /// Makes the server's copy of the repo what the infra repo is now.
 pub fn push_over_ssh(infra: &Infra<'_>, server: &Machine<'_>) {
-    let mut archive = std::process::Command::new("tar");
+    let mut archive = Command::new("tar");
     archive.arg("--create").arg("--directory").arg(infra.served()).arg("infra.git");
     let archive = archive.output().expect("tar can be run").stdout;
     let unpack =
@@ -77,7 +91,7 @@ pub fn known_host(server: &Machine<'_>) -> String {
 }
 
 /// Logs in from the fabric with the test run's SSH key and runs a command there.
-pub fn log_in(lab: &Lab<'_>, server: &Machine<'_>, user: &str, command: &str) -> crate::process::Output {
+pub fn log_in(lab: &Lab<'_>, server: &Machine<'_>, user: &str, command: &str) -> Output {
     let known_hosts = lab.dir().join("known_hosts");
     fs::write(&known_hosts, known_host(server)).expect("the folder for temporary files can be written");
     let option = |name: &str, path: &Path| format!("-o{name}={}", path.display());

@@ -84,8 +84,7 @@ impl Keys {
         run(export).stdout
     }
 
-    /// Returns the fingerprint of the signer's key.
-    pub fn fingerprint(&self, signer: Signer) -> Option<&str> {
+    fn fingerprint(&self, signer: Signer) -> Option<&str> {
         match signer {
             Signer::Alice => Some(&self.alice),
             Signer::Mallory => Some(&self.mallory),
@@ -113,14 +112,19 @@ pub struct Infra<'run> {
 }
 
 impl<'run> Infra<'run> {
-    /// Makes a repo whose first commit, signed by Alice, holds the policy and `files`.
-    pub fn new<'a>(lab: &Lab<'run>, files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    /// Makes a repo whose first commit, signed by Alice, holds the files of `folder` under a policy that knows only her.
+    pub fn new(lab: &Lab<'run>, folder: &Path) -> Self {
         let bare = lab.dir().join("srv/infra.git");
         let work = lab.dir().join("work");
         let mut infra = Self { keys: lab.keys(), work, bare, root: String::new() };
         let (bare, work) = (path_text(&infra.bare), path_text(&infra.work));
         run(infra.git(&["init", "--quiet", "--bare", "--initial-branch=main", &bare]));
         run(infra.git(&["init", "--quiet", "--initial-branch=main", &work]));
+        let mut copy = Command::new("cp");
+        copy.arg("-rT").arg(folder).arg(&infra.work);
+        run(copy);
+        // The folder's own policy names keys whose private halves nobody here has.
+        let _ = fs::remove_dir_all(infra.work.join("policy"));
         infra.write("hostwrit.yaml", &format!("format: 1\nfleet: {FLEET}\n"));
         infra.write(
             "policy/policy.yaml",
@@ -129,9 +133,6 @@ impl<'run> Infra<'run> {
             ),
         );
         infra.write("policy/keys/alice.asc", &infra.keys.public_key(&infra.keys.alice));
-        for (path, content) in files {
-            infra.write(path, content);
-        }
         infra.root = infra.publish("first state", Signer::Alice);
         infra
     }
@@ -139,6 +140,11 @@ impl<'run> Infra<'run> {
     /// Returns the first commit.
     pub fn root(&self) -> &str {
         &self.root
+    }
+
+    /// Returns the fingerprint of the key that signed the first commit.
+    pub fn fingerprint(&self) -> &str {
+        &self.keys.alice
     }
 
     /// Returns the folder in which the bare repo stands as `infra.git`.
@@ -154,18 +160,16 @@ impl<'run> Infra<'run> {
         fs::write(file, content).expect("the work tree can be written");
     }
 
-    /// Replaces a part, which must be there, of a file of the work tree.
-    pub fn replace(&self, path: &str, from: &str, to: &str) {
-        let content = fs::read_to_string(self.work.join(path)).expect("the file is in the work tree");
-        assert!(content.contains(from), "{path} does not contain {from}:\n{content}");
-        self.write(path, &content.replace(from, to));
+    /// Returns a file of the work tree.
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.work.join(path)).unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
     }
 
-    /// Copies a folder of files over the work tree.
-    pub fn copy_from(&self, folder: &Path) {
-        let mut copy = Command::new("cp");
-        copy.arg("-rT").arg(folder).arg(&self.work);
-        run(copy);
+    /// Replaces a part, which must be there, of a file of the work tree.
+    pub fn replace(&self, path: &str, from: &str, to: &str) {
+        let content = self.read(path);
+        assert!(content.contains(from), "{path} does not contain {from}:\n{content}");
+        self.write(path, &content.replace(from, to));
     }
 
     /// Commits the work tree as it is and returns the commit; hosts do not see it before it is pushed.

@@ -60,7 +60,8 @@ impl<'lab> Machine<'lab> {
         let deadline = Instant::now() + BOOT_LIMIT;
         while !self.is_reported_ready() {
             if let Ok(Some(status)) = self.process.child().try_wait() {
-                panic!("{} ended while it booted ({status}): see {}", self.name, self.lab.kept().display());
+                let console = fs::read_to_string(self.lab.kept().join(format!("{}-console.log", self.name)));
+                panic!("{} ended while it booted ({status}):\n{}", self.name, console.unwrap_or_default());
             }
             assert!(Instant::now() < deadline, "{} did not boot within {BOOT_LIMIT:?}", self.name);
         }

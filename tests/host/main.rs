@@ -10,6 +10,7 @@
 
 mod fabric;
 mod git_server;
+mod http_server;
 mod image;
 mod infra;
 mod lab;
@@ -17,8 +18,10 @@ mod machine;
 mod process;
 mod requirements;
 mod scenarios;
+mod site;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -32,6 +35,18 @@ use scenarios::{ALL, Scenario};
 const AT_A_TIME: usize = 2;
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, first, address, folder] = &arguments[..]
+        && first == http_server::ARGUMENT
+    {
+        return match http_server::serve(address, folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("cannot serve {folder} at {address}: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     // libtest's options come along when all of the project's tests are run with some; none of them applies here.
     let (options, filters): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).partition(|word| word.starts_with('-'));
@@ -59,8 +74,23 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+thread_local! {
+    /// The scenario that the thread runs.
+    static SCENARIO: Cell<&'static str> = const { Cell::new("the runner") };
+}
+
+/// Lets a panic name its scenario, for two run at the same time; a backtrace into the runner would tell nothing.
+fn name_scenario_in_panics() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, |location| format!(" at {location}"));
+        let message = info.payload_as_str().unwrap_or("no message");
+        println!("{} panicked{place}:\n{message}", SCENARIO.get());
+    }));
+}
+
 /// Runs the scenarios and returns how many failed.
 fn run_all(scenarios: &[&Scenario]) -> usize {
+    name_scenario_in_panics();
     lab::sweep();
     let image = image::ensure();
     // On this thread, for the agent that holds the keys ends with the thread that started it.
@@ -90,7 +120,7 @@ fn next<'a, T>(queue: &Mutex<impl Iterator<Item = &'a T>>) -> Option<&'a T> {
 
 fn run_one(scenario: &Scenario, image: &Path, keys: &Keys) -> bool {
     let start = Instant::now();
-    // The panic's text goes to stderr by the standard hook, with its place.
+    SCENARIO.set(scenario.name);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let lab = Lab::new(scenario.name, image, keys);
         (scenario.run)(&lab);

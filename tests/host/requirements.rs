@@ -46,6 +46,10 @@ pub fn missing() -> Result<(), String> {
                  mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o m'",
             ),
             (
+                "mounting devpts for a new system, as root of a user namespace cannot",
+                "unshare --mount sh -c 'mount --make-rprivate / && mount -t devpts -o newinstance,gid=5 d /mnt'",
+            ),
+            (
                 "a writable cgroup hierarchy",
                 "for d in /sys/fs/cgroup/systemd /sys/fs/cgroup; do
                     if mkdir $d/hostwrit-probe.$$; then rmdir $d/hostwrit-probe.$$; exit 0; fi

@@ -39,9 +39,10 @@ const MOTD: &str = "/etc/motd";
 
 impl Demo {
     pub fn run(&self) -> Result<Exit, CommandError> {
-        let dir = self.dir.clone().unwrap_or_else(|| {
-            std::env::temp_dir().join(format!("hostwrit-demo-{}", std::process::id()))
-        });
+        let dir = self
+            .dir
+            .clone()
+            .unwrap_or_else(|| std::env::temp_dir().join(format!("hostwrit-demo-{}", std::process::id())));
         play(&dir).map_err(|error| CommandError::new(Exit::Failed, error))?;
         Ok(Exit::Done)
     }
@@ -148,8 +149,20 @@ fn make_host(root: &Path) -> Result<RealHost, Error> {
     RealHost::open(Path::new("/"))?.ensure_dir(root, 0o755)?;
     let host = RealHost::open(root)?;
     for dir in [
-        "/etc/hostwrit", "/etc/ssh/sshd_config.d", "/etc/sudoers.d", "/etc/systemd/system", "/etc/skel", "/home",
-        "/root", "/srv", "/opt", "/usr/lib", "/usr/local/bin", "/var/lib", "/var/log", "/run",
+        "/etc/hostwrit",
+        "/etc/ssh/sshd_config.d",
+        "/etc/sudoers.d",
+        "/etc/systemd/system",
+        "/etc/skel",
+        "/home",
+        "/root",
+        "/srv",
+        "/opt",
+        "/usr/lib",
+        "/usr/local/bin",
+        "/var/lib",
+        "/var/log",
+        "/run",
     ] {
         host.ensure_dir(Path::new(dir), 0o755)?;
     }
@@ -158,7 +171,10 @@ fn make_host(root: &Path) -> Result<RealHost, Error> {
         ("/etc/shadow", "root:*:20000:0:99999:7:::\nwww-data:*:20000:0:99999:7:::\n"),
         ("/etc/group", "root:x:0:\nadm:x:4:\nsudo:x:27:\nwww-data:x:33:\n"),
         ("/etc/gshadow", "root:*::\nadm:*::\nsudo:*::\nwww-data:*::\n"),
-        ("/etc/login.defs", "UID_MIN 1000\nUID_MAX 60000\nSYS_UID_MIN 100\nSYS_UID_MAX 999\nGID_MIN 1000\nGID_MAX 60000\nSYS_GID_MIN 100\nSYS_GID_MAX 999\n"),
+        (
+            "/etc/login.defs",
+            "UID_MIN 1000\nUID_MAX 60000\nSYS_UID_MIN 100\nSYS_UID_MAX 999\nGID_MIN 1000\nGID_MAX 60000\nSYS_GID_MIN 100\nSYS_GID_MAX 999\n",
+        ),
         ("/etc/hostname", "web1\n"),
         ("/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n"),
         (MOTD, "Welcome to a fresh host.\n"),

@@ -260,12 +260,7 @@ impl ObservedUnit {
 }
 
 /// Removes what hostwrit made of a unit; what a package brought stays.
-fn remove(
-    object: &ObjectId,
-    seen: &ObservedUnit,
-    owned: &Owned,
-    origin: Option<&Location>,
-) -> Option<Step<Operation>> {
+fn remove(object: &ObjectId, seen: &ObservedUnit, owned: &Owned, origin: Option<&Location>) -> Option<Step<Operation>> {
     let unit = UnitName::parse(object.name()).ok()?;
     let gives_up: Parts = owned.parts(object).map(str::to_owned).collect();
     if gives_up.is_empty() {

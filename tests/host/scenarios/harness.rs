@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The harness itself: what all other scenarios rely on.
 
-use crate::git_server::{GitDaemon, log_in, serve_over_ssh};
+use crate::git_server::{GitServer, log_in, serve_over_ssh};
 use crate::infra::{Infra, Signer};
 use crate::lab::Lab;
 use crate::machine::eventually;
+use crate::site::project;
 
 /// A host boots clean, commands run confined and report how they ended, and files and journal survive a reboot.
 pub fn boots_and_reboots(lab: &Lab<'_>) {
@@ -48,15 +49,18 @@ pub fn joins_hosts(lab: &Lab<'_>) {
     eventually("the host is back", || reaches(two.address()));
 }
 
-/// Hosts clone a signed repo by the git protocol and over SSH.
+/// Hosts clone a signed repo by the git protocol, over HTTP and over SSH.
 pub fn serves_git(lab: &Lab<'_>) {
-    let infra = Infra::new(lab, [("hosts/web1.yaml", "{}\n")]);
+    let infra = Infra::new(lab, &project().join("tests/host/repo"));
     let second = infra.publish("second", Signer::Alice);
-    let daemon = GitDaemon::start(lab, &infra);
+    let daemon = GitServer::git(lab, &infra);
     let [web1, git] = lab.boot_all(["web1", "git"]);
 
-    web1.run(&["git", "clone", "--quiet", &daemon.url(), "/tmp/by-git"]).ok();
+    web1.run(&["git", "clone", "--quiet", daemon.url(), "/tmp/by-git"]).ok();
     assert_eq!(web1.run(&["git", "-C", "/tmp/by-git", "rev-parse", "HEAD"]).ok().text(), second);
+    let http = GitServer::http(lab, &infra);
+    web1.run(&["git", "clone", "--quiet", http.url(), "/tmp/by-http"]).ok();
+    assert_eq!(web1.run(&["git", "-C", "/tmp/by-http", "rev-parse", "HEAD"]).ok().text(), second);
     let url = serve_over_ssh(lab, &infra, &git, &web1);
     web1.run(&["git", "clone", "--quiet", &url, "/tmp/by-ssh"]).ok();
     let signers = web1.run(&["git", "-C", "/tmp/by-ssh", "cat-file", "commit", "HEAD"]).ok();

@@ -3,7 +3,12 @@
 
 use crate::lab::Lab;
 
+mod converge;
+mod daemon;
+mod drift;
 mod harness;
+mod kill;
+mod refusal;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
 pub struct Scenario {
@@ -14,6 +19,19 @@ pub struct Scenario {
 
 /// The longest first, so that none of them is left for the end.
 pub const ALL: &[Scenario] = &[
+    Scenario { name: "kill-at-each-write", run: kill::at_each_write },
+    Scenario { name: "drift-is-repaired", run: drift::is_repaired },
+    Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
+    Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
+    Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
+    Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
+    Scenario { name: "converge-first", run: converge::first_converge },
+    Scenario { name: "converge-later-commit", run: converge::later_commit },
+    Scenario { name: "converge-example-repo", run: converge::example_repo },
+    Scenario { name: "converge-http-remote", run: converge::http_remote },
+    Scenario { name: "converge-ssh-remote", run: converge::ssh_remote },
+    Scenario { name: "removes-only-what-it-owns", run: drift::removes_only_what_it_owns },
+    Scenario { name: "refused-content-keeps-the-old", run: drift::refused_content_keeps_the_old },
     Scenario { name: "harness-boots-and-reboots", run: harness::boots_and_reboots },
     Scenario { name: "harness-joins-hosts", run: harness::joins_hosts },
     Scenario { name: "harness-serves-git", run: harness::serves_git },

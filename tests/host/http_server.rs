@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Git's smart HTTP: `git http-backend` behind the least of an HTTP server.
+//!
+//! It runs in the fabric as a process of its own: this test program with [`ARGUMENT`].
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+/// The first argument that makes this program a server; the address and the folder of the repos follow.
+pub const ARGUMENT: &str = "--serve-http";
+
+/// Serves the repos in `folder` until it is killed.
+pub fn serve(address: &str, folder: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    println!("listening");
+    for stream in listener.incoming() {
+        let (stream, folder) = (stream?, folder.to_owned());
+        std::thread::spawn(move || {
+            if let Err(error) = answer(&stream, &folder) {
+                eprintln!("{error}");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Answers one request and closes the connection, which tells the client where the body ends.
+fn answer(mut stream: &TcpStream, folder: &str) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let request = line(&mut reader)?;
+    let mut words = request.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut headers = HashMap::new();
+    loop {
+        let line = line(&mut reader)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let header = |name: &str| headers.get(name).map_or("", String::as_str);
+    if header("expect").eq_ignore_ascii_case("100-continue") {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    let mut body = Vec::new();
+    if header("transfer-encoding").eq_ignore_ascii_case("chunked") {
+        loop {
+            let size = line(&mut reader)?;
+            let size = u64::from_str_radix(size.trim(), 16).map_err(io::Error::other)?;
+            (&mut reader).take(size).read_to_end(&mut body)?;
+            line(&mut reader)?;
+            if size == 0 {
+                break;
+            }
+        }
+    } else if let Ok(length) = header("content-length").parse() {
+        reader.take(length).read_to_end(&mut body)?;
+    }
+    eprintln!("{request}");
+
+    let mut backend = Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", folder)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("REQUEST_METHOD", method)
+        .env("PATH_INFO", path)
+        .env("QUERY_STRING", query)
+        .env("CONTENT_TYPE", header("content-type"))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
+        .env("GIT_PROTOCOL", header("git-protocol"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    // The backend reads its whole input before it answers at length, so one thread does for both.
+    backend.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(&body))?;
+    let mut output = BufReader::new(backend.stdout.take().ok_or_else(|| io::Error::other("no output"))?);
+    let mut head = String::new();
+    let mut status = "200 OK".to_owned();
+    loop {
+        let line = line(&mut output)?;
+        match line.split_once(':') {
+            None => break,
+            Some(("Status", text)) => text.trim().clone_into(&mut status),
+            Some(_) => head += &format!("{line}\r\n"),
+        }
+    }
+    write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{head}\r\n")?;
+    io::copy(&mut output, &mut stream)?;
+    backend.wait()?;
+    Ok(())
+}
+
+/// Reads a line and returns it without its end.
+fn line(reader: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `kill -9` at the writes of an apply, one after the other.
+
+use std::collections::BTreeMap;
+
+use crate::infra::Signer;
+use crate::lab::Lab;
+use crate::site::{Site, WEB1};
+
+/// The system calls that change something that lasts, or make it last. `?`: not every processor has it.
+const WRITES: &str = "write,pwrite64,ftruncate,fallocate,fsync,fdatasync,?rename,?renameat,renameat2,?unlink,unlinkat,\
+                      ?link,linkat,?symlink,symlinkat,?mkdir,mkdirat,fchown,fchownat,fchmod,fchmodat";
+
+/// How many places are tried unless HOSTWRIT_HOST_TESTS=full asks for all.
+const PLACES: usize = 24;
+
+/// A system call of the apply, by its name and how many of that name there were: what strace calls `when=`.
+type Place = (String, usize);
+
+/// After a kill at any write, a normal run ends in the declared state with an intact log and sound account files.
+pub fn at_each_write(lab: &Lab<'_>) {
+    let site = Site::converged(lab);
+    // Debian's own system users have homes that do not exist; only what comes on top counts.
+    let sound = accounts(&site);
+    let places = places(&site);
+    assert!(places.len() > 20, "an apply that changes all kinds makes more writes than {places:?}");
+    let all = std::env::var("HOSTWRIT_HOST_TESTS").is_ok_and(|value| value == "full");
+    let stride = if all { 1 } else { places.len().div_ceil(PLACES) };
+    let mut killed = 0;
+    for (round, (call, nth)) in places.iter().step_by(stride).enumerate() {
+        let place = format!("killed at {call} number {nth}");
+        order(&site, if round % 2 == 0 { Variant::Small } else { Variant::Large });
+        // Fetched beforehand in every other pair of rounds, so that the writes of the fetch do not come first always.
+        if round % 4 < 2 {
+            site.plan().exits(3);
+        }
+        let inject = format!("inject={call}:signal=KILL:when={nth}");
+        let run = site.web1.run(&["sh", "-c", STRACE, "sh", &format!("trace={call}"), &inject]);
+        killed += usize::from(run.stdout.contains("ended with 137"));
+
+        let apply = site.apply();
+        assert_eq!(apply.code, 0, "{place}: the next run does not converge:\n{apply}\n{run}");
+        let plan = site.plan();
+        assert_eq!(plan.code, 0, "{place}: the plan is not empty:\n{plan}\n{run}");
+        let verify = site.hostwrit(&["audit", "verify"]);
+        assert_eq!(verify.code, 0, "{place}: the log is not intact:\n{verify}\n{run}");
+        assert_eq!(accounts(&site), sound, "{place}: the account files are not sound");
+        let left = site.web1.sh("find /etc /home /var/lib/hostwrit -name '*hostwrit-new*' -o -name 'passwd+' -o -name '*.lock' -a -not -name .pwd.lock");
+        assert!(left.text().is_empty(), "{place}: left behind:\n{left}");
+    }
+    assert!(killed * 2 > places.len() / stride, "only {killed} of {} runs were killed", places.len() / stride);
+}
+
+const STRACE: &str = "strace -f -qq -o /tmp/trace -e \"$1\" ${2:+-e \"$2\"} hostwrit apply; echo \"ended with $?\"";
+
+#[derive(Clone, Copy)]
+enum Variant {
+    Large,
+    Small,
+}
+
+/// Changes objects of all kinds, so that going from one variant to the other adds, alters and removes.
+fn order(site: &Site<'_>, variant: Variant) {
+    const LARGE: &str = "\
+  guest: {uid: 4010, groups: [shop], ssh_keys: [], sudo: \"ALL=(root) NOPASSWD: /bin/true\"}
+files:
+  /etc/hello/extra.conf: {content: \"extra\\n\"}
+";
+    let large = |from: &str, to: &str| site.infra.replace(WEB1, from, to);
+    match variant {
+        Variant::Small => {
+            large("greeting: hello", "greeting: good day");
+            large("/bin/bash", "/bin/sh");
+            large("LimitNOFILE=4096", "LimitNOFILE=2048");
+            site.order_motd("Small.");
+        }
+        Variant::Large => {
+            large("greeting: good day", "greeting: hello");
+            large("/bin/sh", "/bin/bash");
+            large("LimitNOFILE=2048", "LimitNOFILE=4096");
+            site.order_motd("Large.");
+        }
+    }
+    match variant {
+        Variant::Large => large("files:\n", LARGE),
+        Variant::Small if site.infra.read(WEB1).contains(LARGE) => large(LARGE, "files:\n"),
+        Variant::Small => {}
+    }
+    site.infra.publish("the other variant", Signer::Alice);
+}
+
+/// Goes to the small variant and back under strace, and returns the writes of the way back. Ends in the large one.
+fn places(site: &Site<'_>) -> Vec<Place> {
+    order(site, Variant::Small);
+    site.apply().ok();
+    order(site, Variant::Large);
+    site.web1.run(&["sh", "-c", STRACE, "sh", &format!("trace={WRITES}")]).ok().says("ended with 0");
+    let trace = site.web1.read("/tmp/trace").expect("strace wrote it");
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut places = Vec::new();
+    // A line is `PID CALL(ARGUMENTS`; strace counts for each thread and each system call by itself.
+    for line in trace.lines().filter(|line| !line.contains("resumed>")) {
+        let Some((thread, call)) = line.split_once(char::is_whitespace) else { continue };
+        let Some((call, _)) = call.trim_start().split_once('(') else { continue };
+        let count = counts.entry((thread, call)).or_default();
+        *count += 1;
+        let place = (call.to_owned(), *count);
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// Returns what pwck and grpck find.
+fn accounts(site: &Site<'_>) -> String {
+    site.web1.sh("pwck -rq 2>&1; grpck -r 2>&1; true").stdout
+}
