@@ -29,7 +29,7 @@ use layer::{Layer, Sort};
 use repo::{HostContents, Repo};
 
 /// What [`check`] found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Checked {
     pub hosts: usize,
     /// Objects of all hosts together.
@@ -61,6 +61,14 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
         }
     }
     checked
+}
+
+/// Compiles the desired state of one host.
+///
+/// # Errors
+/// Every fault of the files that make the host.
+pub fn compile(tree: &crate::trust::AuthenticTree<'_>, host: &str, facts: &Facts) -> Result<Desired, Faults> {
+    compile_files(tree, host, facts)
 }
 
 /// Compiles the desired state of one host from these files.

@@ -264,3 +264,8 @@ fn receive(
     fetch.receive(gix::progress::Discard, interrupt).map_err(Failure::Receive)?;
     Ok(tip)
 }
+
+/// Returns a remote as it may be shown: without a user's name and password.
+pub fn redact(remote: &str) -> String {
+    Shown(remote).to_string()
+}
