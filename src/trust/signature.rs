@@ -114,11 +114,14 @@ impl OpenPgp {
             .signature(&self.packet, HashAlgoSecurity::CollisionResistance)
             .map_err(|error| weak(format!("its signature is not good enough: {error}")))?;
 
-        self.verify_digest(payload, key.key())?;
-
         let unusable = |error: &dyn std::fmt::Display| {
             Refusal::new(Code::KeyUnusable, format!("the key {} could not sign when it did: {error}", self.issuer))
         };
+        if self.created < key.key().creation_time() {
+            return Err(unusable(&"it was made later"));
+        }
+        self.verify_digest(payload, key.key())?;
+
         for (time, when) in [(self.created, "when it signed"), (now, "now")] {
             if when == "now" && !valid_now {
                 break;
