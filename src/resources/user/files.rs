@@ -155,7 +155,8 @@ fn changed_keys(want: &[Key], present: &[u8], origin: &Location) -> Vec<Change> 
     changes.extend(want.iter().filter(is_new).map(|new| change(None, Some(new))));
     if others > 0 {
         // Not shown: whatever they are, they may be somebody's secret.
-        let lines = Shown::Text(format!("{others} lines that are no keys"));
+        let lines = if others == 1 { "line that is no key" } else { "lines that are no keys" };
+        let lines = Shown::Text(format!("{others} {lines}"));
         changes.push(Change::new("ssh_keys", lines, Shown::Nothing, Some(origin)));
     }
     if changes.is_empty() {

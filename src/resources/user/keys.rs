@@ -89,7 +89,7 @@ impl Key {
         }
         let (first, mut rest) = split_word(line);
         let mut kind = first;
-        let restricted = key_type(first).is_none();
+        let restricted = key_type(first).is_none() && first != "ssh-dss";
         if restricted {
             let options = end_of_options(line)?;
             (kind, rest) = split_word(line[options..].trim_start());
