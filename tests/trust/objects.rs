@@ -73,7 +73,16 @@ fn a_tag_is_no_commit() {
 /// Signs a commit whose tree is the root's with one more entry.
 fn with_entry(fleet: &Fleet, entry: &str) -> Oid {
     fleet.repo.git(&["read-tree", &fleet.root.to_string()]);
-    fleet.repo.git(&["-c", "core.protectHFS=false", "-c", "core.protectNTFS=false", "update-index", "--add", "--cacheinfo", entry]);
+    fleet.repo.git(&[
+        "-c",
+        "core.protectHFS=false",
+        "-c",
+        "core.protectNTFS=false",
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        entry,
+    ]);
     let tree: Oid = fleet.repo.git(&["write-tree"]).trim().parse().unwrap();
     signed_tree(fleet, &tree)
 }

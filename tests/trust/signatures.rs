@@ -31,14 +31,12 @@ fn an_armor_that_differs_in_any_byte_is_refused() {
         let (head, base64) = armor.split_once("\n\n").unwrap();
         format!("{head}\n\n{}\n{}", &base64[..30], &base64[30..])
     };
-    let no_checksum = |armor: &str| armor.lines().filter(|line| !line.starts_with('=')).map(|l| format!("{l}\n")).collect();
-    let forgeries: [&dyn Fn(&str) -> String; 5] = [
-        &wrapped,
-        &no_checksum,
-        &|armor| format!("{armor}\nmore"),
-        &|armor| format!("\n{armor}"),
-        &|armor| format!("{armor}{armor}"),
-    ];
+    let no_checksum =
+        |armor: &str| armor.lines().filter(|line| !line.starts_with('=')).map(|l| format!("{l}\n")).collect();
+    let forgeries: [&dyn Fn(&str) -> String; 5] =
+        [&wrapped, &no_checksum, &|armor| format!("{armor}\nmore"), &|armor| format!("\n{armor}"), &|armor| {
+            format!("{armor}{armor}")
+        }];
     for forge in forgeries {
         refused(&fleet, None, &signed(&fleet, &fleet.alice, &[], forge), Code::ArmorNotCanonical);
     }
