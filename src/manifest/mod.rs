@@ -11,6 +11,8 @@ mod merge;
 mod repo;
 pub mod schema;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -6,7 +6,6 @@
 
 mod corpus;
 mod example_repo;
-mod layers;
 mod schemas;
 
 use std::collections::BTreeMap;
