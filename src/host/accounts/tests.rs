@@ -255,7 +255,13 @@ fn a_new_user_comes_to_be_with_the_last_file_and_a_removed_one_goes_with_the_fir
     block("shadow-");
     let without = |file: Option<Vec<u8>>| {
         let text = String::from_utf8(file.unwrap()).unwrap();
-        Some(text.lines().filter(|line| !line.contains("alice")).flat_map(|line| [line, "\n"]).collect::<String>().into())
+        Some(
+            text.lines()
+                .filter(|line| !line.contains("alice"))
+                .flat_map(|line| [line, "\n"])
+                .collect::<String>()
+                .into(),
+        )
     };
     let mut remove = |files: AccountFiles| {
         Ok(AccountFiles {

@@ -177,8 +177,12 @@ fn check_hash(hash: &str) -> Result<(), (&'static str, &'static str)> {
         ("2a" | "2b" | "2y", [cost, sum]) => cost.len() == 2 && sum.len() == 53 && in_alphabet(sum),
         ("5", [salt, sum]) => in_alphabet(salt) && sum.len() == 43 && in_alphabet(sum),
         ("6", [salt, sum]) => in_alphabet(salt) && sum.len() == 86 && in_alphabet(sum),
-        ("5", [rounds, salt, sum]) if rounds.starts_with("rounds=") => in_alphabet(salt) && sum.len() == 43 && in_alphabet(sum),
-        ("6", [rounds, salt, sum]) if rounds.starts_with("rounds=") => in_alphabet(salt) && sum.len() == 86 && in_alphabet(sum),
+        ("5", [rounds, salt, sum]) if rounds.starts_with("rounds=") => {
+            in_alphabet(salt) && sum.len() == 43 && in_alphabet(sum)
+        }
+        ("6", [rounds, salt, sum]) if rounds.starts_with("rounds=") => {
+            in_alphabet(salt) && sum.len() == 86 && in_alphabet(sum)
+        }
         ("y" | "gy" | "7" | "2a" | "2b" | "2y" | "5" | "6", _) => false,
         _ => return Err(("the hash is of a method that crypt(5) does not know", MAKE)),
     };
@@ -196,7 +200,8 @@ mod tests {
         assert_eq!(day("1970-01-01"), Some(0));
         assert_eq!(day("2026-11-22"), Some(20_779));
         assert_eq!(day("2028-02-29"), Some(21_243));
-        for text in ["2027-02-29", "2027-13-01", "1969-12-31", "2027-1-1", "tomorrow", "2027-01-01T", "", "éé-01-01é"] {
+        for text in ["2027-02-29", "2027-13-01", "1969-12-31", "2027-1-1", "tomorrow", "2027-01-01T", "", "éé-01-01é"]
+        {
             assert_eq!(day(text), None, "{text}");
         }
     }
@@ -215,7 +220,9 @@ mod tests {
         }
         let cut = format!("$6$salt${}", sum(85));
         let broken = format!("$6$rounds=1:0$salt${}", sum(86));
-        for hash in ["hunter2", "!", "*", "", "$1$salt$aaaaaaaaaaaaaaaaaaaaaa", "$6$", "$x$a$b", "abJnggxhB/yWI", &cut, &broken] {
+        for hash in
+            ["hunter2", "!", "*", "", "$1$salt$aaaaaaaaaaaaaaaaaaaaaa", "$6$", "$x$a$b", "abJnggxhB/yWI", &cut, &broken]
+        {
             assert!(check_hash(hash).is_err(), "{hash}");
         }
     }
