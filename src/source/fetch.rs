@@ -124,9 +124,7 @@ struct Shown<'a>(&'a str);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match user_info(self.0) {
-            Some(secret) if secret.contains(':') => {
-                f.write_str(&self.0.replacen(&format!("{secret}@"), "***@", 1))
-            }
+            Some(secret) if secret.contains(':') => f.write_str(&self.0.replacen(&format!("{secret}@"), "***@", 1)),
             _ => f.write_str(self.0),
         }
     }

@@ -138,16 +138,18 @@ pub(super) fn options(limits: Limits) -> gix::open::Options {
         "http.lowSpeedTime=30",
         concat!("gitoxide.userAgent=hostwrit/", env!("CARGO_PKG_VERSION")),
     ];
+    let alloc_limit = format!("gitoxide.objects.allocLimit={}", limits.object_bytes);
     gix::open::Options::isolated()
         .open_path_as_is(true)
         .strict_config(true)
-        .config_overrides(settings)
-        .config_overrides([format!("gitoxide.objects.allocLimit={}", limits.object_bytes)])
+        // A second call would put its settings in the place of these.
+        .config_overrides(settings.map(str::to_owned).into_iter().chain([alloc_limit]))
 }
 
 impl Objects for Mirror {
     fn object(&self, id: &Oid) -> Result<RawObject, ObjectError> {
-        let unreadable = |error: gix::Error| ObjectError::Unreadable { id: *id, source: Cause::of(&error, None).into() };
+        let unreadable =
+            |error: gix::Error| ObjectError::Unreadable { id: *id, source: Cause::of(&error, None).into() };
         if id.kind() != self.repo.object_hash() {
             return Err(ObjectError::Missing { id: *id });
         }

@@ -84,10 +84,10 @@ impl RepoFiles for AuthenticTree<'_> {
 
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
         let Some(id) = self.files.get(path) else { return Ok(None) };
-        let data = self.objects.read(id, ObjectType::Blob, MAX_BLOB).map_err(|refusal| FileError {
-            path: path.to_owned(),
-            source: Box::new(refusal.of(&self.commit)),
-        })?;
+        let data = self
+            .objects
+            .read(id, ObjectType::Blob, MAX_BLOB)
+            .map_err(|refusal| FileError { path: path.to_owned(), source: Box::new(refusal.of(&self.commit)) })?;
         Ok(Some(data))
     }
 }

@@ -152,7 +152,8 @@ impl Policy {
     /// Refuses a policy of another fleet or ref.
     pub(super) fn check_place(&self, anchor: &Anchor) -> Result<(), Refusal> {
         if self.fleet != anchor.fleet {
-            let detail = format!("its policy is for the fleet \"{}\", this host is in \"{}\"", self.fleet, anchor.fleet);
+            let detail =
+                format!("its policy is for the fleet \"{}\", this host is in \"{}\"", self.fleet, anchor.fleet);
             return Err(Refusal::new(Code::WrongFleet, detail));
         }
         if self.git_ref != anchor.git_ref {

@@ -85,7 +85,8 @@ impl OpenPgp {
     pub(super) fn check_clock(&self, now: SystemTime) -> Result<(), Refusal> {
         match self.created.duration_since(now) {
             Ok(ahead) if ahead > SKEW => {
-                let detail = format!("its signature says that it was made {} s after this host's time", ahead.as_secs());
+                let detail =
+                    format!("its signature says that it was made {} s after this host's time", ahead.as_secs());
                 Err(Refusal::new(Code::SignatureFromFuture, detail))
             }
             _ => Ok(()),
@@ -95,13 +96,7 @@ impl OpenPgp {
     /// Verifies that the issuer's key in `cert` made this signature of `payload` and could at that time, and, for
     /// `valid_now`, that it still can. `now` also decides which algorithms count as good; the commit's own dates
     /// decide nothing.
-    pub(super) fn verify(
-        &self,
-        payload: &[u8],
-        cert: &Cert,
-        now: SystemTime,
-        valid_now: bool,
-    ) -> Result<(), Refusal> {
+    pub(super) fn verify(&self, payload: &[u8], cert: &Cert, now: SystemTime, valid_now: bool) -> Result<(), Refusal> {
         let policy = StandardPolicy::at(now);
         let key = cert.keys().find(|key| key.key().fingerprint() == self.issuer);
         let key = key.ok_or_else(|| Refusal::new(Code::UnknownSigner, "the certificate lacks its key"))?;
@@ -119,11 +114,14 @@ impl OpenPgp {
             .signature(&self.packet, HashAlgoSecurity::CollisionResistance)
             .map_err(|error| weak(format!("its signature is not good enough: {error}")))?;
 
-        self.verify_digest(payload, key.key())?;
-
         let unusable = |error: &dyn std::fmt::Display| {
             Refusal::new(Code::KeyUnusable, format!("the key {} could not sign when it did: {error}", self.issuer))
         };
+        if self.created < key.key().creation_time() {
+            return Err(unusable(&"it was made later"));
+        }
+        self.verify_digest(payload, key.key())?;
+
         for (time, when) in [(self.created, "when it signed"), (now, "now")] {
             if when == "now" && !valid_now {
                 break;

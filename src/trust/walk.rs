@@ -16,12 +16,7 @@ const MAX_COMMITS: usize = 200_000;
 ///
 /// Without a pin that is the history from `root`, which comes first, to `tip`. With one it is all that `tip` reaches and `pin` does
 /// not: what `pin` reaches was proven before `pin` was accepted.
-pub(super) fn unproven(
-    objects: Proven<'_>,
-    root: &Oid,
-    pin: Option<&Oid>,
-    tip: &Oid,
-) -> Result<Vec<Oid>, Refusal> {
+pub(super) fn unproven(objects: Proven<'_>, root: &Oid, pin: Option<&Oid>, tip: &Oid) -> Result<Vec<Oid>, Refusal> {
     let Some(pin) = pin else {
         let history = Reach::of(objects, tip, &[root])?;
         history.must_end_at(root)?;
@@ -75,8 +70,9 @@ impl Reach {
                     reach.met.insert(id);
                 } else if seen.insert(id) {
                     if seen.len() > MAX_COMMITS {
-                        return Err(Refusal::new(Code::TooLong, format!("it has more than {MAX_COMMITS} commits"))
-                            .of(from));
+                        return Err(
+                            Refusal::new(Code::TooLong, format!("it has more than {MAX_COMMITS} commits")).of(from)
+                        );
                     }
                     let mut parents = parents(objects, &id)?;
                     if parents.is_empty() {

@@ -178,7 +178,7 @@ fn an_octopus_is_refused() {
         })
         .into();
     let tree = fleet.repo.id("HEAD^{tree}");
-    let mut merge = |parents: &[Oid]| {
+    let merge = |parents: &[Oid]| {
         let commit = payload(&tree, parents, "merge");
         let armor = fleet.keys.sign(&fleet.alice, commit.as_bytes(), &[]);
         fleet.repo.object("commit", with_header(&commit, "gpgsig", &armor).as_bytes())

@@ -58,8 +58,9 @@ fn what_the_store_cannot_give_is_refused_by_its_reason() {
     let failing = |too_large| Failing { store: &store, id: fleet.root, too_large };
     refused_by(&failing(true), &fleet.anchor(), None, &fleet.root, Code::ObjectTooLarge);
     refused_by(&failing(false), &fleet.anchor(), None, &fleet.root, Code::ObjectUnreadable);
-    let tip = fleet.repo.commit(&"x".repeat(300 * 1024), Some(&fleet.alice));
-    refused(&fleet, None, &tip, Code::ObjectTooLarge);
+    let tree = fleet.repo.id("HEAD^{tree}");
+    let long = payload(&tree, &[fleet.root], &"x".repeat(300 * 1024));
+    refused(&fleet, None, &fleet.repo.object("commit", long.as_bytes()), Code::ObjectTooLarge);
 }
 
 #[test]
