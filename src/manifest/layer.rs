@@ -130,7 +130,8 @@ impl Layer {
             Value::Map(entries) => entries,
             Value::Null => Vec::new(),
             _ => {
-                self.faults.push(Fault::new(entry.value.at, format!("\"{}\" must be a map", entry.key)));
+                let fault = Fault::new(entry.value.at, format!("\"{}\" must be a map", entry.key));
+                self.faults.push(fault.hint("write each entry as NAME: VALUE, without a dash"));
                 Vec::new()
             }
         }
@@ -158,7 +159,7 @@ impl Layer {
                 Value::Null => objects.push(Object { name, at, fields: Vec::new() }),
                 _ => self.faults.push(
                     Fault::new(value.at, format!("\"{name}\" must be a map of fields"))
-                        .hint(format!("known {key} are written {name}: {{field: value}}")),
+                        .hint(format!("write {name}: {{field: value}}")),
                 ),
             }
         }
@@ -180,7 +181,7 @@ impl EachKind for CheckFields<'_> {
                 faults.extend(found);
             }
             if let (true, Some(other)) = (object.is_absent(), other_than_absent(&object.fields)) {
-                faults.push(absent_with(other, R::KIND, &object.name));
+                faults.push(absent_with(other, R::KIND, &object.name, &object.fields));
             }
         }
         self.layer.faults.extend(faults);
@@ -199,7 +200,7 @@ pub fn split<R: Resource>(at: &Location, fields: &[Entry]) -> Result<R::Spec, Fa
     if let Err(found) = yaml::from_node::<BTreeMap<String, bool>>(&of_all) {
         faults.extend(found);
     }
-    match yaml::from_node(&Node { value: Value::Map(of_kind), at: at.clone() }) {
+    match yaml::from_node_beside(&Node { value: Value::Map(of_kind), at: at.clone() }, &[ABSENT, OBSERVE]) {
         Ok(spec) => faults.or(spec),
         Err(found) => {
             faults.extend(found);
@@ -214,9 +215,15 @@ pub fn other_than_absent(fields: &[Entry]) -> Option<&Entry> {
 }
 
 /// The fault of an object that shall be gone and yet have a field.
-pub fn absent_with(field: &Entry, kind: &str, name: &str) -> Fault {
-    Fault::new(field.key_at.clone(), format!("\"{}\" is set for {kind}:{name}, which shall be absent", field.key))
-        .hint("remove the field, or write absent: false")
+pub fn absent_with(field: &Entry, kind: &str, name: &str, fields: &[Entry]) -> Fault {
+    let fault =
+        Fault::new(field.key_at.clone(), format!("\"{}\" is set for {kind}:{name}, which shall be absent", field.key));
+    match fields.iter().find(|field| field.key == ABSENT).map(|absent| &absent.key_at) {
+        Some(absent) if absent.file != field.key_at.file => fault.hint(format!(
+            "{absent} says absent: true; remove one of the two, or write absent: false in the host file"
+        )),
+        _ => fault.hint("remove the field, or write absent: false"),
+    }
 }
 
 /// Returns the top-level keys of all kinds.

@@ -11,6 +11,8 @@ mod merge;
 mod repo;
 pub mod schema;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,6 +23,7 @@ use serde_json::{Map, Value as Json};
 use crate::model::fault::closest;
 use crate::model::{Declared, Fault, Faults, Location, Mode, Origin, RepoFiles};
 use crate::resources::{Declarations, Desired, Resource};
+use crate::trust::AuthenticTree;
 use crate::yaml;
 
 pub use facts::{Facts, Os};
@@ -44,7 +47,7 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
         Ok(repo) => repo,
         Err(faults) => return Checked { faults, ..checked },
     };
-    checked.faults.extend(repo.top().err().into_iter().flatten());
+    checked.faults.extend(repo.fleet().err().into_iter().flatten());
     checked.faults.extend(checks::of_repo(&repo));
     // Profiles that no host uses too.
     for name in repo.names("profiles") {
@@ -63,19 +66,19 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
     checked
 }
 
-/// Compiles the desired state of one host.
+/// Compiles the desired state of one host from a tree whose signers are proven.
 ///
 /// # Errors
-/// Every fault of the files that make the host.
-pub fn compile(tree: &crate::trust::AuthenticTree<'_>, host: &str, facts: &Facts) -> Result<Desired, Faults> {
+/// Every fault that concerns the host, each where it was written.
+pub fn compile(tree: &AuthenticTree<'_>, host: &str, facts: &Facts) -> Result<Desired, Faults> {
     compile_files(tree, host, facts)
 }
 
-/// Compiles the desired state of one host from these files.
+/// Compiles from files of which nothing is proven: private, so that only an authentic tree becomes desired state.
 fn compile_files(files: &dyn RepoFiles, host: &str, facts: &Facts) -> Result<Desired, Faults> {
     let repo = Repo::open(files)?;
     let mut faults = Faults::default();
-    faults.extend(repo.top().err().into_iter().flatten());
+    faults.extend(repo.fleet().err().into_iter().flatten());
     match compile_host(&repo, host, facts) {
         Ok(desired) => faults.or(desired),
         Err(found) => {
@@ -108,7 +111,7 @@ pub fn hosts(files: &dyn RepoFiles) -> Result<Vec<String>, Faults> {
 /// # Errors
 /// `hostwrit.yaml` is missing or faulty.
 pub fn fleet(files: &dyn RepoFiles) -> Result<String, Faults> {
-    Ok(Repo::open(files)?.top()?.fleet)
+    Repo::open(files)?.fleet()
 }
 
 fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Desired, Faults> {

@@ -27,11 +27,12 @@ pub const TOP: &str = "hostwrit.yaml";
 #[serde(deny_unknown_fields)]
 pub struct Top {
     /// Version of the repo's format: 1.
-    pub format: u32,
+    format: u32,
     /// Name of the fleet, the same as in the policy and in each host's configuration.
-    pub fleet: String,
+    fleet: String,
 }
 
+/// The infra repo, as far as it was read.
 pub struct Repo<'f> {
     files: &'f dyn RepoFiles,
     paths: BTreeSet<String>,
@@ -58,6 +59,11 @@ impl<'f> Repo<'f> {
         })
     }
 
+    /// Returns the files themselves.
+    pub fn files(&self) -> &'f dyn RepoFiles {
+        self.files
+    }
+
     /// Returns the paths of all files, sorted.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.paths.iter().map(String::as_str)
@@ -74,26 +80,29 @@ impl<'f> Repo<'f> {
         self.paths().filter_map(move |path| name(path).and_then(|(start, end)| path.get(start..end)))
     }
 
-    /// Reads `hostwrit.yaml`.
+    /// Reads `hostwrit.yaml` and returns the name of the fleet.
     ///
     /// # Errors
     /// The file is missing, faulty or of a format that is not known.
-    pub fn top(&self) -> Result<Top, Faults> {
+    pub fn fleet(&self) -> Result<String, Faults> {
         let Some(text) = self.read(TOP)? else {
             return Err(Fault::new(Location::file(TOP), "the file is missing")
                 .hint("it marks the top of an infra repo and holds two lines: format: 1 and fleet: NAME")
                 .into());
         };
         let node = yaml::parse(TOP, &text)?;
-        // First of all, for another format may name its fields otherwise.
-        if let Some(yaml::Node { value: yaml::Value::Number(format), at }) = node.get("format")
-            && format.parse() != Ok(FORMAT)
-        {
-            return Err(Fault::new(at.clone(), format!("format {format} is not known"))
-                .hint(format!("this hostwrit reads format {FORMAT}"))
-                .into());
+        let top: Result<Top, _> = yaml::from_node(&node);
+        match (top, node.get("format")) {
+            (Ok(Top { format: FORMAT, fleet }), _) => Ok(fleet),
+            // Whatever else is wrong: another format may name its fields otherwise.
+            (_, Some(yaml::Node { value: yaml::Value::Number(format), at })) if format.parse() != Ok(FORMAT) => {
+                Err(Fault::new(at.clone(), format!("format {format} is not known"))
+                    .hint(format!("this hostwrit reads format {FORMAT}"))
+                    .into())
+            }
+            (Ok(Top { fleet, .. }), _) => Ok(fleet),
+            (Err(faults), _) => Err(faults),
         }
-        yaml::from_node(&node)
     }
 
     /// Returns a host file or profile, or `None` if there is no such file. Its faults are in the layer.
@@ -110,7 +119,11 @@ impl<'f> Repo<'f> {
         Ok(Some(layer))
     }
 
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Faults> {
+    /// Returns the content of a file, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Faults> {
         if !self.paths.contains(path) {
             return Ok(None);
         }

@@ -113,13 +113,14 @@ impl std::error::Error for Faults {}
 
 /// Returns the candidate that `word` is probably a misspelling of, for "did you mean".
 ///
-/// Near is: at most a third of the word's letters differ, and two at most; a swap of neighbours is one difference.
+/// Near is: at most a third of the longer word's letters differ, and two at most; a swap of neighbours is one difference.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).clamp(1, 2);
+    let letters = |word: &str| word.chars().count();
+    let limit = |candidate: &str| (letters(word).max(letters(candidate)) / 3).clamp(1, 2);
     candidates
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
+        .filter(|(distance, candidate)| *distance <= limit(candidate))
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -157,6 +158,7 @@ mod tests {
         assert_eq!(closest("shlel", known), Some("shell"));
         assert_eq!(closest("ssh_key", known), Some("ssh_keys"));
         assert_eq!(closest("grop", known), Some("group"));
+        assert_eq!(closest("shel", known), Some("shell"));
         assert_eq!(closest("home", known), None);
         assert_eq!(closest("x", known), None);
         assert_eq!(closest("", known), None);
