@@ -13,7 +13,7 @@ use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::policy::{HashAlgoSecurity, Policy as _, StandardPolicy};
 use sequoia_openpgp::serialize::MarshalInto as _;
 use sequoia_openpgp::types::{Curve, HashAlgorithm, RevocationStatus, SignatureType};
-use sequoia_openpgp::{Cert, Error, Fingerprint, KeyHandle, packet};
+use sequoia_openpgp::{Cert, Error, Fingerprint, KeyID, packet};
 
 use super::armor;
 use super::refusal::{Code, Refusal};
@@ -75,7 +75,7 @@ impl OpenPgp {
         let [SubpacketValue::Issuer(keyid)] = unhashed.as_slice() else {
             return Err(fault("has something else than the key id in the part that is not signed"));
         };
-        if KeyHandle::from(keyid) != KeyHandle::from(issuer.clone()) {
+        if *keyid != KeyID::from(&issuer) {
             return Err(fault("names two keys"));
         }
         Ok(Self { packet, created, issuer })

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Fetches one ref, with a limit on everything that a remote could stretch.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gix::bstr::ByteSlice as _;
+use gix::remote::Direction;
+use gix::remote::fetch::Tags;
+use gix::url::Scheme;
+
+use crate::model::git::Oid;
+
+use super::leftovers;
+use super::mirror::{self, Mirror};
+
+/// Where the remote's ref is put. It follows the remote wherever it goes: what it may mean, trust decides.
+const INCOMING: &str = "refs/hostwrit/incoming";
+/// How often the limits are looked at.
+const WATCH: Duration = Duration::from_millis(50);
+/// How long a fetch that was told to stop has to clear up before it is left behind.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Why a fetch brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("\"{git_ref}\" is not a full ref name; write it out, such as refs/heads/main")]
+    Ref { git_ref: String },
+    #[error("\"{remote}\" is no remote that can be fetched from; write a path, or an https, http, ssh or git URL")]
+    Remote { remote: String },
+    #[error("cannot reach {remote} to fetch {git_ref}; {}", help(*.scheme))]
+    Connect {
+        remote: String,
+        git_ref: String,
+        scheme: RemoteKind,
+        #[source]
+        source: Cause,
+    },
+    #[error("{remote} has no {git_ref}; push it there, or correct ref in the configuration")]
+    MissingRef { remote: String, git_ref: String },
+    #[error("cannot fetch {git_ref} from {remote}")]
+    Receive {
+        remote: String,
+        git_ref: String,
+        #[source]
+        source: Cause,
+    },
+    #[error("fetching {git_ref} from {remote} took more than the {} s allowed", limit.as_secs_f32())]
+    Deadline { remote: String, git_ref: String, limit: Duration },
+    #[error("fetching {git_ref} from {remote} would bring more than the {limit} bytes allowed")]
+    TooLarge { remote: String, git_ref: String, limit: u64 },
+    #[error("fetching {git_ref} from {remote} was stopped")]
+    Stopped { remote: String, git_ref: String },
+    #[error("cannot start a thread to fetch in")]
+    Thread(#[source] std::io::Error),
+}
+
+/// By which way a remote is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteKind {
+    Path,
+    Ssh,
+    Http,
+    Git,
+}
+
+fn help(kind: RemoteKind) -> &'static str {
+    match kind {
+        RemoteKind::Path => {
+            "a path is read by git-upload-pack: git must be installed, and the repository this user's own \
+             or a safe.directory"
+        }
+        RemoteKind::Ssh => {
+            "ssh must be installed, the server's key known and a key of this user accepted without a question"
+        }
+        RemoteKind::Http => "the server must answer and ask for no password",
+        RemoteKind::Git => "the server must answer",
+    }
+}
+
+/// What the Git library says, in one line and without passwords.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(String);
+
+impl Cause {
+    /// Keeps the words of `error` and of its causes, but for what stands before the host in `remote`.
+    pub(super) fn of(error: &gix::Error, remote: Option<&str>) -> Self {
+        let mut words: Vec<String> = Vec::new();
+        let mut next: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = next {
+            let text = error.to_string();
+            if !words.iter().any(|before| before.contains(&text)) {
+                words.push(text);
+            }
+            next = error.source();
+        }
+        let mut words = words.join(": ").replace('\n', "; ");
+        if let Some(secret) = remote.and_then(user_info) {
+            words = words.replace(secret, "***");
+            if let Some((_, password)) = secret.split_once(':').filter(|(_, password)| !password.is_empty()) {
+                words = words.replace(password, "***");
+            }
+        }
+        Self(words)
+    }
+}
+
+/// Returns what stands between the scheme and the host.
+fn user_info(remote: &str) -> Option<&str> {
+    let (_, rest) = remote.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.rsplit_once('@').map(|(user_info, _)| user_info)
+}
+
+/// A remote as it may be shown: without user and password.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match user_info(self.0) {
+            Some(secret) if secret.contains(':') => {
+                f.write_str(&self.0.replacen(&format!("{secret}@"), "***@", 1))
+            }
+            _ => f.write_str(self.0),
+        }
+    }
+}
+
+/// How far the thread came.
+enum Failure {
+    Connect(gix::Error),
+    MissingRef,
+    Receive(gix::Error),
+}
+
+impl Mirror {
+    /// Fetches `git_ref` of `remote` into `refs/hostwrit/incoming` and returns the id that the remote has there.
+    ///
+    /// `remote` is a path or an http, https, ssh or git URL. Ends, one way or the other, soon after the time limit or after
+    /// `stop` was set. A handshake cannot be interrupted; a thread that hangs in one is left behind and harms nothing.
+    ///
+    /// # Errors
+    /// The remote cannot be reached, lacks the ref, or broke a limit. The mirror is as good as before.
+    pub fn fetch(&self, remote: &str, git_ref: &str, stop: &AtomicBool) -> Result<Oid, FetchError> {
+        let shown = || Shown(remote).to_string();
+        let name = || git_ref.to_owned();
+        // Also keeps `+`, `:` and `*` out of the refspec.
+        if !git_ref.starts_with("refs/") || gix::validate::reference::name(git_ref.into()).is_err() {
+            return Err(FetchError::Ref { git_ref: name() });
+        }
+        let no_remote = || FetchError::Remote { remote: shown() };
+        let url = gix::url::parse(remote.as_bytes().as_bstr()).map_err(|_| no_remote())?;
+        let scheme = match url.scheme {
+            Scheme::File => RemoteKind::Path,
+            Scheme::Ssh => RemoteKind::Ssh,
+            Scheme::Http | Scheme::Https => RemoteKind::Http,
+            Scheme::Git => RemoteKind::Git,
+            _ => return Err(no_remote()),
+        };
+
+        let interrupt = Arc::new(AtomicBool::new(false));
+        let (sender, receiver) = mpsc::channel();
+        let (flag, wanted) = (Arc::clone(&interrupt), name());
+        // A thread that was left behind must own all that it uses.
+        let (options, directory) = (mirror::options(self.limits), self.directory.clone());
+        let work = move || {
+            // Nobody listens any more if this came too late.
+            let _ = sender.send(receive(options, &directory, url, &wanted, &flag));
+        };
+        thread::Builder::new().name("fetch".to_owned()).spawn(work).map_err(FetchError::Thread)?;
+
+        let begin = Instant::now();
+        let size_before = leftovers::pack_bytes(&self.directory).unwrap_or(0);
+        let mut broken = None;
+        loop {
+            match receiver.recv_timeout(WATCH) {
+                Ok(Ok(tip)) => return Ok(tip),
+                // What was told to stop fails in its own words; why it was told is what counts.
+                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) if broken.is_some() => break,
+                Ok(Err(failure)) => {
+                    return Err(match failure {
+                        Failure::MissingRef => FetchError::MissingRef { remote: shown(), git_ref: name() },
+                        Failure::Connect(error) => {
+                            let source = Cause::of(&error, Some(remote));
+                            FetchError::Connect { remote: shown(), git_ref: name(), scheme, source }
+                        }
+                        Failure::Receive(error) => {
+                            let source = Cause::of(&error, Some(remote));
+                            FetchError::Receive { remote: shown(), git_ref: name(), source }
+                        }
+                    });
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let source = Cause("the Git library gave up on what the remote sent".to_owned());
+                    return Err(FetchError::Receive { remote: shown(), git_ref: name(), source });
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            match broken {
+                Some((_, since)) if Instant::now().duration_since(since) > GRACE => break,
+                Some(_) => {}
+                None => {
+                    let size = leftovers::pack_bytes(&self.directory).unwrap_or(0);
+                    let why = if stop.load(Ordering::Relaxed) {
+                        Broken::Stop
+                    } else if begin.elapsed() > self.limits.time {
+                        Broken::Time
+                    } else if size.saturating_sub(size_before) > self.limits.pack_bytes {
+                        Broken::Size
+                    } else {
+                        continue;
+                    };
+                    interrupt.store(true, Ordering::Relaxed);
+                    broken = Some((why, Instant::now()));
+                }
+            }
+        }
+        let (remote, git_ref) = (shown(), name());
+        Err(match broken {
+            Some((Broken::Size, _)) => FetchError::TooLarge { remote, git_ref, limit: self.limits.pack_bytes },
+            Some((Broken::Time, _)) => FetchError::Deadline { remote, git_ref, limit: self.limits.time },
+            Some((Broken::Stop, _)) | None => FetchError::Stopped { remote, git_ref },
+        })
+    }
+}
+
+/// Why a fetch was told to stop.
+enum Broken {
+    Stop,
+    Time,
+    Size,
+}
+
+/// The part that may hang.
+fn receive(
+    options: gix::open::Options,
+    directory: &Path,
+    url: gix::Url,
+    git_ref: &str,
+    interrupt: &AtomicBool,
+) -> Result<Oid, Failure> {
+    let repo = options.open(directory).map_err(Failure::Receive)?.to_thread_local();
+    // Without the plus a remote that was rewound would look like one without news.
+    let refspec = format!("+{git_ref}:{INCOMING}");
+    let remote = repo
+        .remote_at(url)
+        .and_then(|remote| remote.with_fetch_tags(Tags::None).with_refspecs([refspec.as_str()], Direction::Fetch))
+        .map_err(Failure::Connect)?;
+    let fetch = remote
+        .connect(Direction::Fetch)
+        .map_err(Failure::Connect)?
+        // The library would run `git credential`, which may ask a person or run any program.
+        .with_credentials(|_| Ok(None))
+        .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
+        .map_err(Failure::Connect)?;
+    let tip = fetch.ref_map().mappings.iter().find_map(|mapping| mapping.remote.as_id());
+    let tip = tip.ok_or(Failure::MissingRef)?.to_owned();
+    fetch.receive(gix::progress::Discard, interrupt).map_err(Failure::Receive)?;
+    Ok(tip)
+}

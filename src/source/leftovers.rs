@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a killed fetch left in a mirror, and how large the mirror is.
+//!
+//! The mirror is a store of hostwrit's own that the Git library reads and writes by itself, not a part of the managed
+//! host; so its files do not pass through `host`.
+#![expect(clippy::disallowed_methods, reason = "the Git library owns these files, beside which host has no say")]
+
+use std::fs::{self, DirEntry};
+use std::io;
+use std::path::Path;
+
+/// Removes lock files and half-written packs. Nobody else may use the mirror meanwhile.
+pub(super) fn remove(mirror: &Path) -> io::Result<()> {
+    let is_lock = |entry: &DirEntry| entry.file_name().as_encoded_bytes().ends_with(b".lock");
+    remove_files(mirror, false, is_lock)?;
+    remove_files(&mirror.join("refs"), true, is_lock)?;
+    // In these the library keeps finished files under known names only; what has another is a temporary file.
+    remove_files(&mirror.join("objects"), false, |_| true)?;
+    remove_files(&mirror.join("objects/pack"), false, |entry| {
+        !entry.file_name().as_encoded_bytes().starts_with(b"pack-")
+    })?;
+    // A pack is named before its index is; without the index it is never read.
+    let pack = mirror.join("objects/pack");
+    remove_files(&pack, false, |entry| {
+        let path = entry.path();
+        path.extension().is_some_and(|extension| extension == "pack") && !path.with_extension("idx").exists()
+    })
+}
+
+/// Removes the files in `directory` that `stale` picks.
+fn remove_files(directory: &Path, below_too: bool, stale: impl Fn(&DirEntry) -> bool + Copy) -> io::Result<()> {
+    for entry in entries(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() && below_too {
+            remove_files(&entry.path(), true, stale)?;
+        } else if kind.is_file() && stale(&entry) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns how many bytes the packs have, finished or not.
+pub(super) fn pack_bytes(mirror: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for entry in entries(&mirror.join("objects/pack"))? {
+        // A temporary file may get its name, and so vanish, in the middle of this.
+        sum += entry?.metadata().map_or(0, |metadata| metadata.len());
+    }
+    Ok(sum)
+}
+
+fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<DirEntry>>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Has `make` make a directory that appears at `path` whole or not at all.
+pub(super) fn make_whole<E: From<io::Error>>(path: &Path, make: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".incomplete");
+    let aside = Path::new(&aside);
+    match fs::remove_dir_all(aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => make(aside)?,
+    }
+    Ok(fs::rename(aside, path)?)
+}

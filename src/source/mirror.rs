@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A bare Git store that gives objects by id.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gix::hash::Kind as HashKind;
+
+use crate::model::git::{ObjectError, Objects, Oid, RawObject};
+
+use super::fetch::Cause;
+use super::leftovers;
+
+/// How much a remote may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a whole fetch may take.
+    pub time: Duration,
+    /// How many bytes one fetch may bring.
+    pub pack_bytes: u64,
+    /// How large one object may be.
+    pub object_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(5 * 60), pack_bytes: 512 * 1024 * 1024, object_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// A bare Git repository into which one ref is fetched, and whose objects are read by id.
+///
+/// It reads no configuration but its own, follows neither replace refs nor alternates, and is never shallow.
+pub struct Mirror {
+    pub(super) directory: PathBuf,
+    repo: gix::Repository,
+    pub(super) limits: Limits,
+}
+
+/// Why a mirror cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    #[error("cannot clear what an earlier fetch left in the mirror {}", directory.display())]
+    Clear {
+        directory: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot make the mirror {}", directory.display())]
+    Make {
+        directory: PathBuf,
+        #[source]
+        source: MakeError,
+    },
+    #[error("cannot open the mirror {}; if it is damaged, remove it and it is fetched anew", directory.display())]
+    Open {
+        directory: PathBuf,
+        #[source]
+        source: Cause,
+    },
+    #[error("the mirror {} {what}; remove it and it is fetched anew", directory.display())]
+    Unsound { directory: PathBuf, what: &'static str },
+    #[error("the mirror {} holds {found} objects, and trust.root is a {wanted} id", directory.display())]
+    Hash { directory: PathBuf, found: HashKind, wanted: HashKind },
+}
+
+/// Why a mirror cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Git(#[from] Cause),
+}
+
+impl Mirror {
+    /// Opens the mirror at `directory`, or makes one for ids of type `hash`, and clears what a killed fetch left there.
+    ///
+    /// The caller holds the run lock: nobody else uses the mirror while it is opened.
+    ///
+    /// # Errors
+    /// The mirror cannot be made or opened, or its answers could not be relied on.
+    pub fn open(directory: &Path, hash: HashKind, limits: Limits) -> Result<Self, MirrorError> {
+        let path = || directory.to_owned();
+        if directory.join("HEAD").exists() {
+            leftovers::remove(directory).map_err(|source| MirrorError::Clear { directory: path(), source })?;
+        } else {
+            make(directory, hash).map_err(|source| MirrorError::Make { directory: path(), source })?;
+        }
+        let unsound = |what| Err(MirrorError::Unsound { directory: path(), what });
+        if directory.join("shallow").exists() {
+            return unsound("is shallow");
+        }
+        if directory.join("objects/info/alternates").exists() {
+            return unsound("borrows objects from another store");
+        }
+        let repo = options(limits)
+            .open(directory)
+            .map_err(|source| MirrorError::Open { directory: path(), source: Cause::of(&source, None) })?
+            .to_thread_local();
+        if repo.object_hash() != hash {
+            return Err(MirrorError::Hash { directory: path(), found: repo.object_hash(), wanted: hash });
+        }
+        Ok(Self { directory: path(), repo, limits })
+    }
+}
+
+fn make(directory: &Path, hash: HashKind) -> Result<(), MakeError> {
+    let options = gix::create::Options { object_hash: Some(hash), ..Default::default() };
+    leftovers::make_whole(directory, |aside| {
+        gix::ThreadSafeRepository::init_opts(aside, gix::create::Kind::Bare, options, gix::open::Options::isolated())
+            .map(drop)
+            .map_err(|error| Cause::of(&error, None).into())
+    })
+}
+
+/// Everything that the library would otherwise take from the environment or from Git's own configuration.
+pub(super) fn options(limits: Limits) -> gix::open::Options {
+    let settings = [
+        // What is read must be what the id says, whatever refs the mirror has.
+        "core.useReplaceRefs=false",
+        "core.commitGraph=false",
+        "clone.rejectShallow=true",
+        // No `ext::` and no remote helpers: they run programs.
+        "protocol.allow=never",
+        "protocol.file.allow=always",
+        "protocol.git.allow=always",
+        "protocol.ssh.allow=always",
+        "protocol.http.allow=always",
+        "protocol.https.allow=always",
+        // Nobody is there to answer a question; an unknown host key is an error.
+        "core.sshCommand=ssh -o BatchMode=yes -o ConnectTimeout=20 -o StrictHostKeyChecking=yes",
+        "ssh.variant=ssh",
+        // Milliseconds; then bytes a second over so many seconds.
+        "gitoxide.http.connectTimeout=20000",
+        "http.lowSpeedLimit=1000",
+        "http.lowSpeedTime=30",
+        concat!("gitoxide.userAgent=hostwrit/", env!("CARGO_PKG_VERSION")),
+    ];
+    gix::open::Options::isolated()
+        .open_path_as_is(true)
+        .strict_config(true)
+        .config_overrides(settings)
+        .config_overrides([format!("gitoxide.objects.allocLimit={}", limits.object_bytes)])
+}
+
+impl Objects for Mirror {
+    fn object(&self, id: &Oid) -> Result<RawObject, ObjectError> {
+        let unreadable = |error: gix::Error| ObjectError::Unreadable { id: *id, source: Cause::of(&error, None).into() };
+        if id.kind() != self.repo.object_hash() {
+            return Err(ObjectError::Missing { id: *id });
+        }
+        let header = self.repo.try_find_header(*id).map_err(unreadable)?.ok_or(ObjectError::Missing { id: *id })?;
+        if header.size() > self.limits.object_bytes {
+            return Err(ObjectError::TooLarge { id: *id, limit: self.limits.object_bytes });
+        }
+        let object = self.repo.try_find_object(*id).map_err(unreadable)?.ok_or(ObjectError::Missing { id: *id })?;
+        let mut object = object.detach();
+        Ok(RawObject { kind: object.kind, data: std::mem::take(&mut object.data) })
+    }
+}
