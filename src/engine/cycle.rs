@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::audit::entry::Signer;
 use crate::audit::{self, AuditError, Event, Log, OutcomeResult};
-use crate::host::{HostError, RealHost, RunLock, WriteHost};
+use crate::host::{HostError, RealHost, RunLock};
 use crate::model::git::Oid;
 use crate::model::{Mode, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
@@ -285,7 +285,7 @@ fn signers(desired: &Authorized<Desired>) -> Vec<Signer> {
         .map(|signer| Signer {
             commit: signer.commit.to_string(),
             principal: signer.principal.clone(),
-            key: signer.key.to_string(),
+            key: format!("openpgp:{}", signer.fingerprint),
         })
         .collect()
 }

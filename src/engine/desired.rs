@@ -37,7 +37,7 @@ impl Hindrance {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Fetch(_) => "fetch-failed",
-            Self::Refused(refusal) => refusal.code.as_str(),
+            Self::Refused(refusal) => refusal.code().as_str(),
             Self::Unsound { .. } => "unsound",
         }
     }
@@ -46,7 +46,7 @@ impl Hindrance {
     pub fn commit(&self) -> Option<Oid> {
         match self {
             Self::Fetch(_) => None,
-            Self::Refused(refusal) => refusal.commit,
+            Self::Refused(refusal) => refusal.commit().copied(),
             Self::Unsound { commit, .. } => Some(*commit),
         }
     }

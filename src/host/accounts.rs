@@ -12,10 +12,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{LinkatFlags, UnlinkatFlags};
 
@@ -109,14 +109,9 @@ struct Old {
 impl Etc {
     fn open(root: &Root) -> Result<Self, HostError> {
         let path = root.path().join("etc");
-        let open = || {
-            let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let root = nix::fcntl::open(root.path(), flags | OFlag::O_PATH, Mode::empty())?;
-            let how =
-                OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-            Ok(nix::fcntl::openat2(root, "etc", how)?)
-        };
-        let fd = open().map_err(HostError::file("open", &path))?;
+        let fd = root
+            .open_inside(Path::new("/etc"), OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+            .map_err(HostError::file("open", &path))?;
         Ok(Self { fd, path })
     }
 

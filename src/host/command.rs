@@ -42,7 +42,12 @@ pub struct Output {
 ///
 /// What it leaves behind in its process group is killed when it ends.
 pub(super) fn run(program: &str, args: &[&str]) -> Result<Output, HostError> {
-    run_within(LIMIT, program, args, Environment::Clean)
+    run_within(LIMIT, program, args)
+}
+
+/// Like [`run`], for programs that may take longer or must take less.
+pub(super) fn run_within(limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+    start(limit, program, args, Environment::Clean)
 }
 
 /// Runs a program with the environment and in the directory of the person who called hostwrit: for that person's own
@@ -51,7 +56,7 @@ pub(super) fn run(program: &str, args: &[&str]) -> Result<Output, HostError> {
 /// # Errors
 /// The program cannot be started or does not end in time. A bad exit status is no error here.
 pub fn run_as_caller(program: &str, args: &[&str]) -> Result<Output, HostError> {
-    run_within(LIMIT, program, args, Environment::Callers)
+    start(LIMIT, program, args, Environment::Callers)
 }
 
 /// What a program is told of the world.
@@ -61,7 +66,7 @@ enum Environment {
     Callers,
 }
 
-fn run_within(limit: Duration, program: &str, args: &[&str], environment: Environment) -> Result<Output, HostError> {
+fn start(limit: Duration, program: &str, args: &[&str], environment: Environment) -> Result<Output, HostError> {
     let failed = |source: io::Error| HostError::Run { program: program.to_owned(), source };
     let deadline = Instant::now() + limit;
     let mut command = Command::new(program);
@@ -206,9 +211,7 @@ mod tests {
     #[test]
     fn a_program_that_takes_too_long_is_killed_with_all_that_it_started() {
         let start = Instant::now();
-        let error =
-            run_within(Duration::from_millis(300), "sh", &["-c", "sleep 98765 & sleep 98765"], Environment::Clean)
-                .unwrap_err();
+        let error = run_within(Duration::from_millis(300), "sh", &["-c", "sleep 98765 & sleep 98765"]).unwrap_err();
         assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
         assert_eq!(error.to_string(), "sh did not end within 0 s and was killed");
     }

@@ -8,11 +8,12 @@ mod systemctl;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::HostError;
-use super::files::Root;
+use super::files::{self, Root};
+use super::{FileKind, HostError};
 
 /// Longer than a restart with systemd's default limits may take: 90 s to stop and 90 s to start.
 const JOB_LIMIT: Duration = Duration::from_secs(200);
@@ -28,7 +29,7 @@ pub struct UnitState {
     pub active: Option<String>,
     /// `UnitFileState`: `enabled`, `disabled`, `static`, `masked`, `indirect`, `generated`, ...; empty if there is no unit file.
     pub file_state: String,
-    /// The unit file on disk is newer than what systemd has loaded.
+    /// The unit's files on disk are newer than what systemd has loaded.
     pub needs_reload: bool,
 }
 
@@ -78,8 +79,8 @@ pub(super) fn states(root: &Root, names: &[&str]) -> Result<Vec<UnitState>, Host
         return offline::states(root, names);
     }
     match bus::Bus::open() {
-        Some(bus) => bus.states(names),
-        None => systemctl::states(names),
+        Some(bus) => bus.states(root, names),
+        None => systemctl::states(root, names),
     }
 }
 
@@ -100,4 +101,26 @@ fn is_live(root: &Root) -> bool {
 /// Whether the name is of a template, of which only instances run: `backup@.service`.
 fn is_template(name: &str) -> bool {
     name.contains("@.")
+}
+
+/// Whether the administrator has a drop-in for the unit that is not among those that systemd has loaded.
+///
+/// systemd's own `NeedDaemonReload` misses the first drop-in of a unit: it remembers which directories there are.
+fn has_unloaded_drop_in(root: &Root, unit: &UnitState, loaded: &[String]) -> Result<bool, HostError> {
+    // systemd loads no drop-ins of a unit that is masked or has no file.
+    if unit.load != "loaded" {
+        return Ok(false);
+    }
+    let dir = format!("/etc/systemd/system/{}.d", unit.name);
+    let dir = Path::new(&dir);
+    for name in files::list(root, dir)?.unwrap_or_default() {
+        let path = dir.join(&name);
+        // One of the same name in a directory that counts more hides this one.
+        let is_loaded = loaded.iter().any(|loaded| Path::new(loaded).file_name() == Some(&name));
+        let is_conf = path.extension() == Some(OsStr::new("conf"));
+        if is_conf && !is_loaded && files::stat(root, &path)?.is_some_and(|stat| stat.kind == FileKind::File) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -93,6 +93,7 @@ pub fn could_name_a_group(name: &str) -> bool {
     !stem.is_empty()
         && name.len() <= 32
         && !stem.starts_with('-')
+        && !stem.bytes().all(|byte| byte.is_ascii_digit())
         && stem.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 

@@ -215,7 +215,7 @@ pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned, pending: &Pen
         desired.objects().into_iter().filter(|object| object.mode == Mode::Observe).map(|object| object.id).collect();
     let (reported, mut enforced): (Vec<_>, Vec<_>) =
         diff_each(desired, observed, owned).into_iter().partition(|step| observe_only.contains(&step.object));
-    triggers::add(&mut enforced, desired, observed, pending);
+    triggers::add(&mut enforced, &desired.services, &observed.services, pending);
     order::sort(&mut enforced);
     Difference { enforced, reported }
 }

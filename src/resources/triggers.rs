@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Location, Mode, ObjectId, Step};
+use crate::model::{Declared, Location, Mode, ObjectId, Step};
 
 use super::file::File;
-use super::service::{self, Act, Service, UnitName};
-use super::{Desired, Observed, Operation, Resource};
+use super::service::{self, Act, DesiredUnit, Service, UnitName};
+use super::{Desired, Operation, Resource};
 
 /// Restarts and reloads that are owed, with the object whose change asks for them.
 ///
@@ -39,7 +39,12 @@ pub enum Reaction {
 ///
 /// A service that does not run, or shall not, gets none: when it is started, it reads what is there then. A restart is no
 /// change that asks for further restarts.
-pub fn add(steps: &mut Vec<Step<Operation>>, desired: &Desired, observed: &Observed, pending: &Pending) {
+pub fn add(
+    steps: &mut Vec<Step<Operation>>,
+    services: &[Declared<DesiredUnit>],
+    observed: &service::Observed,
+    pending: &Pending,
+) {
     let changed: BTreeSet<ObjectId> = steps.iter().map(|step| step.object.clone()).collect();
     let mut configured = BTreeSet::new();
     let mut started = BTreeSet::new();
@@ -58,15 +63,15 @@ pub fn add(steps: &mut Vec<Step<Operation>>, desired: &Desired, observed: &Obser
             _ => {}
         }
     }
-    for declared in &desired.services {
+    for declared in services {
         let object = ObjectId::new(Service::KIND, &declared.name);
         let Some(want) = declared.want.as_ref().filter(|_| declared.mode == Mode::Enforce) else { continue };
         // A unit's files may be declared as files as well, which do not know that systemd must load them.
         let file = changed.iter().find(|object| is_file_of(&want.unit, object));
-        if file.is_some() && observed.services.live && !configured.contains(&object) && !loaded.contains(&object) {
+        if file.is_some() && observed.live && !configured.contains(&object) && !loaded.contains(&object) {
             steps.push(service::loads(declared, want).map(Operation::Service));
         }
-        if started.contains(&object) || !service::takes_reactions(declared, &observed.services) {
+        if started.contains(&object) || !service::takes_reactions(declared, observed) {
             continue;
         }
         let first = |objects: &[ObjectId], reaction| {

@@ -33,9 +33,7 @@ pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Faults> {
     let mut faults = Faults::default();
     let mut failure = failure;
     loop {
-        // A field that is missing because it was left out is no fault of its own.
-        let follows = |name: &str, at: &Location| left_out.iter().any(|(map, key)| map == at && key == name);
-        if !failure.is_missing(|name, at| follows(name, at)) {
+        if !left_out.iter().any(|(map, key)| failure.follows_from(map, key)) {
             faults.push(failure.fault(&node.at));
         }
         let Some(entry) = leave_out(&mut rest, &failure.path()) else { return Err(faults) };

@@ -49,7 +49,7 @@ impl Root {
     }
 
     /// Opens `path` with every symbolic link on the way resolved inside the root; the last one unless `O_NOFOLLOW`.
-    pub(super) fn open_inside(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    pub(in crate::host) fn open_inside(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         self.resolve(path, flags, ResolveFlag::empty())
     }
 

@@ -10,8 +10,9 @@ use tokio::runtime::{Builder, Runtime};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath};
 
-use super::{JOB_LIMIT, UnitAction, UnitState, is_template};
+use super::{JOB_LIMIT, UnitAction, UnitState, has_unloaded_drop_in, is_template};
 use crate::host::HostError;
+use crate::host::files::Root;
 
 /// systemd answers within milliseconds, but a daemon-reload on a slow host takes a while.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
@@ -32,11 +33,18 @@ impl Bus {
         Some(Self { connection, runtime })
     }
 
-    pub(super) fn states(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
-        self.runtime.block_on(self.read(names)).map_err(|error| HostError::Systemd(text(&error)))
+    pub(super) fn states(&self, root: &Root, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
+        let read = self.runtime.block_on(self.read(names)).map_err(|error| HostError::Systemd(text(&error)))?;
+        read.into_iter()
+            .map(|(state, drop_ins)| {
+                let needs_reload = state.needs_reload || has_unloaded_drop_in(root, &state, &drop_ins)?;
+                Ok(UnitState { needs_reload, ..state })
+            })
+            .collect()
     }
 
-    async fn read(&self, names: &[&str]) -> zbus::Result<Vec<UnitState>> {
+    /// Returns the states, each with the paths of the drop-ins that systemd has loaded.
+    async fn read(&self, names: &[&str]) -> zbus::Result<Vec<(UnitState, Vec<String>)>> {
         let manager = ManagerProxy::new(&self.connection).await?;
         let concrete: Vec<&str> = names.iter().copied().filter(|name| !is_template(name)).collect();
         // The answers stand in the order of the names; their own names may differ, for an alias is answered by what it
@@ -57,23 +65,18 @@ impl Bus {
             };
             let Some(unit) = (if is_template(name) { None } else { listed.next() }) else {
                 let load = if file_state.is_empty() { "not-found" } else { "loaded" };
-                states.push(UnitState {
-                    name: name.to_owned(),
-                    load: load.to_owned(),
-                    active: None,
-                    file_state,
-                    needs_reload: false,
-                });
+                let (name, load) = (name.to_owned(), load.to_owned());
+                states.push((UnitState { name, load, active: None, file_state, needs_reload: false }, Vec::new()));
                 continue;
             };
-            let needs_reload = unit.load != "not-found" && self.unit(&unit.path).await?.need_daemon_reload().await?;
-            states.push(UnitState {
-                name: name.to_owned(),
-                load: unit.load,
-                active: Some(unit.active),
-                file_state,
-                needs_reload,
-            });
+            let (mut needs_reload, mut drop_ins) = (false, Vec::new());
+            if unit.load != "not-found" {
+                let proxy = self.unit(&unit.path).await?;
+                needs_reload = proxy.need_daemon_reload().await?;
+                drop_ins = proxy.drop_in_paths().await?;
+            }
+            let (name, load, active) = (name.to_owned(), unit.load, Some(unit.active));
+            states.push((UnitState { name, load, active, file_state, needs_reload }, drop_ins));
         }
         Ok(states)
     }
@@ -81,6 +84,11 @@ impl Bus {
     pub(super) fn act(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         self.runtime.block_on(self.carry_out(action, unit)).map_err(|error| match error {
             Failed::Call(error) if says_no_such_unit(&error) => {
+                let said = text(&error);
+                // The unit that is missing may be another one, which this one requires.
+                if said.contains(".") && !said.contains(unit) {
+                    return action.failed(unit)(format!("a unit that it needs is missing: {said}"));
+                }
                 action.failed(unit)("it has no unit file: the name is wrong or its package is not installed")
             }
             Failed::Call(error) => action.failed(unit)(text(&error)),
@@ -112,7 +120,13 @@ impl Bus {
             UnitAction::Stop => manager.stop_unit(unit, "replace").await?,
             UnitAction::Restart => manager.restart_unit(unit, "replace").await?,
             UnitAction::Reload => manager.reload_or_restart_unit(unit, "replace").await?,
-            _ => manager.start_unit(unit, "replace").await?,
+            _ => {
+                // Keeps systemd from forgetting the unit, and why it was not started, before we have asked.
+                if manager.load_unit(unit).await.is_ok() {
+                    let _ = manager.ref_unit(unit).await;
+                }
+                manager.start_unit(unit, "replace").await?
+            }
         };
         let end = async {
             while let Some(signal) = poll_fn(|context| removed.as_mut().poll_next(context)).await {
@@ -138,7 +152,7 @@ impl Bus {
         if action != UnitAction::Start {
             return Ok(());
         }
-        // A unit that systemd has unloaded meanwhile did its work.
+        // systemd has unloaded the unit all the same: there is nothing to learn.
         let Ok(path) = manager.get_unit(unit).await else { return Ok(()) };
         let proxy = self.unit(&path).await?;
         if proxy.condition_result().await? || proxy.active_state().await? != "inactive" {
@@ -230,6 +244,8 @@ type Link = (String, String, String);
 trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
     fn reload(&self) -> zbus::Result<()>;
+    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn ref_unit(&self, name: &str) -> zbus::Result<()>;
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<Listed>>;
     fn get_unit_file_state(&self, file: &str) -> zbus::Result<String>;
@@ -251,6 +267,8 @@ trait Unit {
     fn active_state(&self) -> zbus::Result<String>;
     #[zbus(property)]
     fn condition_result(&self) -> zbus::Result<bool>;
+    #[zbus(property)]
+    fn drop_in_paths(&self) -> zbus::Result<Vec<String>>;
     #[zbus(property)]
     fn need_daemon_reload(&self) -> zbus::Result<bool>;
 }

@@ -3,20 +3,25 @@
 
 use std::io::ErrorKind;
 
-use super::{UnitAction, UnitState, is_template};
+use super::{JOB_LIMIT, UnitAction, UnitState, has_unloaded_drop_in, is_template};
+use crate::host::files::Root;
 use crate::host::{HostError, Output, command};
 
-pub(super) fn states(names: &[&str]) -> Result<Vec<UnitState>, HostError> {
+pub(super) fn states(root: &Root, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
     let concrete: Vec<&str> = names.iter().copied().filter(|name| !is_template(name)).collect();
     let mut shown = if concrete.is_empty() { Vec::new() } else { show(&concrete)? }.into_iter();
     names
         .iter()
         .map(|&name| match if is_template(name) { None } else { shown.next() } {
             // What is shown of an alias is what it stands for, whose file state is not the alias's own.
-            Some(Shown { id, state }) if id != name => {
-                Ok(UnitState { name: name.to_owned(), file_state: file_state(name)?, ..state })
+            Some(Shown { mut state, drop_ins }) => {
+                if state.name != name {
+                    state.name = name.to_owned();
+                    state.file_state = file_state(name)?;
+                }
+                state.needs_reload = state.needs_reload || has_unloaded_drop_in(root, &state, &drop_ins)?;
+                Ok(state)
             }
-            Some(Shown { state, .. }) => Ok(state),
             None => {
                 let file_state = file_state(name)?;
                 let load = if file_state.is_empty() { "not-found" } else { "loaded" }.to_owned();
@@ -35,15 +40,16 @@ pub(super) fn act(action: UnitAction, unit: &str) -> Result<(), HostError> {
     if output.success { Ok(()) } else { Err(action.failed(unit)(why(&output))) }
 }
 
-/// What `systemctl show` says of one unit; the id differs from the name that was asked for if that is an alias.
+/// What `systemctl show` says of one unit; its name differs from the one that was asked for if that is an alias.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Shown {
-    pub(super) id: String,
     pub(super) state: UnitState,
+    /// The paths of the drop-ins that systemd has loaded.
+    pub(super) drop_ins: Vec<String>,
 }
 
 fn show(names: &[&str]) -> Result<Vec<Shown>, HostError> {
-    let mut args = vec!["show", "--property=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload", "--"];
+    let mut args = vec!["show", "--property=Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,DropInPaths", "--"];
     args.extend(names);
     let output = systemctl(&args)?;
     if !output.success {
@@ -73,7 +79,7 @@ pub(super) fn parse(text: &str) -> Vec<Shown> {
                 file_state: value("UnitFileState"),
                 needs_reload: value("NeedDaemonReload") == "yes",
             };
-            Shown { id: value("Id"), state }
+            Shown { state, drop_ins: value("DropInPaths").split_whitespace().map(str::to_owned).collect() }
         })
         .collect()
 }
@@ -86,7 +92,7 @@ fn file_state(name: &str) -> Result<String, HostError> {
 }
 
 fn systemctl(args: &[&str]) -> Result<Output, HostError> {
-    command::run("systemctl", args).map_err(|error| match error {
+    command::run_within(JOB_LIMIT, "systemctl", args).map_err(|error| match error {
         HostError::Run { source, .. } if source.kind() == ErrorKind::NotFound => {
             HostError::Systemd("no system bus is running, and there is no systemctl".to_owned())
         }

@@ -114,3 +114,37 @@ fn number(text: &str) -> Option<u32> {
         text.parse().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_the_file_has_the_usual_ranges() {
+        let defaults = Defaults::parse("").unwrap();
+        assert_eq!(defaults, Defaults::default());
+        assert_eq!(defaults.system_uids, Range { first: 101, last: 999 });
+    }
+
+    #[test]
+    fn values_are_read_as_shadow_utils_reads_them() {
+        let defaults = Defaults::parse(
+            "# UID_MIN 1\nUID_MIN\t\t 500\nGID_MIN 0x7d0\nGID_MAX 010000\nSYS_GID_MIN 100\nPASS_MAX_DAYS -1\nPASS_MIN_DAYS 0\n\
+             UID_MIN 600 # the last counts\n",
+        )
+        .unwrap();
+        assert_eq!(defaults.uids, Range { first: 600, last: 60000 });
+        assert_eq!(defaults.gids, Range { first: 2000, last: 4096 });
+        assert_eq!(defaults.system_uids, Range { first: 101, last: 599 });
+        assert_eq!(defaults.system_gids, Range { first: 100, last: 1999 });
+        assert_eq!(defaults.ages, [Some(0), None, None]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named_with_its_line() {
+        let error = Defaults::parse("\nUID_MIN lots\n").unwrap_err();
+        assert_eq!(error.to_string(), "/etc/login.defs:2: UID_MIN is not a number");
+        let error = Defaults::parse("UID_MIN 5\nUID_MAX 4\n").unwrap_err();
+        assert_eq!(error.to_string(), "/etc/login.defs:1: UID_MIN is greater than UID_MAX, so no number is left");
+    }
+}

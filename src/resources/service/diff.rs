@@ -166,8 +166,8 @@ impl Unit<'_> {
 
     fn enable(&self) -> Option<Step<Operation>> {
         let wanted = self.want.enabled?;
-        // Only `enabled` outlasts a reboot; `enabled-runtime` does not.
-        if (self.seen.file_state == "enabled") == wanted {
+        // Only `enabled` outlasts a reboot; `enabled-runtime` does not. What a mask hides is not known until it is gone.
+        if (self.seen.file_state == "enabled") == wanted && !self.unmasks() {
             return None;
         }
         let from = match self.seen.file_state.as_str() {
@@ -176,6 +176,12 @@ impl Unit<'_> {
         };
         let to = Shown::text(if wanted { "enabled" } else { "disabled" });
         Some(self.alter("enabled", from, to, Act::Enable(wanted)))
+    }
+
+    /// Whether the steps take a mask away, so that the unit file below it shows.
+    fn unmasks(&self) -> bool {
+        self.seen.file_state.starts_with("masked")
+            && (self.want.masked == Some(false) || self.want.file.is_some() && self.seen.file != OnDisk::Missing)
     }
 
     fn run(&self) -> Option<Step<Operation>> {

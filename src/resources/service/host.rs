@@ -80,10 +80,7 @@ pub(super) fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), A
             load(host)?;
         }
         Act::Enable(true) => enable(host, unit)?,
-        Act::Enable(false) => {
-            host.act_on_unit(UnitAction::Disable, unit.as_str())?;
-            load(host)?;
-        }
+        Act::Enable(false) => disable(host, unit)?,
         Act::Run(true) => host.act_on_unit(UnitAction::Start, unit.as_str())?,
         Act::Run(false) => stop(host, unit)?,
         Act::React(trigger) => {
@@ -96,9 +93,7 @@ pub(super) fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), A
         Act::Remove { whole, files } => {
             if *whole {
                 stop(host, unit)?;
-                if state(host, unit)?.is_some_and(|state| state.file_state.starts_with("enabled")) {
-                    host.act_on_unit(UnitAction::Disable, unit.as_str())?;
-                }
+                disable(host, unit)?;
             }
             remove_files(host, unit, files)?;
             load(host)?;
@@ -145,6 +140,15 @@ fn enable(host: &dyn WriteHost, unit: &UnitName) -> Result<(), ApplyError> {
         }
     };
     Err(ApplyError::Refused(format!("{unit} cannot be enabled: {why}")))
+}
+
+/// Disables the unit; one without a unit file, which systemd refuses to disable, has nothing to be disabled.
+fn disable(host: &dyn WriteHost, unit: &UnitName) -> Result<(), HostError> {
+    if state(host, unit)?.is_some_and(|state| state.file_state.starts_with("enabled")) {
+        host.act_on_unit(UnitAction::Disable, unit.as_str())?;
+        load(host)?;
+    }
+    Ok(())
 }
 
 fn write_file(host: &dyn WriteHost, path: &str, content: &Content) -> Result<(), HostError> {

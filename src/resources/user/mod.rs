@@ -1,13 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Users: local users with their password, groups, SSH keys and sudo rule.
 
+mod diff;
+mod files;
+mod host;
+mod keys;
+mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::{ReadHost, WriteHost};
 use crate::model::{Declared, Faults, Origin, Owned, Secret, Step};
 
+use super::accounts::{Accounts, Defaults, Range};
 use super::{ApplyError, Contents, ObserveError, Resource};
+
+pub use files::{Access, Accesses};
+pub use keys::Key;
 
 /// A local user.
 pub enum User {}
@@ -41,7 +56,7 @@ pub struct Spec {
 }
 
 /// `locked`, or the hash of a password.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PasswordSpec {
     /// No password opens the account.
@@ -50,24 +65,180 @@ pub enum PasswordSpec {
     Hash(Secret),
 }
 
+/// A user as it shall be. What is `None` is left as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    pub uid: Option<u32>,
+    pub group: Option<String>,
+    pub groups: Option<BTreeSet<String>>,
+    pub comment: Option<String>,
+    pub home: Option<String>,
+    pub shell: Option<String>,
+    pub system: bool,
+    pub password: Option<PasswordSpec>,
+    pub expires: Option<Expiry>,
+    pub ssh_keys: Option<Vec<Key>>,
+    pub sudo: Option<String>,
+}
+
+/// When an account ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    Never,
+    /// In days since 1970-01-01.
+    On(i64),
+}
+
+impl Expiry {
+    fn day(self) -> Option<i64> {
+        match self {
+            Self::Never => None,
+            Self::On(day) => Some(day),
+        }
+    }
+}
+
+/// What the host says of users.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    pub accounts: Accounts,
+    pub defaults: Defaults,
+    /// In days since 1970-01-01.
+    pub today: i64,
+    /// Whether owners are compared.
+    pub sets_owners: bool,
+    /// Keys and sudo rules of the users that the repo or the record of ownership names.
+    pub accesses: Accesses,
+}
+
+/// What a step does to a user.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    Add(Box<Addition>),
+    Alter(Box<Alteration>),
+    Remove(Removal),
+    /// No number is left for the user.
+    Unnumbered {
+        name: String,
+    },
+}
+
+/// A new user.
+#[derive(Clone, Debug)]
+pub struct Addition {
+    pub name: String,
+    pub uid: u32,
+    pub group: PrimaryGroup,
+    pub groups: BTreeSet<String>,
+    pub comment: String,
+    pub home: String,
+    pub shell: String,
+    /// What shadow(5) shall hold.
+    pub hash: Secret,
+    pub expires: Option<i64>,
+    pub today: i64,
+    /// Days for `chage`: minimum, maximum and warning.
+    pub ages: [Option<u32>; 3],
+    pub make_home: Option<Home>,
+    pub keys: Option<KeysFile>,
+    pub sudo: Option<SudoFile>,
+}
+
+/// The primary group of a new user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrimaryGroup {
+    Named(String),
+    /// A group of the user's own name, made if there is none: with this number, or where an earlier step of the plan
+    /// took that, with the next free one of the range.
+    Own {
+        gid: u32,
+        range: Range,
+    },
+}
+
+/// How a home directory is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    Empty,
+    /// With what is in /etc/skel.
+    FromSkel,
+}
+
+/// What changes of a user. What is `None` is left as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Alteration {
+    pub name: String,
+    /// From and to.
+    pub uid: Option<(u32, u32)>,
+    pub group: Option<String>,
+    pub groups: Option<BTreeSet<String>>,
+    pub comment: Option<String>,
+    pub home: Option<String>,
+    pub shell: Option<String>,
+    pub password: Option<PasswordSpec>,
+    pub expires: Option<Expiry>,
+    pub today: i64,
+    /// The user's home directory, where it does not exist and is needed.
+    pub make_home: Option<String>,
+    pub keys: Option<KeysFile>,
+    pub sudo: Option<SudoFile>,
+}
+
+/// The keys that open an account, as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysFile {
+    /// The home directory that the file stands in.
+    pub home: String,
+    pub content: Vec<u8>,
+    /// Whether sshd's second file is there, and is to go.
+    pub remove_second: bool,
+}
+
+/// The file that gives a user rights by sudo(8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SudoFile {
+    Write {
+        /// The rule, without the user's name.
+        rule: String,
+    },
+    Remove,
+}
+
+/// What is removed with a user. The home directory never is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    pub name: String,
+    /// Whether the group of the user's own name goes too, if nobody needs it.
+    pub own_group: bool,
+}
+
+/// The part of a user that stands for its sudo rule, in the record of ownership.
+const SUDO: &str = "sudo";
+
+/// The part that stands for the group of the user's own name.
+const OWN_GROUP: &str = "group";
+
 impl Resource for User {
     const KIND: &'static str = "user";
     const KEY: &'static str = "users";
     type Spec = Spec;
-    type Desired = ();
-    type Observed = ();
-    type Operation = ();
+    type Desired = Desired;
+    type Observed = Observed;
+    type Operation = Operation;
 
-    fn resolve(_: &str, _: Spec, _: &Origin, _: &dyn Contents) -> Result<(), Faults> {
-        todo!()
+    fn resolve(name: &str, spec: Spec, origin: &Origin, _: &dyn Contents) -> Result<Desired, Faults> {
+        resolve::resolve(name, spec, origin)
     }
-    fn observe(_: &[Declared<()>], _: &Owned, _: &dyn ReadHost) -> Result<(), ObserveError> {
-        todo!()
+
+    fn observe(desired: &[Declared<Desired>], owned: &Owned, host: &dyn ReadHost) -> Result<Observed, ObserveError> {
+        host::observe(desired, owned, host)
     }
-    fn diff(_: &[Declared<()>], (): &(), _: &Owned) -> Vec<Step<()>> {
-        todo!()
+
+    fn diff(desired: &[Declared<Desired>], observed: &Observed, owned: &Owned) -> Vec<Step<Operation>> {
+        diff::diff(desired, observed, owned)
     }
-    fn apply((): &(), _: &dyn WriteHost) -> Result<(), ApplyError> {
-        todo!()
+
+    fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
+        host::apply(operation, host)
     }
 }

@@ -80,9 +80,15 @@ impl Failure {
         self.0.way.iter().rev().copied().collect()
     }
 
-    /// Whether a field is missing of which the test is true; it is given the field and the place of its map.
-    pub(super) fn is_missing(&self, test: impl Fn(&str, &Location) -> bool) -> bool {
-        matches!((&self.0.what, &self.0.at), (What::Missing(name), Some(at)) if test(name, at))
+    /// Whether it failed only because `key` was left out of the map at `map`: the field is missed, or what is left of
+    /// the map is of no type.
+    pub(super) fn follows_from(&self, map: &Location, key: &str) -> bool {
+        self.0.at.as_ref() == Some(map)
+            && match &self.0.what {
+                What::Missing(name) => *name == key,
+                What::Type { .. } => true,
+                _ => false,
+            }
     }
 
     pub(super) fn fault(&self, outermost: &Location) -> Fault {

@@ -1,0 +1,44 @@
+# make demo   the whole loop, told as a story, in a throw-away directory
+# make test   every test that can run here, real hosts included when root
+# make check  what CI runs: formatting, lints, tests, stale files
+# make bench  what a no-op costs, beside a bound measured in the same run
+#
+# Packages that are missing are named and installed (apt, through sudo when not root). A Rust toolchain must be there.
+
+CARGO ?= cargo
+SHELL := /bin/bash
+
+# To build: OpenSSL and curl of the system; clang writes the bindings to OpenSSL.
+BUILD_PACKAGES := pkg-config:pkg-config cc:gcc clang:clang /usr/lib/llvm-*/lib/libclang*.so*:libclang-dev \
+  /usr/include/openssl/ssl.h:libssl-dev /usr/include/*/curl/curl.h:libcurl4-openssl-dev
+# To run the demo: git serves file remotes, visudo checks sudo rules.
+DEMO_PACKAGES := git:git visudo:sudo
+# To test: real signatures, and real hosts under systemd-nspawn.
+TEST_PACKAGES := gpg:gnupg gpg-agent:gpg-agent ssh-keygen:openssh-client strace:strace systemd-nspawn:systemd-container \
+  mmdebstrap:mmdebstrap nft:nftables ip:iproute2 pwck:passwd
+
+.PHONY: demo test check bench bless
+.DEFAULT_GOAL := demo
+
+demo:
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES)
+	@$(CARGO) build --quiet
+	@target/debug/hostwrit demo
+
+test:
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
+	@tests/run
+
+check:
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
+	$(CARGO) fmt --check
+	$(CARGO) clippy --quiet --all-targets -- --deny warnings
+	@tests/run
+
+bench:
+	@packaging/install-missing $(BUILD_PACKAGES)
+	$(CARGO) bench --quiet
+
+# Rewrites expected texts and schemas after an intended change; read the diff before you commit it.
+bless:
+	HOSTWRIT_BLESS=1 INSTA_UPDATE=always $(CARGO) test --quiet
