@@ -53,7 +53,12 @@ fn removals(
 ) -> (Vec<Step<Operation>>, BTreeSet<PathBuf>) {
     let absent =
         declared.iter().filter(|(_, object)| object.want.is_none()).map(|(path, object)| (*path, Some(*object)));
-    let left = owned.of_kind(File::KIND).map(ObjectId::name).filter(|path| !declared.contains_key(path));
+    // Both are sorted, so one pass over both finds what is owned and no longer declared.
+    let mut names = declared.keys().peekable();
+    let left = owned.of_kind(File::KIND).map(ObjectId::name).filter(move |path| {
+        while names.next_if(|name| *name < path).is_some() {}
+        names.peek() != Some(&path)
+    });
     let candidates: BTreeMap<&str, Option<&Declared<Desired>>> = absent.chain(left.map(|path| (path, None))).collect();
 
     let mut steps = Vec::new();

@@ -36,7 +36,7 @@ fn host() -> Host {
             Ok(Vec::new())
         }
     }
-    Host(Observed { sets_owners: true, names: Names::read(&Fixed).unwrap(), entries: BTreeMap::new() })
+    Host(Observed { sets_owners: true, names: Names::read(&Fixed).unwrap(), entries: HashMap::new() })
 }
 
 impl Host {
