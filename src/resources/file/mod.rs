@@ -121,6 +121,9 @@ pub struct Observed {
     names: Names,
     /// What is at the paths of declared and owned objects; a path at which nothing is has no entry.
     entries: HashMap<String, Entry>,
+    /// Paths that could not be looked at, and why. One of them, which any user can bring about in a directory of
+    /// their own, must not keep the rest from being put right.
+    unknown: HashMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
