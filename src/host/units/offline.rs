@@ -28,7 +28,13 @@ pub(super) fn states(root: &Root, names: &[&str]) -> Result<Vec<UnitState>, Host
         .map(|&name| {
             let file_state = file_state(root, name, &links, &at_run_time)?;
             let load = if file_state.is_empty() { "not-found" } else { "loaded" }.to_owned();
-            Ok(UnitState { name: name.to_owned(), load, active: None, file_state: file_state.to_owned(), needs_reload: false })
+            Ok(UnitState {
+                name: name.to_owned(),
+                load,
+                active: None,
+                file_state: file_state.to_owned(),
+                needs_reload: false,
+            })
         })
         .collect()
 }
@@ -170,7 +176,11 @@ struct UnitLink {
 impl UnitLink {
     /// Whether the link enables the unit: by a dependency on it, or as another name for it.
     fn enables(&self, unit: &str) -> bool {
-        if self.dependency { self.name == unit || self.target == unit } else { self.name != unit && self.target == unit }
+        if self.dependency {
+            self.name == unit || self.target == unit
+        } else {
+            self.name != unit && self.target == unit
+        }
     }
 }
 
@@ -203,9 +213,12 @@ fn link(root: &Root, path: PathBuf, dependency: bool) -> Result<Option<UnitLink>
     let is_link = files::stat(root, &path)?.is_some_and(|stat| stat.kind == FileKind::Link);
     let Some(target) = (if is_link { files::read_link(root, &path)? } else { None }) else { return Ok(None) };
     let text = |part: Option<&OsStr>| part.and_then(OsStr::to_str).map(str::to_owned);
-    Ok(text(path.file_name())
-        .zip(text(target.file_name()))
-        .map(|(name, target)| UnitLink { path, name, target, dependency }))
+    Ok(text(path.file_name()).zip(text(target.file_name())).map(|(name, target)| UnitLink {
+        path,
+        name,
+        target,
+        dependency,
+    }))
 }
 
 fn file_state(

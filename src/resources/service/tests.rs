@@ -350,8 +350,7 @@ fn a_unit_without_install_section_is_refused_with_the_reason() {
     let etc = root.path().join("etc/systemd/system");
     fs::create_dir_all(&etc).unwrap();
     fs::write(etc.join("app.service"), "[Service]\nExecStart=/bin/app\n").unwrap();
-    let operation =
-        Operation { unit: UnitName::parse("app").unwrap(), act: Act::Enable(true), needs: Vec::new() };
+    let operation = Operation { unit: UnitName::parse("app").unwrap(), act: Act::Enable(true), needs: Vec::new() };
     let error = Service::apply(&operation, &host).unwrap_err().to_string();
     assert!(error.starts_with("app.service cannot be enabled: its unit file has no [Install] section"), "{error}");
 }
