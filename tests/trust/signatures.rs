@@ -109,6 +109,11 @@ fn a_packet_that_says_the_same_in_other_bytes_is_refused() {
         packet
     };
     refused(&fleet, None, &forge(&other_prefix), Code::BadSignature);
+    let other_number = |mut packet: Vec<u8>| {
+        *packet.last_mut().unwrap() ^= 1;
+        packet
+    };
+    refused(&fleet, None, &forge(&other_number), Code::BadSignature);
 }
 
 #[test]
