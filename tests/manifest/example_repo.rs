@@ -82,7 +82,7 @@ fn hosts_agree_with_the_signed_example_repo_after_one_apply() {
     assert_eq!(second, Vec::<String>::new());
     let read = |root: &Path, path: &str| fs::read_to_string(root.join(path)).unwrap();
     assert_eq!(read(web1.path(), "etc/hello/hello.conf"), "GREETING=\"Hello from web1\"\nINTERVAL=60\n");
-    assert_eq!(read(web1.path(), "etc/hello/sites.d/main"), "site=shop.example.org\nlog=verbose\n");
+    assert_eq!(read(web1.path(), "etc/hello/sites.d/main"), "SITE=shop.example.org\nLOG=verbose\n");
     assert!(read(web1.path(), "etc/motd").starts_with("web1 (web), debian 12\n"));
     assert!(read(web1.path(), "etc/motd").contains("Administrators: alice bob\n"));
 
