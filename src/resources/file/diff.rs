@@ -53,13 +53,22 @@ fn removals(
 ) -> (Vec<Step<Operation>>, BTreeSet<PathBuf>) {
     let absent =
         declared.iter().filter(|(_, object)| object.want.is_none()).map(|(path, object)| (*path, Some(*object)));
-    let left = owned.of_kind(File::KIND).map(ObjectId::name).filter(|path| !declared.contains_key(path));
+    // Both are sorted, so one pass over both finds what is owned and no longer declared.
+    let mut names = declared.keys().peekable();
+    let left = owned.of_kind(File::KIND).map(ObjectId::name).filter(move |path| {
+        while names.next_if(|name| *name < path).is_some() {}
+        names.peek() != Some(&path)
+    });
     let candidates: BTreeMap<&str, Option<&Declared<Desired>>> = absent.chain(left.map(|path| (path, None))).collect();
 
     let mut steps = Vec::new();
     let mut going = BTreeSet::new();
     for (path, object) in candidates.into_iter().rev() {
         let id = ObjectId::new(File::KIND, path);
+        if let Some(why) = observed.unknown.get(path) {
+            steps.push(unknown(path, Action::Remove, Shown::Nothing, object, why));
+            continue;
+        }
         let entry = observed.entries.get(path);
         if entry.is_none() && !owned.is_whole(&id) {
             continue;
@@ -119,6 +128,10 @@ fn difference(
     declared: &Declarations<'_>,
     observed: &Observed,
 ) -> Option<Step<Operation>> {
+    if let Some(why) = observed.unknown.get(&object.name) {
+        let to = Shown::text(type_name(want.what.kind()));
+        return Some(unknown(&object.name, Action::Alter, to, Some(object), why));
+    }
     let entry = observed.entries.get(&object.name);
     let changes = Comparison { want, origin: &object.origin, observed, entry }.changes(strays);
     if changes.is_empty() {
@@ -166,6 +179,18 @@ fn difference(
         ownership,
         operation: Operation { path: PathBuf::from(&object.name), act },
     })
+}
+
+/// Returns the step for what could not be looked at: it says so, and when carried out fails with the reason.
+fn unknown(path: &str, action: Action, to: Shown, object: Option<&Declared<Desired>>, why: &str) -> Step<Operation> {
+    Step {
+        object: ObjectId::new(File::KIND, path),
+        action,
+        changes: vec![Change::new("type", Shown::text("unknown"), to, None)],
+        origin: object.map(|object| object.origin.object.clone()),
+        ownership: OwnershipChange::default(),
+        operation: Operation { path: path.into(), act: Act::Refuse(why.to_owned()) },
+    }
 }
 
 /// Returns the declared link through which `path` would be reached. By such a way one path is two objects, and who may

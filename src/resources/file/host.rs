@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files on the host: read in one pass, changed one step at a time.
 
+use std::error::Error;
 use std::path::Path;
 
 use crate::host::{FileKind, HostError, NewFile, Owner, ReadHost, Stat, WriteHost};
-use crate::model::{Declared, Digest, Owned};
+use crate::model::{Declared, Digest, ObjectId, Owned};
 use crate::resources::accounts::Names;
 use crate::resources::{ApplyError, Content, ObserveError, Resource};
 
@@ -22,19 +23,29 @@ pub(super) fn observe(
     host: &dyn ReadHost,
 ) -> Result<Observed, ObserveError> {
     let mut observed = Observed { sets_owners: host.sets_owners(), names: Names::read(host)?, ..Observed::default() };
-    for object in desired {
-        if let Some(entry) = look(&object.name, object.want.as_ref().map(|want| &want.what), host)? {
-            observed.entries.insert(object.name.clone(), entry);
-        }
+    let declared = desired.iter().map(|object| (object.name.as_str(), object.want.as_ref().map(|want| &want.what)));
+    for (name, want) in declared {
+        observed.enter(name, look(name, want, host));
     }
-    for object in owned.of_kind(File::KIND) {
-        if !observed.entries.contains_key(object.name())
-            && let Some(entry) = look(object.name(), None, host)?
-        {
-            observed.entries.insert(object.name().to_owned(), entry);
+    for name in owned.of_kind(File::KIND).map(ObjectId::name) {
+        if !observed.entries.contains_key(name) && !observed.unknown.contains_key(name) {
+            observed.enter(name, look(name, None, host));
         }
     }
     Ok(observed)
+}
+
+impl Observed {
+    fn enter(&mut self, name: &str, found: Result<Option<Entry>, HostError>) {
+        match found {
+            Ok(Some(entry)) => drop(self.entries.insert(name.to_owned(), entry)),
+            Ok(None) => {}
+            Err(error) => {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                self.unknown.insert(name.to_owned(), format!("{error}{cause}"));
+            }
+        }
+    }
 }
 
 /// Looks at one path; `want` is `None` for what is to go.

@@ -8,7 +8,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -120,7 +120,10 @@ pub struct Observed {
     sets_owners: bool,
     names: Names,
     /// What is at the paths of declared and owned objects; a path at which nothing is has no entry.
-    entries: BTreeMap<String, Entry>,
+    entries: HashMap<String, Entry>,
+    /// Paths that could not be looked at, and why. One of them, which any user can bring about in a directory of
+    /// their own, must not keep the rest from being put right.
+    unknown: HashMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -167,10 +167,31 @@ fn is_account_file(path: &str) -> bool {
 
 /// Whether a directory that held nothing but declared files would take the system down.
 fn needed_by_the_system(path: &str) -> bool {
-    let depth = path.matches('/').count();
-    depth < 2
-        || matches!(path, "/var/lib" | "/var/log" | "/var/run" | "/usr/local")
-        || path.starts_with("/usr/") && depth < 3 && !path.starts_with("/usr/local/")
+    const NEEDED: [&str; 21] = [
+        "/bin",
+        "/boot",
+        "/dev",
+        "/etc",
+        "/home",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/libx32",
+        "/root",
+        "/run",
+        "/sbin",
+        "/tmp",
+        "/usr",
+        "/usr/local",
+        "/var",
+        "/var/cache",
+        "/var/lib",
+        "/var/log",
+        "/var/run",
+        "/var/spool",
+    ];
+    let is_part_of_usr = path.strip_prefix("/usr/").is_some_and(|rest| !rest.contains('/'));
+    NEEDED.contains(&path) || is_part_of_usr
 }
 
 fn account(text: &str, what: &str) -> Result<Account, String> {

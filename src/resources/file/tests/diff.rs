@@ -36,7 +36,7 @@ fn host() -> Host {
             Ok(Vec::new())
         }
     }
-    Host(Observed { sets_owners: true, names: Names::read(&Fixed).unwrap(), entries: BTreeMap::new() })
+    Host(Observed { sets_owners: true, names: Names::read(&Fixed).unwrap(), ..Observed::default() })
 }
 
 impl Host {
@@ -281,6 +281,26 @@ fn an_exact_directory_keeps_what_users_have_in_it() {
         &none(),
         &[],
     );
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_refused_alone_and_stays_owned() {
+    let mut host = host();
+    host.0.unknown = ["/a", "/b", "/c"].map(|path| (path.to_owned(), "why".to_owned())).into();
+    let steps = host.check(
+        &[want("/a", "content: x"), absent("/b"), want("/d", "type: link\ntarget: x")],
+        &owned(&["/a", "/b", "/c"]),
+        &[
+            "- /c: type unknown -> nothing",
+            "- /b: type unknown -> nothing",
+            "~ /a: type unknown -> file",
+            "+ /d: type nothing -> link; target nothing -> x",
+        ],
+    );
+    for step in &steps[..3] {
+        assert_eq!(step.operation.act, Act::Refuse("why".to_owned()));
+        assert!(step.ownership.gives_up.is_empty());
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::host::RealHost;
+use crate::host::{AccountFiles, HostError, NewFile, Output, Owner, RealHost, UnitAction, UnitState};
 
 struct Temp {
     directory: TempDir,
@@ -204,6 +204,126 @@ fn a_directory_gives_way_only_when_it_is_empty() {
     temp.converge(&[want("/srv", "type: directory")]);
     temp.converge(&[absent("/srv")]);
     temp.converge(&[absent("/srv")]);
+}
+
+#[test]
+fn a_loop_of_links_fails_alone() {
+    let mut temp = Temp::new();
+    symlink("loop", temp.at("/loop")).unwrap();
+    let failed = temp.apply(&[want("/loop/x", "content: x"), want("/etc/motd", "content: x")]);
+    assert_eq!(failed, ["cannot look at /loop/x: Too many levels of symbolic links (os error 40)"]);
+    assert_eq!(fs::read_to_string(temp.at("/etc/motd")).unwrap(), "x");
+}
+
+/// A host on which the n-th change fails, as a full disk or a kill makes it.
+struct FailsAt<'a> {
+    host: &'a RealHost,
+    left: std::cell::Cell<usize>,
+}
+
+impl FailsAt<'_> {
+    fn count(&self, path: &Path) -> Result<(), HostError> {
+        let Some(left) = self.left.get().checked_sub(1) else {
+            return Err(HostError::UnsafePath { path: path.to_owned(), why: "made to fail".into() });
+        };
+        self.left.set(left);
+        Ok(())
+    }
+}
+
+impl ReadHost for FailsAt<'_> {
+    fn is_live(&self) -> bool {
+        self.host.is_live()
+    }
+    fn sets_owners(&self) -> bool {
+        self.host.sets_owners()
+    }
+    fn now(&self) -> std::time::SystemTime {
+        self.host.now()
+    }
+    fn stat(&self, path: &Path) -> Result<Option<Stat>, HostError> {
+        self.host.stat(path)
+    }
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+        self.host.read(path)
+    }
+    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {
+        self.host.read_link(path)
+    }
+    fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>, HostError> {
+        self.host.list(path)
+    }
+    fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
+        self.host.units(names)
+    }
+}
+
+impl WriteHost for FailsAt<'_> {
+    fn replace_file(&self, path: &Path, file: &NewFile<'_>) -> Result<(), HostError> {
+        self.count(path).and_then(|()| self.host.replace_file(path, file))
+    }
+    fn make_dir(&self, path: &Path, owner: Option<Owner>, mode: u32) -> Result<(), HostError> {
+        self.count(path).and_then(|()| self.host.make_dir(path, owner, mode))
+    }
+    fn make_link(&self, path: &Path, target: &Path, owner: Option<Owner>) -> Result<(), HostError> {
+        self.count(path).and_then(|()| self.host.make_link(path, target, owner))
+    }
+    fn set_attributes(&self, path: &Path, owner: Option<Owner>, mode: Option<u32>) -> Result<(), HostError> {
+        self.count(path).and_then(|()| self.host.set_attributes(path, owner, mode))
+    }
+    fn remove(&self, path: &Path) -> Result<(), HostError> {
+        self.count(path).and_then(|()| self.host.remove(path))
+    }
+    fn remove_tree(&self, path: &Path) -> Result<(), HostError> {
+        self.count(path).and_then(|()| self.host.remove_tree(path))
+    }
+    fn edit_accounts(
+        &self,
+        edit: &mut dyn FnMut(AccountFiles) -> Result<AccountFiles, String>,
+    ) -> Result<(), HostError> {
+        self.host.edit_accounts(edit)
+    }
+    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.host.run(program, args)
+    }
+    fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
+        self.host.act_on_unit(action, unit)
+    }
+}
+
+#[test]
+fn stopped_before_any_change_the_next_run_ends_in_the_same_state() {
+    let first = [want("/s", "type: directory"), want("/s/a", "content: x"), want("/s/b", "type: directory")];
+    let second = [
+        want("/s", "type: directory\nexact: true\nmode: \"0700\""),
+        want("/s/a", "type: link\ntarget: b"),
+        want("/s/b", "content: y"),
+        want("/s/c", "mode: \"0600\""),
+    ];
+    for stop in 0.. {
+        let mut temp = Temp::new();
+        temp.converge(&first);
+        temp.put("/s/stray", "");
+        let plan = temp.plan(&second);
+        let faulty = FailsAt { host: &temp.host, left: stop.into() };
+        let mut stopped = false;
+        for step in &plan {
+            temp.owned.claim(&step.object, &step.ownership);
+            stopped |= File::apply(&step.operation, &faulty).is_err();
+            if stopped {
+                break;
+            }
+            temp.owned.give_up(&step.object, &step.ownership);
+        }
+        temp.converge(&second);
+        assert_eq!(temp.names("/s"), ["a", "b", "c"]);
+        temp.converge(&[]);
+        assert_eq!(temp.names("/"), ["etc"], "all that was made is still owned");
+        if !stopped {
+            assert!(stop > 5, "the plan has more changes than {stop}");
+            return;
+        }
+    }
 }
 
 #[test]
