@@ -82,7 +82,7 @@ fn every_fault_is_reported_and_where_it_was_written() {
     11: uid 65535 is reserved: it stands for "no such number"
     12: "a,b" cannot be the name of a group
     13: the home "home" is not an absolute path
-    14: "2027-02-30" is not a day from 1970-01-01 on
+    14: "2027-02-30" is not a day after 1970-01-01
     "#);
 }
 

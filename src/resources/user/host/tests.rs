@@ -387,7 +387,7 @@ fn killed_before_any_of_the_files_the_next_run_ends_in_the_same_state() {
 #[test]
 fn a_shadow_file_that_may_not_be_read_is_named() {
     let fixture = Fixture::new();
-    std::fs::set_permissions(fixture.path("etc/shadow"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(fixture.path("etc/shadow"), std::fs::Permissions::from_mode(0o000)).unwrap();
     let result = User::observe(&[wants("al", Spec::default())], &Owned::default(), &fixture.host);
     if fixture.host.sets_owners() {
         assert!(result.is_ok(), "root reads everything");
@@ -395,6 +395,137 @@ fn a_shadow_file_that_may_not_be_read_is_named() {
         assert_eq!(result.err().unwrap().to_string(), "cannot read /etc/shadow");
     }
     assert!(User::observe(&[], &Owned::default(), &fixture.host).is_ok(), "without users nobody asks");
+}
+
+/// The host below a temporary directory, but taken for the running system.
+struct Live<'a>(&'a RealHost);
+
+impl ReadHost for Live<'_> {
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn sets_owners(&self) -> bool {
+        self.0.sets_owners()
+    }
+
+    fn now(&self) -> std::time::SystemTime {
+        self.0.now()
+    }
+
+    fn stat(&self, path: &Path) -> Result<Option<crate::host::Stat>, HostError> {
+        self.0.stat(path)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+        self.0.read(path)
+    }
+
+    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {
+        self.0.read_link(path)
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<std::ffi::OsString>>, HostError> {
+        self.0.list(path)
+    }
+
+    fn units(&self, names: &[&str]) -> Result<Vec<crate::host::UnitState>, HostError> {
+        self.0.units(names)
+    }
+}
+
+impl WriteHost for Live<'_> {
+    fn replace_file(&self, path: &Path, file: &NewFile<'_>) -> Result<(), HostError> {
+        self.0.replace_file(path, file)
+    }
+
+    fn make_dir(&self, path: &Path, owner: Option<Owner>, mode: u32) -> Result<(), HostError> {
+        self.0.make_dir(path, owner, mode)
+    }
+
+    fn make_link(&self, path: &Path, target: &Path, owner: Option<Owner>) -> Result<(), HostError> {
+        self.0.make_link(path, target, owner)
+    }
+
+    fn set_attributes(&self, path: &Path, owner: Option<Owner>, mode: Option<u32>) -> Result<(), HostError> {
+        self.0.set_attributes(path, owner, mode)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), HostError> {
+        self.0.remove(path)
+    }
+
+    fn remove_tree(&self, path: &Path) -> Result<(), HostError> {
+        self.0.remove_tree(path)
+    }
+
+    fn edit_accounts(
+        &self,
+        edit: &mut dyn FnMut(crate::host::AccountFiles) -> Result<crate::host::AccountFiles, String>,
+    ) -> Result<(), HostError> {
+        self.0.edit_accounts(edit)
+    }
+
+    fn run(&self, program: &str, args: &[&str]) -> Result<crate::host::Output, HostError> {
+        self.0.run(program, args)
+    }
+
+    fn act_on_unit(&self, action: crate::host::UnitAction, unit: &str) -> Result<(), HostError> {
+        self.0.act_on_unit(action, unit)
+    }
+}
+
+#[test]
+fn on_the_running_system_visudo_judges_a_rule_before_it_counts() {
+    let fixture = Fixture::new();
+    let live = Live(&fixture.host);
+    let put = |rule: &str| put_sudo(&live, "al", rule);
+    let refusal = put("ALL=(ALL) ALL").unwrap_err().to_string();
+    assert_eq!(refusal, "there is no /etc/sudoers.d, so al cannot be given its rule; install sudo");
+
+    std::fs::create_dir(fixture.path("etc/sudoers.d")).unwrap();
+    let installed = Path::new("/usr/sbin/visudo").exists();
+    match put("ALL=(ALL) ALL") {
+        Ok(()) => assert!(installed),
+        Err(error) => {
+            assert!(!installed && error.to_string().contains("install sudo"), "{error}");
+            return;
+        }
+    }
+    let refusal = put("ALL=(ALL) ALL=").unwrap_err();
+    assert!(matches!(&refusal, ApplyError::Host(HostError::Check { .. })), "{refusal}");
+    assert_eq!(fixture.read("etc/sudoers.d/hostwrit-al"), "al ALL=(ALL) ALL\n");
+    assert_eq!(std::fs::read_dir(fixture.path("etc/sudoers.d")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_user_whose_processes_run_is_neither_removed_nor_renumbered() {
+    let mut fixture = Fixture::new();
+    let desired = [wants("al", Spec { uid: Some(4711), ..Spec::default() })];
+    fixture.converge(&desired);
+    let status = |uid: u32| format!("Name:\tsleep\nUmask:\t0022\nUid:\t1\t1\t{uid}\t1\nGid:\t1\t1\t1\t1\n");
+    std::fs::create_dir_all(fixture.path("proc/12")).unwrap();
+    std::fs::create_dir_all(fixture.path("proc/self")).unwrap();
+    fixture.write("proc/12/status", &status(4711));
+    let live = Live(&fixture.host);
+    let expected = "process 12 (sleep) runs as al; end the user's processes first";
+    for desired in [declared("al", None), wants("al", Spec { uid: Some(4712), ..Spec::default() })] {
+        let step = &fixture.plan(&[desired])[0];
+        assert_eq!(User::apply(&step.operation, &live).unwrap_err().to_string(), expected);
+        assert!(fixture.line("etc/passwd", "al").starts_with("al:x:4711:"));
+    }
+    fixture.write("proc/12/status", &status(471));
+    let step = &fixture.plan(&[declared("al", None)])[0];
+    User::apply(&step.operation, &live).unwrap();
+    assert_eq!(fixture.line("etc/passwd", "al"), "none");
+}
+
+#[test]
+fn processes_of_the_running_system_are_seen() {
+    let host = RealHost::open(Path::new("/")).unwrap();
+    let me = nix::unistd::getuid().as_raw();
+    assert!(refuse_if_running(&host, "me", me).is_err());
+    refuse_if_running(&host, "nobody has this number", 3_999_999_999).unwrap();
 }
 
 /// A user as the repo may want it, over few values so that they meet.
@@ -446,6 +577,10 @@ proptest! {
                 {
                     want.uid = None;
                 }
+            }
+            // A home that was kept for one number is refused to another, and rightly.
+            for name in ["al", "bo", "cy"].into_iter().filter(|name| fixture.line("etc/passwd", name) == "none") {
+                let _ = std::fs::remove_dir_all(fixture.path("home").join(name));
             }
             let desired: Vec<_> = round.into_iter().map(|(name, want)| declared(&name, want)).collect();
             for step in fixture.plan(&desired) {
