@@ -5,6 +5,7 @@
 mod tests;
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::model::{Action, ObjectId, Shown, Step};
@@ -59,14 +60,17 @@ fn by_path(phase: Phase, a: &Step<Operation>, b: &Step<Operation>) -> Ordering {
 
 /// What one step's place depends on in the others.
 struct Overview {
-    /// The paths of files that are added or altered, sorted.
-    made: Vec<String>,
+    /// The paths of files that must go before others are made.
+    in_the_way: BTreeSet<String>,
     frees_groups: bool,
 }
 
 impl Overview {
     fn of(steps: &[Step<Operation>]) -> Self {
-        let made = |step: &&Step<Operation>| step.object.kind() == File::KIND && step.action != Action::Remove;
+        let files = steps.iter().filter(|step| step.object.kind() == File::KIND);
+        let (removed, made): (Vec<_>, Vec<_>) = files.partition(|step| step.action == Action::Remove);
+        let paths =
+            |steps: Vec<&Step<Operation>>| steps.into_iter().map(|step| step.object.name().to_owned()).collect();
         let numbers = |step: &Step<Operation>| {
             matches!(step.operation, Operation::Group(group::Operation::Add { .. } | group::Operation::SetGid { .. }))
         };
@@ -76,7 +80,7 @@ impl Overview {
             _ => false,
         };
         Self {
-            made: steps.iter().filter(made).map(|step| step.object.name().to_owned()).collect(),
+            in_the_way: in_the_way(paths(removed), &paths(made)),
             frees_groups: steps.iter().any(numbers) && !steps.iter().any(moves),
         }
     }
@@ -90,7 +94,7 @@ impl Overview {
             Operation::User(_) if removes => Phase::RemoveUsers,
             Operation::User(_) => Phase::Users,
             Operation::File(_) if !removes => Phase::Files,
-            Operation::File(_) if self.is_in_the_way(step.object.name()) => Phase::ClearPaths,
+            Operation::File(_) if self.in_the_way.contains(step.object.name()) => Phase::ClearPaths,
             Operation::File(_) => Phase::RemoveFiles,
             Operation::Service(operation) => match operation.act {
                 Act::Remove { .. } | Act::Run(false) => Phase::StopUnits,
@@ -100,12 +104,25 @@ impl Overview {
             },
         }
     }
+}
 
-    /// Whether something is made at the path, below it, or in the place of a directory above it.
-    fn is_in_the_way(&self, path: &str) -> bool {
-        let path = Path::new(path);
-        self.made.iter().map(Path::new).any(|made| made.starts_with(path) || path.starts_with(made))
-    }
+/// Returns those of the removed paths that something is made in the place of, or below, with all that is removed below
+/// them: a directory goes only when it is empty.
+fn in_the_way(mut removed: BTreeSet<String>, made: &BTreeSet<String>) -> BTreeSet<String> {
+    let clashes = |path: &String| above(path).any(|path| made.contains(path)) || has_below(made, path);
+    let clashing: BTreeSet<String> = removed.iter().filter(|path| clashes(path)).cloned().collect();
+    removed.retain(|path| above(path).any(|path| clashing.contains(path)));
+    removed
+}
+
+/// Returns the path and all above it.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    Path::new(path).ancestors().filter_map(Path::to_str)
+}
+
+fn has_below(paths: &BTreeSet<String>, path: &str) -> bool {
+    let below = format!("{path}/");
+    paths.range(below.clone()..).next().is_some_and(|path| path.starts_with(&below))
 }
 
 /// Returns the objects that `step` needs: if a step of one of them failed, this one is skipped.

@@ -148,12 +148,7 @@ impl Bus {
     }
 
     /// A start whose `Condition...=` is not met ends as done, with nothing started.
-    async fn check_conditions(
-        &self,
-        manager: &ManagerProxy<'_>,
-        action: UnitAction,
-        unit: &str,
-    ) -> Result<(), Failed> {
+    async fn check_conditions(&self, manager: &ManagerProxy<'_>, action: UnitAction, unit: &str) -> Result<(), Failed> {
         if action != UnitAction::Start {
             return Ok(());
         }

@@ -17,17 +17,24 @@ use crate::host::{FileKind, HostError};
 const CONFIG: &str = "/etc/systemd/system";
 const RUNTIME: &str = "/run/systemd/system";
 /// Where unit files are looked for; the first hit counts.
-const SEARCH: [&str; 5] = [CONFIG, RUNTIME, "/usr/local/lib/systemd/system", "/lib/systemd/system", VENDOR];
-const VENDOR: &str = "/usr/lib/systemd/system";
+const SEARCH: [&str; 5] =
+    [CONFIG, RUNTIME, "/usr/local/lib/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 
 pub(super) fn states(root: &Root, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
-    let links = SEARCH.iter().map(|&dir| Ok((dir, links(root, dir)?))).collect::<Result<Vec<_>, HostError>>()?;
+    // Links that a package brings, below /usr, do not make a unit "enabled": only those that `enable` makes do.
+    let (links, at_run_time) = (links(root, CONFIG)?, links(root, RUNTIME)?);
     names
         .iter()
         .map(|&name| {
-            let file_state = file_state(root, name, &links)?;
+            let file_state = file_state(root, name, &links, &at_run_time)?;
             let load = if file_state.is_empty() { "not-found" } else { "loaded" }.to_owned();
-            Ok(UnitState { name: name.to_owned(), load, active: None, file_state: file_state.to_owned(), needs_reload: false })
+            Ok(UnitState {
+                name: name.to_owned(),
+                load,
+                active: None,
+                file_state: file_state.to_owned(),
+                needs_reload: false,
+            })
         })
         .collect()
 }
@@ -169,7 +176,11 @@ struct UnitLink {
 impl UnitLink {
     /// Whether the link enables the unit: by a dependency on it, or as another name for it.
     fn enables(&self, unit: &str) -> bool {
-        if self.dependency { self.name == unit || self.target == unit } else { self.name != unit && self.target == unit }
+        if self.dependency {
+            self.name == unit || self.target == unit
+        } else {
+            self.name != unit && self.target == unit
+        }
     }
 }
 
@@ -202,12 +213,20 @@ fn link(root: &Root, path: PathBuf, dependency: bool) -> Result<Option<UnitLink>
     let is_link = files::stat(root, &path)?.is_some_and(|stat| stat.kind == FileKind::Link);
     let Some(target) = (if is_link { files::read_link(root, &path)? } else { None }) else { return Ok(None) };
     let text = |part: Option<&OsStr>| part.and_then(OsStr::to_str).map(str::to_owned);
-    Ok(text(path.file_name())
-        .zip(text(target.file_name()))
-        .map(|(name, target)| UnitLink { path, name, target, dependency }))
+    Ok(text(path.file_name()).zip(text(target.file_name())).map(|(name, target)| UnitLink {
+        path,
+        name,
+        target,
+        dependency,
+    }))
 }
 
-fn file_state(root: &Root, unit: &str, links: &[(&str, Vec<UnitLink>)]) -> Result<&'static str, HostError> {
+fn file_state(
+    root: &Root,
+    unit: &str,
+    links: &[UnitLink],
+    at_run_time: &[UnitLink],
+) -> Result<&'static str, HostError> {
     let (install, linked) = match find(root, unit)? {
         Found::Missing => return Ok(""),
         Found::Masked { runtime: true } => return Ok("masked-runtime"),
@@ -215,19 +234,11 @@ fn file_state(root: &Root, unit: &str, links: &[(&str, Vec<UnitLink>)]) -> Resul
         Found::Alias(_) => return Ok("alias"),
         Found::File { install, linked, .. } => (install, linked),
     };
-    let mut by_vendor = false;
-    for (dir, links) in links {
-        if links.iter().any(|link| link.enables(unit)) {
-            match *dir {
-                CONFIG => return Ok("enabled"),
-                RUNTIME => return Ok("enabled-runtime"),
-                _ => by_vendor = true,
-            }
-        }
-    }
+    let enabled_by = |links: &[UnitLink]| links.iter().any(|link| link.enables(unit));
     Ok(match () {
+        () if enabled_by(links) => "enabled",
+        () if enabled_by(at_run_time) => "enabled-runtime",
         () if linked => "linked",
-        () if by_vendor && install.has_rules() => "enabled",
         () if install.has_rules() => "disabled",
         () if !install.also.is_empty() => "indirect",
         () => "static",

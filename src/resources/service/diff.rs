@@ -270,12 +270,7 @@ impl ObservedUnit {
 }
 
 /// Removes what hostwrit made of a unit, or what the repo says shall be absent; what a package brought stays.
-fn remove(
-    object: &ObjectId,
-    seen: &ObservedUnit,
-    owned: &Owned,
-    origin: Option<&Location>,
-) -> Option<Step<Operation>> {
+fn remove(object: &ObjectId, seen: &ObservedUnit, owned: &Owned, origin: Option<&Location>) -> Option<Step<Operation>> {
     let unit = UnitName::parse(object.name()).ok()?;
     let gives_up: Parts = owned.parts(object).map(str::to_owned).collect();
     // An explicit `absent: true` also takes away a unit file that the administrator put there.

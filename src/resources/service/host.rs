@@ -29,10 +29,8 @@ pub(super) fn observe(
         names.extend(declared.want.iter().flat_map(|want| want.drop_ins.keys().cloned()));
     }
     // A name that no unit can have is none that hostwrit ever made a part of.
-    let units: Vec<(&str, UnitName, BTreeSet<String>)> = wanted
-        .into_iter()
-        .filter_map(|(name, drop_ins)| Some((name, UnitName::parse(name).ok()?, drop_ins)))
-        .collect();
+    let units: Vec<(&str, UnitName, BTreeSet<String>)> =
+        wanted.into_iter().filter_map(|(name, drop_ins)| Some((name, UnitName::parse(name).ok()?, drop_ins))).collect();
     let names: Vec<&str> = units.iter().map(|(_, unit, _)| unit.as_str()).collect();
     let states = host.units(&names)?;
     let mut observed = Observed { live: host.is_live(), units: BTreeMap::new() };
@@ -129,8 +127,10 @@ fn enable(host: &dyn WriteHost, unit: &UnitName) -> Result<(), ApplyError> {
     let state = state(host, unit)?.map(|state| state.file_state).unwrap_or_default();
     let why = match state.as_str() {
         "enabled" => return Ok(()),
-        "static" => "its unit file has no [Install] section, so nothing says at what it would start; \
-                     leave `enabled` away, or add a drop-in with an [Install] section",
+        "static" => {
+            "its unit file has no [Install] section, so nothing says at what it would start; \
+                     leave `enabled` away, or add a drop-in with an [Install] section"
+        }
         "indirect" => "its [Install] section only names other units; declare those",
         "alias" => "it is another name for a unit; declare that unit",
         "generated" | "transient" => "its unit file is made at each boot; leave `enabled` away",

@@ -39,7 +39,8 @@ impl UnitName {
         if let Some(bad) = name.chars().find(|&c| !is_allowed(c)) {
             return wrong(
                 &format!("it holds {bad:?}"),
-                "allowed are ASCII letters, digits and : - _ . \\ @; systemd-escape(1) writes other names so".to_owned(),
+                "allowed are ASCII letters, digits and : - _ . \\ @; systemd-escape(1) writes other names so"
+                    .to_owned(),
             );
         }
         if stem.is_empty() || stem.starts_with('@') {
