@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A bare Git store that gives objects by id.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -103,6 +104,12 @@ impl Mirror {
             return Err(MirrorError::Hash { directory: path(), found: repo.object_hash(), wanted: hash });
         }
         Ok(Self { directory: path(), repo, limits })
+    }
+}
+
+impl fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mirror").field("directory", &self.directory).finish_non_exhaustive()
     }
 }
 
