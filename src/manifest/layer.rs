@@ -32,6 +32,8 @@ pub struct Layer {
     pub vars: Vec<Entry>,
     /// Objects by the kind's key.
     pub objects: BTreeMap<String, Vec<Object>>,
+    /// Whether the file could be parsed at all. If not, much may be missing that other files rely on.
+    pub is_readable: bool,
     pub faults: Faults,
 }
 
@@ -64,11 +66,15 @@ impl Layer {
             profiles: Vec::new(),
             vars: Vec::new(),
             objects: BTreeMap::new(),
+            is_readable: true,
             faults: Faults::default(),
         };
         match yaml::parse(path, text) {
             Ok(root) => layer.fill(root),
-            Err(faults) => layer.faults = faults,
+            Err(faults) => {
+                layer.faults = faults;
+                layer.is_readable = false;
+            }
         }
         layer
     }
@@ -88,7 +94,7 @@ impl Layer {
         let kinds = kind_keys();
         for entry in entries {
             match (entry.key.as_str(), self.sort) {
-                ("vars", _) => self.vars = self.map(entry),
+                ("vars", _) => self.variables(entry),
                 ("labels", Sort::Host) => self.labels = self.typed(&entry).unwrap_or_default(),
                 ("profiles", Sort::Host) => self.profiles(&entry),
                 (key, _) if kinds.contains(&key) => self.section(entry),
@@ -135,6 +141,21 @@ impl Layer {
                 Vec::new()
             }
         }
+    }
+
+    fn variables(&mut self, entry: Entry) {
+        self.vars = self.map(entry);
+        let vars = std::mem::take(&mut self.vars);
+        for var in &vars {
+            if matches!(var.value.value, Value::Null) {
+                let fault = Fault::new(var.value.at.clone(), format!("variable \"{}\" is empty", var.key));
+                self.faults.push(fault.hint("write \"\" for empty text, or leave the variable out"));
+            } else {
+                // That it is of no use to templates is noted here; see `super::variables`.
+                self.typed::<serde_json::Value>(var);
+            }
+        }
+        self.vars = vars;
     }
 
     fn profiles(&mut self, entry: &Entry) {

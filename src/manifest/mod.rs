@@ -118,17 +118,28 @@ fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Desired, F
     let own = host_layer(repo, host)?;
     let mut faults = own.faults.clone();
     let mut layers = Vec::new();
+    let mut is_whole = true;
     for (name, at) in &own.profiles {
         match repo.layer(&format!("profiles/{name}.yaml"), Sort::Profile) {
             Ok(Some(layer)) => {
                 faults.extend(layer.faults.clone());
                 layers.push(layer);
             }
-            Ok(None) => faults.push(no_profile(repo, name, at)),
-            Err(found) => faults.extend(found),
+            Ok(None) => {
+                faults.push(no_profile(repo, name, at));
+                is_whole = false;
+            }
+            Err(found) => {
+                faults.extend(found);
+                is_whole = false;
+            }
         }
     }
     layers.push(Rc::clone(&own));
+    // Without a whole layer, templates and references would only add faults that follow from the first.
+    if !is_whole || layers.iter().any(|layer| !layer.is_readable) {
+        return Err(faults);
+    }
 
     let variables = variables(&layers, facts, &mut faults);
     let contents = HostContents { repo, variables };
@@ -175,12 +186,8 @@ fn no_profile(repo: &Repo<'_>, name: &str, at: &Location) -> Fault {
 fn variables(layers: &[Rc<Layer>], facts: &Facts, faults: &mut Faults) -> Context {
     let mut vars = Map::new();
     for entry in merge::variables(layers, faults) {
-        match yaml::from_node::<Json>(&entry.value) {
-            Ok(value) => {
-                vars.insert(entry.key, value);
-            }
-            Err(found) => faults.extend(found),
-        }
+        // What cannot be read is a fault of its layer already; here it only must not be missing as well.
+        vars.insert(entry.key, yaml::from_node(&entry.value).unwrap_or_default());
     }
     let labels: Map<String, Json> = layers
         .iter()

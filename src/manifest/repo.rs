@@ -32,14 +32,17 @@ pub struct Top {
     fleet: String,
 }
 
+/// What was made of each path, or why nothing could be.
+type Cache<T> = RefCell<BTreeMap<String, Result<T, String>>>;
+
 /// The infra repo, as far as it was read.
 pub struct Repo<'f> {
     files: &'f dyn RepoFiles,
     paths: BTreeSet<String>,
     layers: RefCell<BTreeMap<String, Rc<Layer>>>,
-    sources: RefCell<BTreeMap<String, Result<Arc<[u8]>, String>>>,
+    contents: Cache<Arc<[u8]>>,
     templates: Templates,
-    compiled: RefCell<BTreeMap<String, Result<Rc<template::Compiled>, String>>>,
+    compiled: Cache<Rc<template::Compiled>>,
 }
 
 impl<'f> Repo<'f> {
@@ -53,7 +56,7 @@ impl<'f> Repo<'f> {
             files,
             paths: paths.into_iter().collect(),
             layers: RefCell::default(),
-            sources: RefCell::default(),
+            contents: RefCell::default(),
             templates: Templates::new(),
             compiled: RefCell::default(),
         })
@@ -136,7 +139,7 @@ impl<'f> Repo<'f> {
             return Err(format!("\"{name}\" is not a path below {folder}/; write it like nginx/site.conf"));
         }
         let path = format!("{folder}/{name}");
-        if let Some(content) = self.sources.borrow().get(&path) {
+        if let Some(content) = self.contents.borrow().get(&path) {
             return content.clone();
         }
         let content = match self.read(&path) {
@@ -144,7 +147,7 @@ impl<'f> Repo<'f> {
             Ok(None) => Err(self.no_file(folder, name)),
             Err(faults) => Err(faults.to_string()),
         };
-        self.sources.borrow_mut().insert(path, content.clone());
+        self.contents.borrow_mut().insert(path, content.clone());
         content
     }
 

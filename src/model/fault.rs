@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is wrong with a file that people wrote, and what would be right.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -33,16 +33,27 @@ impl Fault {
 /// `file:line:column: message`, as compilers write it and editors jump to it; the hint stands on a line of its own.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.at)?;
+        shown(f, &self.at.to_string())?;
         if self.at.line > 0 {
             write!(f, ":{}", self.at.column)?;
         }
-        write!(f, ": {}", self.message)?;
+        f.write_str(": ")?;
+        shown(f, &self.message)?;
         if let Some(hint) = &self.hint {
-            write!(f, "\n  {hint}")?;
+            f.write_str("\n  ")?;
+            shown(f, hint)?;
         }
         Ok(())
     }
+}
+
+/// Writes text that may repeat what somebody else wrote, so that it cannot steer the terminal.
+fn shown(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    // Controls, and the characters that turn the direction of writing.
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().try_for_each(|c| if steers(c) { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }
 
 /// All that is wrong with a repo or a file, sorted by place.
@@ -150,7 +161,13 @@ fn distance(one: &str, two: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::closest;
+    use super::{Fault, Location, closest};
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        let fault = Fault::new(Location::file("a\u{1b}[2J.yaml"), "\"\u{202e}x\r\" is wrong").hint("é\n");
+        assert_eq!(fault.to_string(), "a\\u{1b}[2J.yaml: \"\\u{202e}x\\r\" is wrong\n  é\\n");
+    }
 
     #[test]
     fn a_swapped_or_missing_letter_is_close_and_another_word_is_not() {

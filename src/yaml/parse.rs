@@ -311,7 +311,7 @@ fn scan_fault(at: Location, error: &ScanError) -> Fault {
         ErrorKind::MismatchedFlowCollectionEnd { open, close } => say(&format!("\"{open}\" is closed by \"{close}\"")),
         ErrorKind::MisplacedFlowCollectionEnd => say("a bracket is closed that was not opened"),
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => say("a colon stands where no key can")
-            .hint("text that holds \": \" needs quotes; or the colon is missing on the line before"),
+            .hint("text that holds \": \" needs quotes; or a colon or bracket is missing on a line before"),
         ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
             say("a colon is missing after this key").hint("write \"key: value\"")
         }

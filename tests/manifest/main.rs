@@ -4,6 +4,9 @@
 //! `HOSTWRIT_BLESS=1 cargo test --test manifest` rewrites the expected files; read the difference before you commit it.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "../fixture/mod.rs"]
+mod fixture;
+
 mod corpus;
 mod example_repo;
 mod schemas;

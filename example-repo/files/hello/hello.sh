@@ -4,6 +4,7 @@ set -eu
 
 load() {
     . /etc/hello/hello.conf
+    . /etc/hello/sites.d/main
 }
 
 load
@@ -11,7 +12,7 @@ trap load HUP
 trap 'exit 0' TERM
 
 while :; do
-    echo "$GREETING"
+    echo "$GREETING, which serves $SITE"
     sleep "$INTERVAL" &
     # Unlike sleep itself, wait ends as soon as a signal comes.
     wait $! || true

@@ -97,11 +97,13 @@ impl Failure {
         let subject = match &self.0.key {
             Some(key) if self.0.is_item => format!("each item of \"{key}\""),
             Some(key) => format!("\"{key}\""),
-            None => "this".to_owned(),
+            None => "the file".to_owned(),
         };
         match &self.0.what {
             What::Type { wanted, found, hint } => {
-                Fault { at, message: format!("{subject} must be {wanted}, but is {found}"), hint: hint.clone() }
+                // A file as a whole has no key to leave out.
+                let hint = hint.clone().filter(|_| self.0.key.is_some());
+                Fault { at, message: format!("{subject} must be {wanted}, but is {found}"), hint }
             }
             What::Missing(name) => Fault::new(at, format!("\"{name}\" is missing")),
             What::Unknown { key, known } => {
