@@ -46,7 +46,12 @@ const DRIFTS: &[(&str, &str, &str, &str)] = &[
     ("ln -sfn /etc/passwd /etc/hello/current", "file:/etc/hello/current", "readlink /etc/hello/current", "hello.conf"),
     ("systemctl stop hello", "service:hello", "systemctl is-active hello", "active"),
     ("systemctl disable hello", "service:hello", "systemctl is-enabled hello", "enabled"),
-    ("systemctl mask --runtime hello", "service:hello", "systemctl is-enabled hello", "enabled"),
+    (
+        "ln -sf /dev/null /etc/systemd/system/hello.service; systemctl daemon-reload; systemctl stop hello",
+        "service:hello",
+        "systemctl is-active hello; systemctl is-enabled hello",
+        "active\nenabled",
+    ),
     (
         "sed -i s/4096/1024/ /etc/systemd/system/hello.service.d/limits.conf; systemctl daemon-reload; systemctl restart hello",
         "service:hello",

@@ -61,8 +61,7 @@ enum Variant {
 
 /// Changes objects of all kinds, so that going from one variant to the other adds, alters and removes.
 fn order(site: &Site<'_>, variant: Variant) {
-    const LARGE: &str = "\
-  guest: {uid: 4010, groups: [shop], ssh_keys: [], sudo: \"ALL=(root) NOPASSWD: /bin/true\"}
+    const LARGE: &str = "  guest: {uid: 4010, groups: [shop], ssh_keys: [], sudo: \"ALL=(root) NOPASSWD: /bin/true\"}
 files:
   /etc/hello/extra.conf: {content: \"extra\\n\"}
 ";

@@ -32,7 +32,7 @@ pub fn unproven_commits(lab: &Lab<'_>) {
 
     site.infra.reset(site.infra.root());
     site.infra.push();
-    demand_refusal(&site, REFUSED, "not-descendant");
+    demand_refusal(&site, REFUSED, "rollback");
 
     site.infra.reset(&good);
     site.order_motd("The third order.");
