@@ -83,7 +83,9 @@ thread_local! {
 fn name_scenario_in_panics() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, |location| format!(" at {location}"));
-        let message = info.payload_as_str().unwrap_or("no message");
+        let payload = info.payload();
+        let message = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+        let message = message.unwrap_or("no message");
         println!("{} panicked{place}:\n{message}", SCENARIO.get());
     }));
 }
