@@ -53,9 +53,10 @@ fn module_of(below: &str) -> Option<&str> {
 
 /// Every `crate::NAME` in the code, in `use` lines and elsewhere.
 fn named_modules(code: &str) -> BTreeSet<&str> {
-    let names = code.split("crate::").skip(1).map(|rest| {
-        rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap_or_default()
-    });
+    let names = code
+        .split("crate::")
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap_or_default());
     names.filter(|name| ARROWS.iter().any(|(module, _)| module == name)).collect()
 }
 
@@ -132,7 +133,9 @@ fn kinds_do_not_name_one_another() {
         let (below, code) = read(&path);
         let Some(kind) = kinds.iter().find(|kind| below.starts_with(&format!("resources/{kind}/"))) else { continue };
         for other in kinds.iter().filter(|other| *other != kind) {
-            for form in [format!("resources::{other}::"), format!("super::super::{other}::"), format!("super::{other}::")] {
+            for form in
+                [format!("resources::{other}::"), format!("super::super::{other}::"), format!("super::{other}::")]
+            {
                 assert!(!code.contains(&form), "src/{below} names the kind {other}");
             }
         }

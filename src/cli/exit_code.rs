@@ -28,7 +28,7 @@ Exit codes:
 impl Exit {
     pub fn of_hindrance(hindrance: &Hindrance) -> Self {
         match hindrance {
-            Hindrance::Fetch(_) => Self::Failed,
+            Hindrance::Fetch(_) | Hindrance::Facts(_) => Self::Failed,
             Hindrance::Refused(_) => Self::Refused,
             Hindrance::Unsound { .. } => Self::Unsound,
         }

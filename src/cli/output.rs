@@ -68,10 +68,11 @@ pub fn plan_lines(plan: &PlanView<'_>) -> Vec<String> {
     lines
 }
 
-/// Returns one step and how it ended as a line.
+/// Returns one step, the fields that it changed, and how it ended.
 pub fn outcome_line<O>(step: &Step<O>, outcome: &Outcome) -> String {
     let paint = Paint::for_stdout();
-    let line = step_line(&step.object, step.action, &step.changes, step.origin.as_ref(), 0, paint);
+    let fields: Vec<&str> = step.changes.iter().map(|change| change.field.as_str()).collect();
+    let line = format!("{} {}  {}", paint.action(step.action), step.object, fields.join(", "));
     let message = outcome.message.as_deref().unwrap_or_default();
     match outcome.result {
         OutcomeResult::Done => line,
@@ -79,6 +80,9 @@ pub fn outcome_line<O>(step: &Step<O>, outcome: &Outcome) -> String {
         OutcomeResult::Skipped | OutcomeResult::Interrupted => format!("{line}\n  skipped: {message}"),
     }
 }
+
+/// As wide as a line may get before its changes go below it, one a line.
+const WIDE: usize = 110;
 
 fn step_line(
     object: &ObjectId,
@@ -92,7 +96,14 @@ fn step_line(
     let place = origin.map_or_else(|| "no longer in the repo".to_owned(), ToString::to_string);
     let sign = paint.action(action);
     let object = object.to_string();
-    format!("{sign} {object:width$}  {}  [{place}]", texts.join(", ")).replace("    [", "  [")
+    let inline = texts.join(", ");
+    let length = 2 + object.chars().count().max(width) + 2 + inline.chars().count() + 4 + place.chars().count();
+    if inline.is_empty() || length > WIDE {
+        let below: String = texts.iter().map(|text| format!("\n    {text}")).collect();
+        format!("{sign} {object:width$}  [{place}]{below}")
+    } else {
+        format!("{sign} {object:width$}  {inline}  [{place}]")
+    }
 }
 
 fn change_text(action: Action, change: &Change) -> String {

@@ -11,7 +11,7 @@ use crate::host::{HostError, RealHost, RunLock};
 use crate::model::git::Oid;
 use crate::model::{Mode, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
-use crate::source::{Mirror, MirrorError};
+use crate::source::{Limits, Mirror, MirrorError};
 use crate::trust::Authorized;
 
 use super::apply::{Outcome, carry_out};
@@ -23,7 +23,6 @@ use super::{Config, Plan, State};
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// One reconciliation of one host. Holds the run lock as long as it lives.
-#[derive(Debug)]
 pub struct Cycle<'c> {
     config: &'c Config,
     host: &'c RealHost,
@@ -85,7 +84,8 @@ impl<'c> Cycle<'c> {
     pub fn begin(config: &'c Config, host: &'c RealHost, stop: &'c AtomicBool) -> Result<Self, CycleError> {
         let lock = host.lock(LOCK_WAIT)?;
         host.ensure_dir(Path::new(state::DIR), 0o700)?;
-        let mirror = Mirror::open(&host.root().join(state::MIRROR.trim_start_matches('/')))?;
+        let path = host.root().join(state::MIRROR.trim_start_matches('/'));
+        let mirror = Mirror::open(&path, config.anchor.root.kind(), Limits::default())?;
         Ok(Self { config, host, stop, mirror, _lock: lock })
     }
 
@@ -222,7 +222,7 @@ impl<'c> Cycle<'c> {
 
     /// Records a refused commit once, not at every pull.
     fn record_refusal(&self, hindrance: &Hindrance, state: &mut State) -> Result<(), CycleError> {
-        if matches!(hindrance, Hindrance::Fetch(_)) {
+        if matches!(hindrance, Hindrance::Fetch(_) | Hindrance::Facts(_)) {
             return Ok(());
         }
         let commit = hindrance.commit().map(|commit| commit.to_string());

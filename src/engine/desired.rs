@@ -3,12 +3,12 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::host::ReadHost;
+use crate::host::{HostError, ReadHost};
 use crate::manifest::{self, Facts};
 use crate::model::Faults;
 use crate::model::git::Oid;
 use crate::resources::Desired;
-use crate::source::{FetchError, Limits, Mirror};
+use crate::source::{FetchError, Mirror};
 use crate::trust::{self, Authorized, Refusal};
 
 use super::Config;
@@ -28,6 +28,8 @@ pub enum Hindrance {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
+    #[error("cannot gather the facts of this host")]
+    Facts(#[from] HostError),
     #[error("commit {commit} is proven, but the repo is not sound:\n{faults}")]
     Unsound { commit: Oid, faults: Faults },
 }
@@ -38,6 +40,7 @@ impl Hindrance {
         match self {
             Self::Fetch(_) => "fetch-failed",
             Self::Refused(refusal) => refusal.code().as_str(),
+            Self::Facts(_) => "facts-unreadable",
             Self::Unsound { .. } => "unsound",
         }
     }
@@ -45,7 +48,7 @@ impl Hindrance {
     /// Returns the commit that is held back, if it is known.
     pub fn commit(&self) -> Option<Oid> {
         match self {
-            Self::Fetch(_) => None,
+            Self::Fetch(_) | Self::Facts(_) => None,
             Self::Refused(refusal) => refusal.commit().copied(),
             Self::Unsound { commit, .. } => Some(*commit),
         }
@@ -63,7 +66,7 @@ pub fn select(
     host: &dyn ReadHost,
     stop: &AtomicBool,
 ) -> Result<Selected, Hindrance> {
-    let tip = mirror.fetch(&config.remote, &config.anchor.git_ref, &Limits::default(), stop);
+    let tip = mirror.fetch(&config.remote, &config.anchor.git_ref, stop);
     let hindrance = match tip.map_err(Hindrance::from).and_then(|tip| judge(config, mirror, pin, &tip, host)) {
         Ok(desired) => return Ok(Selected { desired, hindrance: None }),
         Err(hindrance) => hindrance,
@@ -101,7 +104,7 @@ fn judge(
     host: &dyn ReadHost,
 ) -> Result<Authorized<Desired>, Hindrance> {
     let tree = trust::authenticate(mirror, &config.anchor, pin, tip, host.now()).map_err(Box::new)?;
-    let facts = Facts::gather(host, &config.host);
+    let facts = Facts::gather(host, &config.host)?;
     let desired =
         manifest::compile(&tree, &config.host, &facts).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
     Ok(trust::authorize(&tree, desired).map_err(Box::new)?)

@@ -15,9 +15,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::Mode;
-use nix::unistd::{LinkatFlags, UnlinkatFlags};
+use nix::unistd::UnlinkatFlags;
 
 use super::HostError;
 use super::files::Root;
@@ -134,7 +134,7 @@ impl Etc {
     }
 
     fn link(&self, from: &str, to: &str) -> nix::Result<()> {
-        nix::unistd::linkat(&self.fd, from, &self.fd, to, LinkatFlags::AT_SYMLINK_NOFOLLOW)
+        nix::unistd::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())
     }
 
     fn read(&self, name: &'static str) -> Result<Old, HostError> {

@@ -103,15 +103,22 @@ fn is_template(name: &str) -> bool {
     name.contains("@.")
 }
 
-/// Whether the administrator has a drop-in for the unit that is not among those that systemd has loaded.
+/// Whether systemd has to load the unit's files again. `state` is what systemd says, `loaded` the drop-ins that it knows.
 ///
-/// systemd's own `NeedDaemonReload` misses the first drop-in of a unit: it remembers which directories there are.
-fn has_unloaded_drop_in(root: &Root, unit: &UnitState, loaded: &[String]) -> Result<bool, HostError> {
-    // systemd loads no drop-ins of a unit that is masked or has no file.
-    if unit.load != "loaded" {
-        return Ok(false);
+/// Its own `NeedDaemonReload` is not exact: of a masked unit it is true for ever, and it misses the first drop-in of a
+/// unit, for systemd remembers which directories there are.
+fn needs_reload(root: &Root, state: &UnitState, loaded: &[String]) -> Result<bool, HostError> {
+    match state.load.as_str() {
+        "not-found" => Ok(false),
+        "masked" => Ok(!state.file_state.starts_with("masked")),
+        "loaded" => Ok(state.needs_reload || has_unloaded_drop_in(root, &state.name, loaded)?),
+        _ => Ok(state.needs_reload),
     }
-    let dir = format!("/etc/systemd/system/{}.d", unit.name);
+}
+
+/// Whether the administrator has a drop-in for the unit that is not among those that systemd has loaded.
+fn has_unloaded_drop_in(root: &Root, unit: &str, loaded: &[String]) -> Result<bool, HostError> {
+    let dir = format!("/etc/systemd/system/{unit}.d");
     let dir = Path::new(&dir);
     for name in files::list(root, dir)?.unwrap_or_default() {
         let path = dir.join(&name);

@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Checks across objects and across files: one function each, and one line in one of the two lists.
 
-use crate::model::{Fault, Faults, Location};
-use crate::resources::Desired;
+use std::collections::BTreeMap;
+
+use crate::model::fault::closest;
+use crate::model::{Declared, Fault, Faults, Location, ObjectId};
+use crate::resources::file::{File, What};
+use crate::resources::{Desired, Resource, triggers};
+use crate::{trust, yaml};
 
 use super::repo::Repo;
+
+const POLICY: &str = "policy/policy.yaml";
 
 type RepoCheck = fn(&Repo<'_>, &mut Faults);
 type HostCheck = fn(&Desired, &mut Faults);
 
 /// True of the repo, whichever the host.
-const REPO_CHECKS: &[RepoCheck] = &[names_of_hosts_and_profiles, files_that_would_be_overlooked];
+const REPO_CHECKS: &[RepoCheck] = &[names_of_hosts_and_profiles, files_that_would_be_overlooked, policy, fleet];
 /// True of the desired state of one host.
-const HOST_CHECKS: &[HostCheck] = &[];
+const HOST_CHECKS: &[HostCheck] =
+    &[references_to_objects, users_of_one_number, groups_of_one_number, files_inside_of_what_is_no_directory];
 
 /// Checks what does not depend on a host.
 pub fn of_repo(repo: &Repo<'_>) -> Faults {
@@ -61,6 +69,87 @@ fn files_that_would_be_overlooked(repo: &Repo<'_>, faults: &mut Faults) {
             faults.push(fault("the file is not read").hint("name it .yaml"));
         } else if rest.contains('/') && rest.ends_with(".yaml") {
             faults.push(fault("the file is not read").hint(format!("put it directly into {folder}/")));
+        }
+    }
+}
+
+/// The policy is judged by [`trust`]; here it is only read, with the keys that it names.
+fn policy(repo: &Repo<'_>, faults: &mut Faults) {
+    faults.extend(trust::policy::check(repo.files()).err().into_iter().flatten());
+}
+
+/// The repo and its policy are for the same fleet.
+fn fleet(repo: &Repo<'_>, faults: &mut Faults) {
+    // What is wrong with either file is found where it is read.
+    let (Ok(own), Ok(Some(text))) = (repo.fleet(), repo.read(POLICY)) else { return };
+    let Ok(policy) = yaml::parse(POLICY, &text) else { return };
+    if let Some(yaml::Node { value: yaml::Value::String(fleet), at }) = policy.get("fleet")
+        && *fleet != own
+    {
+        faults.push(
+            Fault::new(at.clone(), format!("the policy is for fleet \"{fleet}\", and hostwrit.yaml for \"{own}\""))
+                .hint("write the same name in both"),
+        );
+    }
+}
+
+/// A service that waits for an object that is not declared would wait for ever.
+fn references_to_objects(desired: &Desired, faults: &mut Faults) {
+    let objects = desired.objects();
+    for (wanted, at) in triggers::references(desired) {
+        if objects.iter().any(|object| object.id == wanted) {
+            continue;
+        }
+        let known: Vec<String> = objects.iter().map(|object| object.id.to_string()).collect();
+        let fault = Fault::new(at, format!("{wanted} is not declared for this host"));
+        faults.push(match closest(&wanted.to_string(), known.iter().map(String::as_str)) {
+            Some(near) => fault.hint(format!("did you mean {near}?")),
+            None => fault.hint("declare it, or remove it here"),
+        });
+    }
+}
+
+fn users_of_one_number(desired: &Desired, faults: &mut Faults) {
+    numbers("uid", "user", &desired.users, |user| user.uid, faults);
+}
+
+fn groups_of_one_number(desired: &Desired, faults: &mut Faults) {
+    numbers("gid", "group", &desired.groups, |group| group.gid, faults);
+}
+
+/// Two names for one number are one account to the kernel.
+fn numbers<D>(field: &str, kind: &str, all: &[Declared<D>], number: impl Fn(&D) -> Option<u32>, faults: &mut Faults) {
+    let mut taken: BTreeMap<u32, &str> = BTreeMap::new();
+    for declared in all {
+        let Some(number) = declared.want.as_ref().and_then(&number) else { continue };
+        if let Some(other) = taken.insert(number, &declared.name) {
+            let at = declared.origin.of(field).clone();
+            faults.push(
+                Fault::new(at, format!("{field} {number} is that of {kind}:{other} too"))
+                    .hint("give each a number of its own"),
+            );
+        }
+    }
+}
+
+/// A file needs a directory around it.
+fn files_inside_of_what_is_no_directory(desired: &Desired, faults: &mut Faults) {
+    let files: BTreeMap<&str, _> = desired.files.iter().map(|file| (file.name.as_str(), &file.want)).collect();
+    for file in desired.files.iter().filter(|file| file.want.is_some()) {
+        let above = file.name.char_indices().filter(|(place, c)| *c == '/' && *place > 0);
+        for outer in above.filter_map(|(place, _)| file.name.get(..place)) {
+            let what = match files.get(outer) {
+                Some(Some(outer)) => match outer.what {
+                    What::File { .. } => "is a file",
+                    What::Link { .. } => "is a link",
+                    What::Directory { .. } => continue,
+                },
+                Some(None) => "shall be absent",
+                None => continue,
+            };
+            let outer = ObjectId::new(File::KIND, outer);
+            let fault = Fault::new(file.origin.object.clone(), format!("it lies inside of {outer}, which {what}"));
+            faults.push(fault.hint("declare the one a directory, or move the other"));
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Layer {
     pub vars: Vec<Entry>,
     /// Objects by the kind's key.
     pub objects: BTreeMap<String, Vec<Object>>,
+    /// Whether the file could be parsed at all. If not, much may be missing that other files rely on.
+    pub is_readable: bool,
     pub faults: Faults,
 }
 
@@ -64,11 +66,15 @@ impl Layer {
             profiles: Vec::new(),
             vars: Vec::new(),
             objects: BTreeMap::new(),
+            is_readable: true,
             faults: Faults::default(),
         };
         match yaml::parse(path, text) {
             Ok(root) => layer.fill(root),
-            Err(faults) => layer.faults = faults,
+            Err(faults) => {
+                layer.faults = faults;
+                layer.is_readable = false;
+            }
         }
         layer
     }
@@ -88,7 +94,7 @@ impl Layer {
         let kinds = kind_keys();
         for entry in entries {
             match (entry.key.as_str(), self.sort) {
-                ("vars", _) => self.vars = self.map(entry),
+                ("vars", _) => self.variables(entry),
                 ("labels", Sort::Host) => self.labels = self.typed(&entry).unwrap_or_default(),
                 ("profiles", Sort::Host) => self.profiles(&entry),
                 (key, _) if kinds.contains(&key) => self.section(entry),
@@ -130,10 +136,26 @@ impl Layer {
             Value::Map(entries) => entries,
             Value::Null => Vec::new(),
             _ => {
-                self.faults.push(Fault::new(entry.value.at, format!("\"{}\" must be a map", entry.key)));
+                let fault = Fault::new(entry.value.at, format!("\"{}\" must be a map", entry.key));
+                self.faults.push(fault.hint("write each entry as NAME: VALUE, without a dash"));
                 Vec::new()
             }
         }
+    }
+
+    fn variables(&mut self, entry: Entry) {
+        self.vars = self.map(entry);
+        let vars = std::mem::take(&mut self.vars);
+        for var in &vars {
+            if matches!(var.value.value, Value::Null) {
+                let fault = Fault::new(var.value.at.clone(), format!("variable \"{}\" is empty", var.key));
+                self.faults.push(fault.hint("write \"\" for empty text, or leave the variable out"));
+            } else {
+                // That it is of no use to templates is noted here; see `super::variables`.
+                self.typed::<serde_json::Value>(var);
+            }
+        }
+        self.vars = vars;
     }
 
     fn profiles(&mut self, entry: &Entry) {
@@ -158,7 +180,7 @@ impl Layer {
                 Value::Null => objects.push(Object { name, at, fields: Vec::new() }),
                 _ => self.faults.push(
                     Fault::new(value.at, format!("\"{name}\" must be a map of fields"))
-                        .hint(format!("known {key} are written {name}: {{field: value}}")),
+                        .hint(format!("write {name}: {{field: value}}")),
                 ),
             }
         }
@@ -180,7 +202,7 @@ impl EachKind for CheckFields<'_> {
                 faults.extend(found);
             }
             if let (true, Some(other)) = (object.is_absent(), other_than_absent(&object.fields)) {
-                faults.push(absent_with(other, R::KIND, &object.name));
+                faults.push(absent_with(other, R::KIND, &object.name, &object.fields));
             }
         }
         self.layer.faults.extend(faults);
@@ -199,7 +221,7 @@ pub fn split<R: Resource>(at: &Location, fields: &[Entry]) -> Result<R::Spec, Fa
     if let Err(found) = yaml::from_node::<BTreeMap<String, bool>>(&of_all) {
         faults.extend(found);
     }
-    match yaml::from_node(&Node { value: Value::Map(of_kind), at: at.clone() }) {
+    match yaml::from_node_beside(&Node { value: Value::Map(of_kind), at: at.clone() }, &[ABSENT, OBSERVE]) {
         Ok(spec) => faults.or(spec),
         Err(found) => {
             faults.extend(found);
@@ -214,9 +236,15 @@ pub fn other_than_absent(fields: &[Entry]) -> Option<&Entry> {
 }
 
 /// The fault of an object that shall be gone and yet have a field.
-pub fn absent_with(field: &Entry, kind: &str, name: &str) -> Fault {
-    Fault::new(field.key_at.clone(), format!("\"{}\" is set for {kind}:{name}, which shall be absent", field.key))
-        .hint("remove the field, or write absent: false")
+pub fn absent_with(field: &Entry, kind: &str, name: &str, fields: &[Entry]) -> Fault {
+    let fault =
+        Fault::new(field.key_at.clone(), format!("\"{}\" is set for {kind}:{name}, which shall be absent", field.key));
+    match fields.iter().find(|field| field.key == ABSENT).map(|absent| &absent.key_at) {
+        Some(absent) if absent.file != field.key_at.file => fault.hint(format!(
+            "{absent} says absent: true; remove one of the two, or write absent: false in the host file"
+        )),
+        _ => fault.hint("remove the field, or write absent: false"),
+    }
 }
 
 /// Returns the top-level keys of all kinds.

@@ -45,7 +45,7 @@ fn object(layers: &[(Sort, &Object)], kind: &str, name: &str, faults: &mut Fault
     if let (true, Some(other)) = (super::layer::is_true(&fields, super::layer::ABSENT), other_than_absent(&fields)) {
         // Within one layer it is a fault of that layer, which it has noted itself.
         if !of_one(other) {
-            faults.push(absent_with(other, kind, name));
+            faults.push(absent_with(other, kind, name, &fields));
         }
     }
     Merged { at, fields }

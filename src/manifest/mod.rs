@@ -11,6 +11,8 @@ mod merge;
 mod repo;
 pub mod schema;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,6 +23,7 @@ use serde_json::{Map, Value as Json};
 use crate::model::fault::closest;
 use crate::model::{Declared, Fault, Faults, Location, Mode, Origin, RepoFiles};
 use crate::resources::{Declarations, Desired, Resource};
+use crate::trust::AuthenticTree;
 use crate::yaml;
 
 pub use facts::{Facts, Os};
@@ -29,7 +32,7 @@ use layer::{Layer, Sort};
 use repo::{HostContents, Repo};
 
 /// What [`check`] found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Checked {
     pub hosts: usize,
     /// Objects of all hosts together.
@@ -44,7 +47,7 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
         Ok(repo) => repo,
         Err(faults) => return Checked { faults, ..checked },
     };
-    checked.faults.extend(repo.top().err().into_iter().flatten());
+    checked.faults.extend(repo.fleet().err().into_iter().flatten());
     checked.faults.extend(checks::of_repo(&repo));
     // Profiles that no host uses too.
     for name in repo.names("profiles") {
@@ -63,11 +66,19 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
     checked
 }
 
-/// Compiles the desired state of one host from these files.
+/// Compiles the desired state of one host from a tree whose signers are proven.
+///
+/// # Errors
+/// Every fault that concerns the host, each where it was written.
+pub fn compile(tree: &AuthenticTree<'_>, host: &str, facts: &Facts) -> Result<Desired, Faults> {
+    compile_files(tree, host, facts)
+}
+
+/// Compiles from files of which nothing is proven: private, so that only an authentic tree becomes desired state.
 fn compile_files(files: &dyn RepoFiles, host: &str, facts: &Facts) -> Result<Desired, Faults> {
     let repo = Repo::open(files)?;
     let mut faults = Faults::default();
-    faults.extend(repo.top().err().into_iter().flatten());
+    faults.extend(repo.fleet().err().into_iter().flatten());
     match compile_host(&repo, host, facts) {
         Ok(desired) => faults.or(desired),
         Err(found) => {
@@ -100,24 +111,35 @@ pub fn hosts(files: &dyn RepoFiles) -> Result<Vec<String>, Faults> {
 /// # Errors
 /// `hostwrit.yaml` is missing or faulty.
 pub fn fleet(files: &dyn RepoFiles) -> Result<String, Faults> {
-    Ok(Repo::open(files)?.top()?.fleet)
+    Repo::open(files)?.fleet()
 }
 
 fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Desired, Faults> {
     let own = host_layer(repo, host)?;
     let mut faults = own.faults.clone();
     let mut layers = Vec::new();
+    let mut is_whole = true;
     for (name, at) in &own.profiles {
         match repo.layer(&format!("profiles/{name}.yaml"), Sort::Profile) {
             Ok(Some(layer)) => {
                 faults.extend(layer.faults.clone());
                 layers.push(layer);
             }
-            Ok(None) => faults.push(no_profile(repo, name, at)),
-            Err(found) => faults.extend(found),
+            Ok(None) => {
+                faults.push(no_profile(repo, name, at));
+                is_whole = false;
+            }
+            Err(found) => {
+                faults.extend(found);
+                is_whole = false;
+            }
         }
     }
     layers.push(Rc::clone(&own));
+    // Without a whole layer, templates and references would only add faults that follow from the first.
+    if !is_whole || layers.iter().any(|layer| !layer.is_readable) {
+        return Err(faults);
+    }
 
     let variables = variables(&layers, facts, &mut faults);
     let contents = HostContents { repo, variables };
@@ -164,12 +186,8 @@ fn no_profile(repo: &Repo<'_>, name: &str, at: &Location) -> Fault {
 fn variables(layers: &[Rc<Layer>], facts: &Facts, faults: &mut Faults) -> Context {
     let mut vars = Map::new();
     for entry in merge::variables(layers, faults) {
-        match yaml::from_node::<Json>(&entry.value) {
-            Ok(value) => {
-                vars.insert(entry.key, value);
-            }
-            Err(found) => faults.extend(found),
-        }
+        // What cannot be read is a fault of its layer already; here it only must not be missing as well.
+        vars.insert(entry.key, yaml::from_node(&entry.value).unwrap_or_default());
     }
     let labels: Map<String, Json> = layers
         .iter()

@@ -27,18 +27,22 @@ pub const TOP: &str = "hostwrit.yaml";
 #[serde(deny_unknown_fields)]
 pub struct Top {
     /// Version of the repo's format: 1.
-    pub format: u32,
+    format: u32,
     /// Name of the fleet, the same as in the policy and in each host's configuration.
-    pub fleet: String,
+    fleet: String,
 }
 
+/// What was made of each path, or why nothing could be.
+type Cache<T> = RefCell<BTreeMap<String, Result<T, String>>>;
+
+/// The infra repo, as far as it was read.
 pub struct Repo<'f> {
     files: &'f dyn RepoFiles,
     paths: BTreeSet<String>,
     layers: RefCell<BTreeMap<String, Rc<Layer>>>,
-    sources: RefCell<BTreeMap<String, Result<Arc<[u8]>, String>>>,
+    contents: Cache<Arc<[u8]>>,
     templates: Templates,
-    compiled: RefCell<BTreeMap<String, Result<Rc<template::Compiled>, String>>>,
+    compiled: Cache<Rc<template::Compiled>>,
 }
 
 impl<'f> Repo<'f> {
@@ -52,10 +56,15 @@ impl<'f> Repo<'f> {
             files,
             paths: paths.into_iter().collect(),
             layers: RefCell::default(),
-            sources: RefCell::default(),
+            contents: RefCell::default(),
             templates: Templates::new(),
             compiled: RefCell::default(),
         })
+    }
+
+    /// Returns the files themselves.
+    pub fn files(&self) -> &'f dyn RepoFiles {
+        self.files
     }
 
     /// Returns the paths of all files, sorted.
@@ -74,26 +83,29 @@ impl<'f> Repo<'f> {
         self.paths().filter_map(move |path| name(path).and_then(|(start, end)| path.get(start..end)))
     }
 
-    /// Reads `hostwrit.yaml`.
+    /// Reads `hostwrit.yaml` and returns the name of the fleet.
     ///
     /// # Errors
     /// The file is missing, faulty or of a format that is not known.
-    pub fn top(&self) -> Result<Top, Faults> {
+    pub fn fleet(&self) -> Result<String, Faults> {
         let Some(text) = self.read(TOP)? else {
             return Err(Fault::new(Location::file(TOP), "the file is missing")
                 .hint("it marks the top of an infra repo and holds two lines: format: 1 and fleet: NAME")
                 .into());
         };
         let node = yaml::parse(TOP, &text)?;
-        // First of all, for another format may name its fields otherwise.
-        if let Some(yaml::Node { value: yaml::Value::Number(format), at }) = node.get("format")
-            && format.parse() != Ok(FORMAT)
-        {
-            return Err(Fault::new(at.clone(), format!("format {format} is not known"))
-                .hint(format!("this hostwrit reads format {FORMAT}"))
-                .into());
+        let top: Result<Top, _> = yaml::from_node(&node);
+        match (top, node.get("format")) {
+            (Ok(Top { format: FORMAT, fleet }), _) => Ok(fleet),
+            // Whatever else is wrong: another format may name its fields otherwise.
+            (_, Some(yaml::Node { value: yaml::Value::Number(format), at })) if format.parse() != Ok(FORMAT) => {
+                Err(Fault::new(at.clone(), format!("format {format} is not known"))
+                    .hint(format!("this hostwrit reads format {FORMAT}"))
+                    .into())
+            }
+            (Ok(Top { fleet, .. }), _) => Ok(fleet),
+            (Err(faults), _) => Err(faults),
         }
-        yaml::from_node(&node)
     }
 
     /// Returns a host file or profile, or `None` if there is no such file. Its faults are in the layer.
@@ -110,7 +122,11 @@ impl<'f> Repo<'f> {
         Ok(Some(layer))
     }
 
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Faults> {
+    /// Returns the content of a file, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Faults> {
         if !self.paths.contains(path) {
             return Ok(None);
         }
@@ -123,7 +139,7 @@ impl<'f> Repo<'f> {
             return Err(format!("\"{name}\" is not a path below {folder}/; write it like nginx/site.conf"));
         }
         let path = format!("{folder}/{name}");
-        if let Some(content) = self.sources.borrow().get(&path) {
+        if let Some(content) = self.contents.borrow().get(&path) {
             return content.clone();
         }
         let content = match self.read(&path) {
@@ -131,7 +147,7 @@ impl<'f> Repo<'f> {
             Ok(None) => Err(self.no_file(folder, name)),
             Err(faults) => Err(faults.to_string()),
         };
-        self.sources.borrow_mut().insert(path, content.clone());
+        self.contents.borrow_mut().insert(path, content.clone());
         content
     }
 

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::resources::{EachKind, Resource, each_kind};
+use crate::trust::PolicyFile;
 
 use super::layer::{ABSENT, OBSERVE, Sort};
 use super::repo::Top;
@@ -17,6 +18,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
         ("host", layer(Sort::Host)),
         ("hostwrit", of::<Top>("hostwrit.yaml: the top of an infra repo")),
+        ("policy", of::<PolicyFile>("policy/policy.yaml: who may change what")),
         ("profile", layer(Sort::Profile)),
     ]
 }

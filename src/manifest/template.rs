@@ -265,7 +265,9 @@ fn syntax(reason: &TemplateErrorReason) -> String {
         TemplateErrorReason::MismatchingClosedHelper(open, close) => {
             format!("{{{{#{}}}}} is closed by {{{{/{}}}}}", open.trim_matches('"'), close.trim_matches('"'))
         }
-        TemplateErrorReason::InvalidSyntax(_) => "this is not valid Handlebars".to_owned(),
+        TemplateErrorReason::InvalidSyntax(_) => {
+            "this is not valid Handlebars; a tag or block may be left open".to_owned()
+        }
         other => other.to_string(),
     }
 }

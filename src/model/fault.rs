@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is wrong with a file that people wrote, and what would be right.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -33,16 +33,27 @@ impl Fault {
 /// `file:line:column: message`, as compilers write it and editors jump to it; the hint stands on a line of its own.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.at)?;
+        shown(f, &self.at.to_string())?;
         if self.at.line > 0 {
             write!(f, ":{}", self.at.column)?;
         }
-        write!(f, ": {}", self.message)?;
+        f.write_str(": ")?;
+        shown(f, &self.message)?;
         if let Some(hint) = &self.hint {
-            write!(f, "\n  {hint}")?;
+            f.write_str("\n  ")?;
+            shown(f, hint)?;
         }
         Ok(())
     }
+}
+
+/// Writes text that may repeat what somebody else wrote, so that it cannot steer the terminal.
+fn shown(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    // Controls, and the characters that turn the direction of writing.
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().try_for_each(|c| if steers(c) { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }
 
 /// All that is wrong with a repo or a file, sorted by place.
@@ -113,13 +124,14 @@ impl std::error::Error for Faults {}
 
 /// Returns the candidate that `word` is probably a misspelling of, for "did you mean".
 ///
-/// Near is: at most a third of the word's letters differ, and two at most; a swap of neighbours is one difference.
+/// Near is: at most a third of the longer word's letters differ, and two at most; a swap of neighbours is one difference.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).clamp(1, 2);
+    let letters = |word: &str| word.chars().count();
+    let limit = |candidate: &str| (letters(word).max(letters(candidate)) / 3).clamp(1, 2);
     candidates
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
+        .filter(|(distance, candidate)| *distance <= limit(candidate))
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -149,7 +161,13 @@ fn distance(one: &str, two: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::closest;
+    use super::{Fault, Location, closest};
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        let fault = Fault::new(Location::file("a\u{1b}[2J.yaml"), "\"\u{202e}x\r\" is wrong").hint("é\n");
+        assert_eq!(fault.to_string(), "a\\u{1b}[2J.yaml: \"\\u{202e}x\\r\" is wrong\n  é\\n");
+    }
 
     #[test]
     fn a_swapped_or_missing_letter_is_close_and_another_word_is_not() {
@@ -157,6 +175,7 @@ mod tests {
         assert_eq!(closest("shlel", known), Some("shell"));
         assert_eq!(closest("ssh_key", known), Some("ssh_keys"));
         assert_eq!(closest("grop", known), Some("group"));
+        assert_eq!(closest("shel", known), Some("shell"));
         assert_eq!(closest("home", known), None);
         assert_eq!(closest("x", known), None);
         assert_eq!(closest("", known), None);

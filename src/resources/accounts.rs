@@ -133,19 +133,21 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// Returns what the files say.
+    pub fn of(files: &AccountFiles) -> Self {
+        Self {
+            users: users(&Table::passwd(bytes(&files.passwd))),
+            shadow: shadows(&Table::shadow(bytes(&files.shadow))),
+            groups: groups(&Table::group(bytes(&files.group))),
+        }
+    }
+
     /// Reads passwd(5) and group(5).
     ///
     /// # Errors
     /// A file cannot be read.
     pub fn read_public(host: &dyn ReadHost) -> Result<Self, HostError> {
-        let mut accounts = Self::default();
-        if let Some(bytes) = host.read(Path::new(PASSWD))? {
-            accounts.users = users(&Table::passwd(&bytes));
-        }
-        if let Some(bytes) = host.read(Path::new(GROUP))? {
-            accounts.groups = groups(&Table::group(&bytes));
-        }
-        Ok(accounts)
+        Ok(Self::of(&public_files(host)?))
     }
 
     /// Reads passwd(5), group(5) and shadow(5).
@@ -153,11 +155,8 @@ impl Accounts {
     /// # Errors
     /// A file cannot be read; shadow(5) by root alone, as a rule.
     pub fn read(host: &dyn ReadHost) -> Result<Self, HostError> {
-        let mut accounts = Self::read_public(host)?;
-        if let Some(bytes) = host.read(Path::new(SHADOW))? {
-            accounts.shadow = shadows(&Table::shadow(&bytes));
-        }
-        Ok(accounts)
+        let shadow = host.read(Path::new(SHADOW))?;
+        Ok(Self::of(&AccountFiles { shadow, ..public_files(host)? }))
     }
 
     /// Returns the numbers of all users.
@@ -180,6 +179,18 @@ impl Accounts {
         let lists = |group: &GroupEntry| group.members.iter().any(|member| member == user);
         self.groups.iter().filter(|(_, group)| lists(group)).map(|(name, _)| name.clone()).collect()
     }
+}
+
+fn bytes(file: &Option<Vec<u8>>) -> &[u8] {
+    file.as_deref().unwrap_or_default()
+}
+
+fn public_files(host: &dyn ReadHost) -> Result<AccountFiles, HostError> {
+    Ok(AccountFiles {
+        passwd: host.read(Path::new(PASSWD))?,
+        group: host.read(Path::new(GROUP))?,
+        ..AccountFiles::default()
+    })
 }
 
 fn number(field: &[u8]) -> Option<u32> {
@@ -236,11 +247,10 @@ pub struct Edit {
 
 impl Edit {
     pub fn new(files: AccountFiles) -> Self {
-        let bytes = |file: &Option<Vec<u8>>| file.clone().unwrap_or_default();
         Self {
-            passwd: Table::passwd(&bytes(&files.passwd)),
-            shadow: Table::shadow(&bytes(&files.shadow)),
-            group: Table::group(&bytes(&files.group)),
+            passwd: Table::passwd(bytes(&files.passwd)),
+            shadow: Table::shadow(bytes(&files.shadow)),
+            group: Table::group(bytes(&files.group)),
             gshadow: files.gshadow.as_deref().map(Table::gshadow),
             before: files,
         }

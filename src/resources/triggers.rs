@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Restarts and reloads that follow from changes of other objects.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

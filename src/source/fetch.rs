@@ -124,9 +124,7 @@ struct Shown<'a>(&'a str);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match user_info(self.0) {
-            Some(secret) if secret.contains(':') => {
-                f.write_str(&self.0.replacen(&format!("{secret}@"), "***@", 1))
-            }
+            Some(secret) if secret.contains(':') => f.write_str(&self.0.replacen(&format!("{secret}@"), "***@", 1)),
             _ => f.write_str(self.0),
         }
     }
@@ -263,4 +261,9 @@ fn receive(
     let tip = tip.ok_or(Failure::MissingRef)?.to_owned();
     fetch.receive(gix::progress::Discard, interrupt).map_err(Failure::Receive)?;
     Ok(tip)
+}
+
+/// Returns a remote as it may be shown: without a user's name and password.
+pub fn redact(remote: &str) -> String {
+    Shown(remote).to_string()
 }

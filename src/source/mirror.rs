@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A bare Git store that gives objects by id.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,6 +107,12 @@ impl Mirror {
     }
 }
 
+impl fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mirror").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
 fn make(directory: &Path, hash: HashKind) -> Result<(), MakeError> {
     let options = gix::create::Options { object_hash: Some(hash), ..Default::default() };
     leftovers::make_whole(directory, |aside| {
@@ -138,16 +145,18 @@ pub(super) fn options(limits: Limits) -> gix::open::Options {
         "http.lowSpeedTime=30",
         concat!("gitoxide.userAgent=hostwrit/", env!("CARGO_PKG_VERSION")),
     ];
+    let alloc_limit = format!("gitoxide.objects.allocLimit={}", limits.object_bytes);
     gix::open::Options::isolated()
         .open_path_as_is(true)
         .strict_config(true)
-        .config_overrides(settings)
-        .config_overrides([format!("gitoxide.objects.allocLimit={}", limits.object_bytes)])
+        // A second call would put its settings in the place of these.
+        .config_overrides(settings.map(str::to_owned).into_iter().chain([alloc_limit]))
 }
 
 impl Objects for Mirror {
     fn object(&self, id: &Oid) -> Result<RawObject, ObjectError> {
-        let unreadable = |error: gix::Error| ObjectError::Unreadable { id: *id, source: Cause::of(&error, None).into() };
+        let unreadable =
+            |error: gix::Error| ObjectError::Unreadable { id: *id, source: Cause::of(&error, None).into() };
         if id.kind() != self.repo.object_hash() {
             return Err(ObjectError::Missing { id: *id });
         }

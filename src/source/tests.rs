@@ -1,1 +1,384 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Fetching from real repositories, and from remotes that do not mean well.
+#![allow(clippy::disallowed_methods)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::model::git::ObjectType;
+
+const MAIN: &str = "refs/heads/main";
+static GO: AtomicBool = AtomicBool::new(false);
+
+/// A remote with one commit, and the place of a mirror.
+struct Scene {
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(scene.remote()).unwrap();
+        scene.git(&["init", "--quiet", "--initial-branch=main"]);
+        scene.commit("one");
+        scene
+    }
+
+    fn remote(&self) -> PathBuf {
+        self.dir.path().join("remote")
+    }
+
+    fn url(&self) -> String {
+        self.remote().to_str().unwrap().to_owned()
+    }
+
+    fn place(&self) -> PathBuf {
+        self.dir.path().join("mirror")
+    }
+
+    fn mirror(&self, limits: Limits) -> Mirror {
+        Mirror::open(&self.place(), HashKind::Sha1, limits).unwrap()
+    }
+
+    fn commit(&self, content: &str) -> Oid {
+        fs::write(self.remote().join("file"), content).unwrap();
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "-m", "change"]);
+        self.git(&["rev-parse", "HEAD"]).trim().parse().unwrap()
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        git(&self.remote(), args)
+    }
+}
+
+fn git(directory: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .current_dir(directory)
+        .args(["-c", "user.name=Test", "-c", "user.email=test@example.org"])
+        .args(args)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn words(error: &dyn std::error::Error) -> String {
+    error.source().map_or(error.to_string(), |source| format!("{error}: {}", words(source)))
+}
+
+#[test]
+fn a_ref_is_fetched_and_its_objects_are_given() {
+    let scene = Scene::new();
+    let mirror = scene.mirror(Limits::default());
+    let tip = mirror.fetch(&scene.url(), MAIN, &GO).unwrap();
+    assert_eq!(tip.to_string(), scene.git(&["rev-parse", "HEAD"]).trim());
+    let commit = mirror.object(&tip).unwrap();
+    assert_eq!(commit.kind, ObjectType::Commit);
+    assert_eq!(String::from_utf8(commit.data).unwrap(), scene.git(&["cat-file", "commit", "HEAD"]));
+    // Again, without news, and with some, by the same mirror.
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), tip);
+    let next = scene.commit("two");
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), next);
+    assert!(mirror.object(&next).is_ok());
+    assert!(matches!(mirror.object(&Oid::null(HashKind::Sha1)), Err(ObjectError::Missing { .. })));
+    assert!(matches!(mirror.object(&Oid::null(HashKind::Sha256)), Err(ObjectError::Missing { .. })));
+}
+
+#[test]
+fn a_remote_that_was_rewound_is_followed() {
+    let scene = Scene::new();
+    let first = scene.git(&["rev-parse", "HEAD"]);
+    let second = scene.commit("two");
+    let mirror = scene.mirror(Limits::default());
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), second);
+    scene.git(&["reset", "--quiet", "--hard", first.trim()]);
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap().to_string(), first.trim());
+    assert_eq!(git(&scene.place(), &["rev-parse", "refs/hostwrit/incoming"]), first);
+    // Another history altogether.
+    let third = scene.commit("three");
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), third);
+}
+
+#[test]
+fn a_sha256_remote_is_fetched_into_a_sha256_mirror_only() {
+    let scene = Scene::new();
+    fs::remove_dir_all(scene.remote()).unwrap();
+    fs::create_dir(scene.remote()).unwrap();
+    scene.git(&["init", "--quiet", "--initial-branch=main", "--object-format=sha256"]);
+    let tip = scene.commit("one");
+    let mirror = Mirror::open(&scene.place(), HashKind::Sha256, Limits::default()).unwrap();
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), tip);
+    assert!(mirror.object(&tip).is_ok());
+    let opened = Mirror::open(&scene.place(), HashKind::Sha1, Limits::default());
+    assert!(matches!(opened, Err(MirrorError::Hash { .. })));
+}
+
+#[test]
+fn a_missing_ref_is_named() {
+    let scene = Scene::new();
+    let error = scene.mirror(Limits::default()).fetch(&scene.url(), "refs/heads/prod", &GO).unwrap_err();
+    assert!(matches!(error, FetchError::MissingRef { .. }), "{}", words(&error));
+    assert!(error.to_string().contains("refs/heads/prod") && error.to_string().contains(&scene.url()));
+}
+
+#[test]
+fn only_a_full_ref_of_a_known_kind_of_remote_is_fetched() {
+    let scene = Scene::new();
+    let mirror = scene.mirror(Limits::default());
+    for git_ref in ["main", "refs/heads/*", "refs/heads/a:refs/heads/b", "+refs/heads/main", "refs/heads/../x", ""] {
+        let error = mirror.fetch(&scene.url(), git_ref, &GO).unwrap_err();
+        assert!(matches!(error, FetchError::Ref { .. }), "{git_ref}: {}", words(&error));
+    }
+    for remote in ["ext::sh -c true", "ftp://example.org/x", "foo::bar", ""] {
+        let error = mirror.fetch(remote, MAIN, &GO).unwrap_err();
+        assert!(matches!(error, FetchError::Remote { .. }), "{remote}: {}", words(&error));
+    }
+}
+
+#[test]
+fn a_path_without_a_repository_says_so() {
+    let scene = Scene::new();
+    let error = scene.mirror(Limits::default()).fetch("/nonexistent/infra.git", MAIN, &GO).unwrap_err();
+    let words = words(&error);
+    assert!(words.contains("/nonexistent/infra.git") && words.contains("git must be installed"), "{words}");
+}
+
+#[test]
+fn what_a_killed_fetch_left_is_cleared() {
+    let scene = Scene::new();
+    let tip = scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, &GO).unwrap();
+    let left = [
+        "refs/hostwrit/incoming.lock",
+        "packed-refs.lock",
+        "shallow.lock",
+        "objects/pack/Xy12Zq",
+        "objects/pack/pack-1111111111111111111111111111111111111111.pack",
+        "objects/tmp_obj_1",
+    ];
+    for path in left {
+        fs::write(scene.place().join(path), "half").unwrap();
+    }
+    let next = scene.commit("two");
+    let mirror = scene.mirror(Limits::default());
+    for path in left {
+        assert!(!scene.place().join(path).exists(), "{path} is still there");
+    }
+    assert!(mirror.object(&tip).is_ok());
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), next);
+}
+
+#[test]
+fn a_mirror_that_was_half_made_is_made_again() {
+    let scene = Scene::new();
+    let aside = scene.place().with_file_name("mirror.incomplete");
+    fs::create_dir_all(aside.join("objects")).unwrap();
+    fs::write(aside.join("config"), "garbage").unwrap();
+    let mirror = scene.mirror(Limits::default());
+    assert!(mirror.fetch(&scene.url(), MAIN, &GO).is_ok());
+    assert!(!aside.exists());
+}
+
+#[test]
+fn a_shallow_or_borrowing_mirror_is_refused() {
+    for (path, content) in [("shallow", "x"), ("objects/info/alternates", "/tmp")] {
+        let scene = Scene::new();
+        scene.mirror(Limits::default());
+        fs::write(scene.place().join(path), content).unwrap();
+        let opened = Mirror::open(&scene.place(), HashKind::Sha1, Limits::default());
+        assert!(matches!(opened, Err(MirrorError::Unsound { .. })), "{path}");
+    }
+}
+
+#[test]
+fn replace_refs_change_nothing() {
+    let scene = Scene::new();
+    let first = scene.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    let second = scene.commit("two");
+    scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, &GO).unwrap();
+    git(&scene.place(), &["replace", &second.to_string(), &first]);
+    let data = scene.mirror(Limits::default()).object(&second).unwrap().data;
+    assert_eq!(String::from_utf8(data).unwrap(), scene.git(&["cat-file", "commit", "HEAD"]));
+}
+
+/// Content that does not compress.
+fn noise(bytes: usize) -> String {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b' ' + (state % 90) as u8)
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
+#[test]
+fn a_large_object_is_neither_fetched_nor_given() {
+    let scene = Scene::new();
+    scene.commit(&noise(300_000));
+    let blob: Oid = scene.git(&["rev-parse", "HEAD:file"]).trim().parse().unwrap();
+    let small = Limits { object_bytes: 100_000, ..Limits::default() };
+    let error = scene.mirror(small).fetch(&scene.url(), MAIN, &GO).unwrap_err();
+    assert!(matches!(error, FetchError::Receive { .. }), "{}", words(&error));
+    // Fetched under another limit, it is still not given.
+    scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, &GO).unwrap();
+    assert!(matches!(scene.mirror(small).object(&blob), Err(ObjectError::TooLarge { .. })));
+    assert!(scene.mirror(Limits::default()).object(&blob).is_ok());
+}
+
+#[test]
+fn a_large_pack_is_cut_off() {
+    let scene = Scene::new();
+    for number in 0..24 {
+        fs::write(scene.remote().join(format!("noise{number}")), format!("{number}{}", noise(4_000_000))).unwrap();
+    }
+    scene.git(&["add", "--all"]);
+    scene.git(&["-c", "core.compression=0", "commit", "--quiet", "-m", "large"]);
+    let mirror = scene.mirror(Limits { pack_bytes: 1_000_000, ..Limits::default() });
+    let error = mirror.fetch(&scene.url(), MAIN, &GO).unwrap_err();
+    assert!(matches!(error, FetchError::TooLarge { .. }), "{}", words(&error));
+    scene.mirror(Limits::default());
+    assert!(leftovers::pack_bytes(&scene.place()).unwrap() < 1_000_000);
+}
+
+/// A server that takes connections and says nothing.
+fn black_hole() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().map(Result::unwrap).collect::<Vec<_>>());
+    address.to_string()
+}
+
+#[test]
+fn a_silent_server_costs_no_more_than_the_time_allowed() {
+    let scene = Scene::new();
+    let mirror = scene.mirror(Limits { time: Duration::from_millis(300), ..Limits::default() });
+    let address = black_hole();
+    for scheme in ["git://", "http://"] {
+        let begin = Instant::now();
+        let error = mirror.fetch(&format!("{scheme}{address}/infra.git"), MAIN, &GO).unwrap_err();
+        let words = words(&error);
+        assert!(matches!(error, FetchError::Deadline { .. }), "{words}");
+        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        assert!(words.contains(&address), "{words}");
+    }
+}
+
+#[test]
+fn a_fetch_stops_when_told_to() {
+    let scene = Scene::new();
+    let mirror = scene.mirror(Limits::default());
+    let begin = Instant::now();
+    let error = mirror.fetch(&format!("git://{}/x", black_hole()), MAIN, &AtomicBool::new(true)).unwrap_err();
+    assert!(matches!(error, FetchError::Stopped { .. }), "{}", words(&error));
+    assert!(begin.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn no_password_is_shown() {
+    let scene = Scene::new();
+    let mirror = scene.mirror(Limits::default());
+    // Nothing listens on port 1.
+    for remote in [
+        "http://alice:hunter2@127.0.0.1:1/x",
+        "https://alice:hunter2@127.0.0.1:1/x",
+        "git://alice:hunter2@127.0.0.1:1/x",
+        "ssh://alice:hunter2@127.0.0.1:1/x",
+        "foo://a:hunter2@b/c",
+    ] {
+        let error = mirror.fetch(remote, MAIN, &GO).unwrap_err();
+        assert!(!words(&error).contains("hunter2"), "{}", words(&error));
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+}
+
+/// Serves the repositories below `root` as a web server does that runs `git http-backend`.
+fn web_server(root: &Path) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let root = root.to_owned();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            // A client that hangs up is its own affair.
+            let _ = answer(stream.unwrap(), &root);
+        }
+    });
+    format!("http://{address}")
+}
+
+fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let line = |reader: &mut BufReader<TcpStream>| {
+        let mut line = String::new();
+        reader.read_line(&mut line).map(|_| line.trim_end().to_owned())
+    };
+    let request = line(&mut reader)?;
+    let mut headers = std::collections::HashMap::new();
+    while let Some((name, value)) = line(&mut reader)?.split_once(": ") {
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let mut body = Vec::new();
+    if headers.contains_key("transfer-encoding") {
+        loop {
+            let length = u64::from_str_radix(&line(&mut reader)?, 16).unwrap();
+            reader.by_ref().take(length).read_to_end(&mut body)?;
+            line(&mut reader)?;
+            if length == 0 {
+                break;
+            }
+        }
+    } else if let Some(length) = headers.get("content-length") {
+        reader.by_ref().take(length.parse().unwrap()).read_to_end(&mut body)?;
+    }
+    let mut words = request.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let header = |name: &str| headers.get(name).map_or("", String::as_str);
+    let mut backend = Command::new("git")
+        .args(["-c", "safe.directory=*", "http-backend"])
+        .env("GIT_PROJECT_ROOT", root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("GIT_PROTOCOL", header("git-protocol"))
+        .env("REQUEST_METHOD", method)
+        .env("PATH_INFO", path)
+        .env("QUERY_STRING", query)
+        .env("CONTENT_TYPE", header("content-type"))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    backend.stdin.take().unwrap().write_all(&body)?;
+    let output = backend.wait_with_output()?.stdout;
+    let status = match output.strip_prefix(b"Status: ") {
+        Some(rest) => String::from_utf8_lossy(rest).lines().next().unwrap().to_owned(),
+        None => "200 OK".to_owned(),
+    };
+    stream.write_all(format!("HTTP/1.1 {status}\r\nConnection: close\r\n").as_bytes())?;
+    stream.write_all(&output)
+}
+
+#[test]
+fn a_ref_is_fetched_over_http() {
+    let scene = Scene::new();
+    let server = web_server(scene.dir.path());
+    let mirror = scene.mirror(Limits::default());
+    let first =
+        mirror.fetch(&format!("{server}/remote/.git"), MAIN, &GO).unwrap_or_else(|error| panic!("{}", words(&error)));
+    assert!(mirror.object(&first).is_ok());
+    let second = scene.commit("two");
+    assert_eq!(mirror.fetch(&format!("{server}/remote/.git"), MAIN, &GO).unwrap(), second);
+    let error = mirror.fetch(&format!("{server}/nothing.git"), MAIN, &GO).unwrap_err();
+    assert!(matches!(error, FetchError::Connect { .. }), "{}", words(&error));
+}

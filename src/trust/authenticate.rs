@@ -2,6 +2,7 @@
 //! From a tip that a store claims to have, to a tree that known principals signed for, or to a refusal.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -77,6 +78,12 @@ impl AuthenticTree<'_> {
     }
 }
 
+impl fmt::Debug for AuthenticTree<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticTree").field("commit", &self.commit).finish_non_exhaustive()
+    }
+}
+
 impl RepoFiles for AuthenticTree<'_> {
     fn paths(&self) -> Result<Vec<String>, FileError> {
         Ok(self.files.keys().cloned().collect())
@@ -100,6 +107,7 @@ impl RepoFiles for AuthenticTree<'_> {
 /// anchor's signers must have signed with a key of its own policy: that is how a host is introduced to a fleet.
 ///
 /// A signature must be valid at its own time; the tip's must also be valid `now`, unless the tip is the pin.
+/// A host without a pin cannot know that a newer history exists than the one it is shown.
 /// Revocation across policies and freshness will be further checks on the same walk.
 ///
 /// # Errors

@@ -117,6 +117,16 @@ impl Policy {
         let mut faults = Faults::default();
         let mut owners: BTreeMap<String, String> = BTreeMap::new();
         let mut principals = Vec::new();
+        let mut lockout = |message: String| {
+            let fault = Fault::new(Location::file(&format!("{DIRECTORY}/{FILE}")), message);
+            faults.push(fault.hint("list at least one file under openpgp, such as keys/alice.asc"));
+        };
+        if file.principals.is_empty() {
+            lockout("there is no principal, so nobody could ever sign again".to_owned());
+        }
+        for (name, _) in file.principals.iter().filter(|(_, keys)| keys.openpgp.is_empty()) {
+            lockout(format!("{name} has no key"));
+        }
         for (name, keys) in file.principals {
             let mut certs = Vec::new();
             for path in keys.openpgp {

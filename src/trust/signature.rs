@@ -71,12 +71,10 @@ impl OpenPgp {
         let (Some(_), None, Some(created)) = (times.next(), times.next(), packet.signature_creation_time()) else {
             return Err(fault("does not say once when it was made"));
         };
-        let unhashed: Vec<_> = packet.unhashed_area().iter().map(Subpacket::value).collect();
-        let [SubpacketValue::Issuer(keyid)] = unhashed.as_slice() else {
-            return Err(fault("has something else than the key id in the part that is not signed"));
-        };
-        if *keyid != KeyID::from(&issuer) {
-            return Err(fault("names two keys"));
+        // By its bytes: the length of a subpacket and its critical flag can be written in several ways, too.
+        let keyid = KeyID::from(&issuer);
+        if unhashed_area(body) != Some([&[9, 16], keyid.as_bytes()].concat().as_slice()) {
+            return Err(fault("has something else than its key's id in the part that is not signed"));
         }
         Ok(Self { packet, created, issuer })
     }
@@ -114,11 +112,14 @@ impl OpenPgp {
             .signature(&self.packet, HashAlgoSecurity::CollisionResistance)
             .map_err(|error| weak(format!("its signature is not good enough: {error}")))?;
 
-        self.verify_digest(payload, key.key())?;
-
         let unusable = |error: &dyn std::fmt::Display| {
             Refusal::new(Code::KeyUnusable, format!("the key {} could not sign when it did: {error}", self.issuer))
         };
+        if self.created < key.key().creation_time() {
+            return Err(unusable(&"it was made later"));
+        }
+        self.verify_digest(payload, key.key())?;
+
         for (time, when) in [(self.created, "when it signed"), (now, "now")] {
             if when == "now" && !valid_now {
                 break;
@@ -168,6 +169,17 @@ impl OpenPgp {
             .verify_digest(key, &digest)
             .map_err(|error| bad(format!("the signature by {} does not fit: {error}", self.issuer)))
     }
+}
+
+/// Returns the area that is not signed, of the body of a version 4 signature: version, type, two algorithms, the signed
+/// area with its length, and then this one with its own.
+fn unhashed_area(body: &[u8]) -> Option<&[u8]> {
+    fn sized(data: &[u8]) -> Option<(&[u8], &[u8])> {
+        let (length, rest) = data.split_first_chunk()?;
+        rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+    }
+    let (_, rest) = sized(body.get(4..)?)?;
+    Some(sized(rest)?.0)
 }
 
 fn is_strong(key: &mpi::PublicKey) -> bool {

@@ -228,8 +228,11 @@ impl<'t> Reader<'t> {
         if depth > MAX_DEPTH {
             Err(Fault::new(at.clone(), format!("values are nested deeper than {MAX_DEPTH} levels")).into())
         } else if self.nodes > MAX_NODES {
-            Err(Fault::new(at.clone(), format!("the file holds more than {MAX_NODES} values, aliases counted out"))
-                .into())
+            Err(Fault::new(
+                at.clone(),
+                format!("the file holds more than {MAX_NODES} values, counting what aliases repeat"),
+            )
+            .into())
         } else {
             Ok(())
         }
@@ -307,9 +310,8 @@ fn scan_fault(at: Location, error: &ScanError) -> Fault {
         ErrorKind::UnclosedFlowCollection { open } => say(&format!("\"{open}\" is opened and never closed")),
         ErrorKind::MismatchedFlowCollectionEnd { open, close } => say(&format!("\"{open}\" is closed by \"{close}\"")),
         ErrorKind::MisplacedFlowCollectionEnd => say("a bracket is closed that was not opened"),
-        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
-            say("a colon stands where no key can").hint("put text that holds \": \" in quotes")
-        }
+        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => say("a colon stands where no key can")
+            .hint("text that holds \": \" needs quotes; or a colon or bracket is missing on a line before"),
         ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
             say("a colon is missing after this key").hint("write \"key: value\"")
         }

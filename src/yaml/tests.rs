@@ -100,7 +100,8 @@ fn wrong_types_say_what_is_found_wanted_and_right() {
         "f.yaml:1:11: each item of \"list\" must be text, but is the number 5\n  put it in quotes: \"5\"",
     );
     check("map: {a: x}", "f.yaml:1:10: \"a\" must be a whole number from 0 to 4294967295, but is text");
-    check("[]", "f.yaml:1:1: this must be a map, but is a list");
+    check("", "f.yaml:1:1: the file must be a map, but is empty");
+    check("[]", "f.yaml:1:1: the file must be a map, but is a list");
 }
 
 #[test]

@@ -24,6 +24,14 @@ const MAX_FAULTS: usize = 100;
 /// # Errors
 /// Every fault of the value, each with line and column.
 pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Faults> {
+    from_node_beside(node, &[])
+}
+
+/// Makes a typed value of a node from which the caller has already taken the keys in `taken`: they are known too.
+///
+/// # Errors
+/// Every fault of the value, each with line and column.
+pub fn from_node_beside<T: DeserializeOwned>(node: &Node, taken: &[&str]) -> Result<T, Faults> {
     let failure = match T::deserialize(node) {
         Ok(value) => return Ok(value),
         Err(failure) => failure,
@@ -34,7 +42,7 @@ pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Faults> {
     let mut failure = failure;
     loop {
         if !left_out.iter().any(|(map, key)| failure.follows_from(map, key)) {
-            faults.push(failure.fault(&node.at));
+            faults.push(failure.fault(&node.at, taken));
         }
         let Some(entry) = leave_out(&mut rest, &failure.path()) else { return Err(faults) };
         left_out.extend(entry);

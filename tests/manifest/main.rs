@@ -4,9 +4,11 @@
 //! `HOSTWRIT_BLESS=1 cargo test --test manifest` rewrites the expected files; read the difference before you commit it.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "../fixture/mod.rs"]
+mod fixture;
+
 mod corpus;
 mod example_repo;
-mod layers;
 mod schemas;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,21 @@ use hostwrit::model::files::FileError;
 struct Files(BTreeMap<String, Vec<u8>>);
 
 impl Files {
-    /// Reads a folder, without the expectation that lies in it.
+    /// Reads a folder, without the expectation that lies in it. A repo without `hostwrit.yaml` or `policy/` gets those
+    /// of the example repo, so that an example shows only what it is about.
+    fn completed(folder: &Path) -> Self {
+        let mut files = Self::read(folder);
+        let example = Self::read(&in_repo("example-repo"));
+        for part in ["hostwrit.yaml", "policy/"] {
+            if !files.0.keys().any(|path| path.starts_with(part)) {
+                files.0.extend(
+                    example.0.iter().filter(|(path, _)| path.starts_with(part)).map(|(k, v)| (k.clone(), v.clone())),
+                );
+            }
+        }
+        files
+    }
+
     fn read(folder: &Path) -> Self {
         fn add(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
             for entry in std::fs::read_dir(folder).unwrap() {
@@ -38,10 +54,12 @@ impl Files {
         files
     }
 
-    /// Makes a repo of texts, with a `hostwrit.yaml` of its own.
-    fn of<const N: usize>(files: [(&str, &str); N]) -> Self {
-        let top = ("hostwrit.yaml", "format: 1\nfleet: test.example.org\n");
-        Self(files.into_iter().chain([top]).map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).collect())
+    /// Makes a repo of texts, with the example repo's `hostwrit.yaml` and policy.
+    fn of<const N: usize>(texts: [(&str, &str); N]) -> Self {
+        let mut files = Self::read(&in_repo("example-repo"));
+        files.0.retain(|path, _| path == "hostwrit.yaml" || path.starts_with("policy/"));
+        files.0.extend(texts.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())));
+        files
     }
 }
 

@@ -26,6 +26,7 @@ fn schema_for(path: &str) -> Option<&'static str> {
     match path.split_once('/') {
         Some(("hosts", file)) if file.ends_with(".yaml") => Some("host"),
         Some(("profiles", file)) if file.ends_with(".yaml") => Some("profile"),
+        Some(("policy", "policy.yaml")) => Some("policy"),
         None if path == "hostwrit.yaml" => Some("hostwrit"),
         _ => None,
     }

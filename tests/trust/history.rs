@@ -137,8 +137,15 @@ fn unrelated_history_is_refused_even_if_merged_by_a_principal() {
     fleet.repo.checkout(&pin);
     fleet.repo.git(&["rm", "-rq", "files"]);
     fleet.repo.commit("make room", Some(&fleet.alice));
-    fleet.repo.git(&["merge", "-s", "ours", "--allow-unrelated-histories", "--no-edit",
-        &format!("-S{}", fleet.alice.fingerprint), &stranger.to_string()]);
+    fleet.repo.git(&[
+        "merge",
+        "-s",
+        "ours",
+        "--allow-unrelated-histories",
+        "--no-edit",
+        &format!("-S{}", fleet.alice.fingerprint),
+        &stranger.to_string(),
+    ]);
     let tip = fleet.repo.id("HEAD");
     refused(&fleet, None, &tip, Code::NotDescendant);
     refused(&fleet, Some(&pin), &tip, Code::NotDescendant);
@@ -171,7 +178,7 @@ fn an_octopus_is_refused() {
         })
         .into();
     let tree = fleet.repo.id("HEAD^{tree}");
-    let mut merge = |parents: &[Oid]| {
+    let merge = |parents: &[Oid]| {
         let commit = payload(&tree, parents, "merge");
         let armor = fleet.keys.sign(&fleet.alice, commit.as_bytes(), &[]);
         fleet.repo.object("commit", with_header(&commit, "gpgsig", &armor).as_bytes())

@@ -87,7 +87,7 @@ fn the_roots_signer_must_be_in_the_roots_own_policy() {
 #[test]
 fn an_expired_key_signs_no_tip_but_its_old_commits_stay_good() {
     let keys = Keyring::new();
-    let old = ["--faked-time", "20240101T000000!"];
+    let old = ["--faked-system-time", "20240101T000000!"];
     let alice = keys.key_of("alice", "ed25519", "20250101T000000", &old);
     let bob = keys.key("bob");
     let mut fleet = Fleet::of(keys, bob.clone());
@@ -95,7 +95,7 @@ fn an_expired_key_signs_no_tip_but_its_old_commits_stay_good() {
     fleet.root = fleet.repo.commit("root", Some(&bob));
 
     // Signed in its time: good below a tip by another, not as the tip.
-    let in_time = signed(&fleet, &alice, &["--faked-time", "20240601T000000!"], str::to_owned);
+    let in_time = signed(&fleet, &alice, &["--faked-system-time", "20240601T000000!"], str::to_owned);
     refused(&fleet, None, &in_time, Code::KeyExpired);
     fleet.repo.checkout(&in_time);
     let tip = fleet.repo.commit("by bob", Some(&bob));
@@ -145,7 +145,7 @@ fn a_revoked_key_signs_nothing() {
 #[test]
 fn a_signature_from_before_its_key_is_refused() {
     let fleet = Fleet::new();
-    let options = ["--faked-time", "20200101T000000!", "--ignore-time-conflict", "--ignore-valid-from"];
+    let options = ["--faked-system-time", "20200101T000000!", "--ignore-time-conflict", "--ignore-valid-from"];
     refused(&fleet, None, &signed(&fleet, &fleet.alice, &options, str::to_owned), Code::KeyUnusable);
     accepted(&fleet, None, &signed(&fleet, &fleet.alice, &[], str::to_owned));
 }
@@ -153,7 +153,7 @@ fn a_signature_from_before_its_key_is_refused() {
 #[test]
 fn a_signature_from_the_future_is_refused() {
     let fleet = Fleet::new();
-    let tip = signed(&fleet, &fleet.alice, &["--faked-time", "20990101T000000!"], str::to_owned);
+    let tip = signed(&fleet, &fleet.alice, &["--faked-system-time", "20990101T000000!"], str::to_owned);
     refused(&fleet, None, &tip, Code::SignatureFromFuture);
 }
 

@@ -58,8 +58,9 @@ fn what_the_store_cannot_give_is_refused_by_its_reason() {
     let failing = |too_large| Failing { store: &store, id: fleet.root, too_large };
     refused_by(&failing(true), &fleet.anchor(), None, &fleet.root, Code::ObjectTooLarge);
     refused_by(&failing(false), &fleet.anchor(), None, &fleet.root, Code::ObjectUnreadable);
-    let tip = fleet.repo.commit(&"x".repeat(300 * 1024), Some(&fleet.alice));
-    refused(&fleet, None, &tip, Code::ObjectTooLarge);
+    let tree = fleet.repo.id("HEAD^{tree}");
+    let long = payload(&tree, &[fleet.root], &"x".repeat(300 * 1024));
+    refused(&fleet, None, &fleet.repo.object("commit", long.as_bytes()), Code::ObjectTooLarge);
 }
 
 #[test]
@@ -73,7 +74,16 @@ fn a_tag_is_no_commit() {
 /// Signs a commit whose tree is the root's with one more entry.
 fn with_entry(fleet: &Fleet, entry: &str) -> Oid {
     fleet.repo.git(&["read-tree", &fleet.root.to_string()]);
-    fleet.repo.git(&["-c", "core.protectHFS=false", "-c", "core.protectNTFS=false", "update-index", "--add", "--cacheinfo", entry]);
+    fleet.repo.git(&[
+        "-c",
+        "core.protectHFS=false",
+        "-c",
+        "core.protectNTFS=false",
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        entry,
+    ]);
     let tree: Oid = fleet.repo.git(&["write-tree"]).trim().parse().unwrap();
     signed_tree(fleet, &tree)
 }

@@ -36,6 +36,8 @@ fn a_policy_with_faults_is_refused() {
         ("version:", "versoin:", "versoin"),
         ("principals:", "rules: []\nprincipals:", "not supported"),
         ("principals:", "roles: {owners: [alice]}\nprincipals:", "not supported"),
+        ("keys/alice.asc", "", "alice has no key"),
+        ("principals:\n  alice: {openpgp: [keys/alice.asc]}", "principals: {}", "nobody could ever sign"),
         ("keys/alice.asc", "keys/bob.asc", "not there"),
         ("keys/alice.asc", "policy.yaml", "certificate"),
         ("keys/alice.asc", "../hosts/web1.yaml", "not there"),

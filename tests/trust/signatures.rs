@@ -31,14 +31,12 @@ fn an_armor_that_differs_in_any_byte_is_refused() {
         let (head, base64) = armor.split_once("\n\n").unwrap();
         format!("{head}\n\n{}\n{}", &base64[..30], &base64[30..])
     };
-    let no_checksum = |armor: &str| armor.lines().filter(|line| !line.starts_with('=')).map(|l| format!("{l}\n")).collect();
-    let forgeries: [&dyn Fn(&str) -> String; 5] = [
-        &wrapped,
-        &no_checksum,
-        &|armor| format!("{armor}\nmore"),
-        &|armor| format!("\n{armor}"),
-        &|armor| format!("{armor}{armor}"),
-    ];
+    let no_checksum =
+        |armor: &str| armor.lines().filter(|line| !line.starts_with('=')).map(|l| format!("{l}\n")).collect();
+    let forgeries: [&dyn Fn(&str) -> String; 5] =
+        [&wrapped, &no_checksum, &|armor| format!("{armor}\nmore"), &|armor| format!("\n{armor}"), &|armor| {
+            format!("{armor}{armor}")
+        }];
     for forge in forgeries {
         refused(&fleet, None, &signed(&fleet, &fleet.alice, &[], forge), Code::ArmorNotCanonical);
     }
@@ -76,7 +74,30 @@ fn a_packet_that_says_the_same_in_other_bytes_is_refused() {
         packet[at + 4] ^= 1;
         packet
     };
-    let forgeries: [&dyn Fn(Vec<u8>) -> Vec<u8>; 4] = [&new_format, &twice, &without_issuer, &other_issuer];
+    let critical_issuer = |mut packet: Vec<u8>| {
+        let at = 2 + 6 + usize::from(packet[7]);
+        packet[at + 3] |= 0x80;
+        packet
+    };
+    // The length 9 in five bytes instead of one.
+    let long_issuer = |mut packet: Vec<u8>| {
+        let at = 2 + 6 + usize::from(packet[7]);
+        packet.splice(at + 2..at + 3, [0xff, 0, 0, 0, 9]);
+        packet[at + 1] += 4;
+        packet[1] += 4;
+        packet
+    };
+    // A zero before the first number of the signature.
+    let long_number = |mut packet: Vec<u8>| {
+        let at = 2 + 6 + usize::from(packet[7]);
+        let at = at + 2 + usize::from(packet[at + 1]) + 2;
+        let bits = u16::from_be_bytes([packet[at], packet[at + 1]]).next_multiple_of(8) + 8;
+        packet.splice(at..at + 2, [bits.to_be_bytes().as_slice(), &[0]].concat());
+        packet[1] += 1;
+        packet
+    };
+    let forgeries: [&dyn Fn(Vec<u8>) -> Vec<u8>; 7] =
+        [&new_format, &twice, &without_issuer, &other_issuer, &critical_issuer, &long_issuer, &long_number];
     for change in forgeries {
         refused(&fleet, None, &forge(change), Code::MalformedSignature);
     }
@@ -88,6 +109,11 @@ fn a_packet_that_says_the_same_in_other_bytes_is_refused() {
         packet
     };
     refused(&fleet, None, &forge(&other_prefix), Code::BadSignature);
+    let other_number = |mut packet: Vec<u8>| {
+        *packet.last_mut().unwrap() ^= 1;
+        packet
+    };
+    refused(&fleet, None, &forge(&other_number), Code::BadSignature);
 }
 
 #[test]

@@ -12,9 +12,10 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::armor;
 use sequoia_openpgp::cert::CertBuilder;
 use sequoia_openpgp::policy::StandardPolicy;
-use sequoia_openpgp::serialize::SerializeInto;
-use sequoia_openpgp::serialize::stream::{Armorer, Message, Signer};
-use sequoia_openpgp::types::KeyFlags;
+use sequoia_openpgp::packet::signature::SignatureBuilder;
+use sequoia_openpgp::packet::signature::subpacket::{Subpacket, SubpacketValue};
+use sequoia_openpgp::serialize::MarshalInto as _;
+use sequoia_openpgp::types::{HashAlgorithm, KeyFlags, SignatureType};
 
 use crate::model::git::Oid;
 
@@ -39,23 +40,37 @@ impl Person {
 
     /// Returns the public key as `gpg --export --armor` writes it.
     pub fn public_key(&self) -> Result<Vec<u8>, Error> {
-        Ok(self.cert.clone().strip_secret_key_material().armored().to_vec()?)
+        Ok(sequoia_openpgp::serialize::SerializeInto::to_vec(&self.cert.clone().strip_secret_key_material().armored())?)
     }
 
     pub fn fingerprint(&self) -> String {
         self.cert.fingerprint().to_hex()
     }
 
+    /// Signs as gpg does. Only gpg's form of a signature counts, because much of a packet is not itself signed.
     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, Error> {
         let policy = StandardPolicy::new();
         let key = self.cert.keys().with_policy(&policy, None).secret().for_signing().next().ok_or("no signing key")?;
-        let pair = key.key().clone().into_keypair()?;
-        let mut signature = Vec::new();
-        let message = Armorer::new(Message::new(&mut signature)).kind(armor::Kind::Signature).build()?;
-        let mut signer = Signer::new(message, pair)?.detached().build()?;
-        signer.write_all(payload)?;
-        signer.finalize()?;
-        Ok(signature)
+        let key = key.key().clone();
+        let key_id = Subpacket::new(SubpacketValue::Issuer(key.keyid()), false)?;
+        let packet = SignatureBuilder::new(SignatureType::Binary)
+            .set_hash_algo(HashAlgorithm::SHA512)
+            .set_issuer_fingerprint(key.fingerprint())?
+            .modify_unhashed_area(|mut area| {
+                area.add(key_id)?;
+                Ok(area)
+            })?
+            .sign_message(&mut key.into_keypair()?, payload)?;
+        let body = packet.to_vec()?;
+        // RFC 4880, section 4.2.1: tag 2 in the old format, its length in two bytes if one is too short.
+        let mut bytes = match u8::try_from(body.len()) {
+            Ok(length) => vec![0x88, length],
+            Err(_) => [vec![0x89], u16::try_from(body.len())?.to_be_bytes().to_vec()].concat(),
+        };
+        bytes.extend(body);
+        let mut armored = armor::Writer::new(Vec::new(), armor::Kind::Signature)?;
+        armored.write_all(&bytes)?;
+        Ok(armored.finalize()?)
     }
 }
 

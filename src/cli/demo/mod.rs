@@ -57,15 +57,15 @@ fn play(dir: &Path) -> Result<(), Error> {
     above.ensure_dir(&dir, 0o755)?;
 
     title("A signed infra repo");
-    let (alice, mallory) = (Person::new("alice")?, Person::new("mallory")?);
-    let mut repo = InfraRepo::create(&dir.join("infra.git"), BRANCH, example_files(&alice)?)?;
-    let root_commit = repo.commit(Some(&alice), "One web server", above.now())?;
-    say(format!("example-repo/ is committed as {}, signed by alice ({}).", short(&root_commit), alice.fingerprint()));
+    let (admin, mallory) = (Person::new("admin")?, Person::new("mallory")?);
+    let mut repo = InfraRepo::create(&dir.join("infra.git"), BRANCH, example_files(&admin)?)?;
+    let root_commit = repo.commit(Some(&admin), "One web server", above.now())?;
+    say(format!("example-repo/ is committed as {}, signed by admin ({}).", short(&root_commit), admin.fingerprint()));
 
     title("A host that knows only where to start");
     let root = dir.join("root");
     let host = make_host(&root)?;
-    write(&host, CONFIG, &config_text(&dir, &root_commit.to_string(), &alice))?;
+    write(&host, CONFIG, &config_text(&dir, &root_commit.to_string(), &admin))?;
     let config = Config::read(&host)?;
     say(format!("{HOST} lives in {} and trusts one commit and one key.", root.display()));
     if !host.sets_owners() {
@@ -100,9 +100,10 @@ fn play(dir: &Path) -> Result<(), Error> {
     repo.commit(Some(&mallory), "Trust me too", above.now())?;
     refused(&config, &host, "unknown-signer")?;
 
-    title("A commit by alice again");
+    title("A commit by admin again");
     repo.move_to(root_commit)?;
-    let next = repo.commit(Some(&alice), "A word to our guests", above.now())?;
+    repo.edit("profiles/base.yaml", |text| text.replace("Authorized use only.", "Authorized use only. Ask ops first."))?;
+    let next = repo.commit(Some(&admin), "A word to our guests", above.now())?;
     let report = apply(&config, &host)?;
     expect(report.converged() && report.hindrance.is_none(), "the signed commit is followed")?;
     say(format!("The host follows {}.", short(&next)));
@@ -121,8 +122,8 @@ fn play(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the example's files, with alice's throw-away key in the place of the example's.
-fn example_files(alice: &Person) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+/// Returns the example's files, with admin's throw-away key in the place of the example's.
+fn example_files(admin: &Person) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     fn collect(dir: &Dir<'_>, files: &mut BTreeMap<String, Vec<u8>>) {
         for file in dir.files() {
             files.insert(file.path().to_string_lossy().into_owned(), file.contents().to_vec());
@@ -131,16 +132,16 @@ fn example_files(alice: &Person) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     }
     let mut files = BTreeMap::new();
     collect(&EXAMPLE, &mut files);
-    files.insert("policy/keys/alice.asc".to_owned(), alice.public_key()?);
+    files.insert("policy/keys/admin.asc".to_owned(), admin.public_key()?);
     Ok(files)
 }
 
-fn config_text(dir: &Path, root_commit: &str, alice: &Person) -> String {
+fn config_text(dir: &Path, root_commit: &str, admin: &Person) -> String {
     format!(
         "fleet: infra.example.org\nremote: {}\nref: {BRANCH}\nhost: {HOST}\ntrust:\n  root: {root_commit}\n  signers: [\"openpgp:{}\"]\n",
         // JSON is YAML, and quotes whatever the path holds.
         serde_json::json!(dir.join("infra.git")),
-        alice.fingerprint()
+        admin.fingerprint()
     )
 }
 

@@ -255,7 +255,13 @@ fn a_new_user_comes_to_be_with_the_last_file_and_a_removed_one_goes_with_the_fir
     block("shadow-");
     let without = |file: Option<Vec<u8>>| {
         let text = String::from_utf8(file.unwrap()).unwrap();
-        Some(text.lines().filter(|line| !line.contains("alice")).flat_map(|line| [line, "\n"]).collect::<String>().into())
+        Some(
+            text.lines()
+                .filter(|line| !line.contains("alice"))
+                .flat_map(|line| [line, "\n"])
+                .collect::<String>()
+                .into(),
+        )
     };
     let mut remove = |files: AccountFiles| {
         Ok(AccountFiles {
@@ -272,4 +278,30 @@ fn a_new_user_comes_to_be_with_the_last_file_and_a_removed_one_goes_with_the_fir
     edit(&root, &mut remove).unwrap();
     assert!(!read(&dir, "shadow").contains("alice"));
     assert!(names(&dir).iter().all(|name| !name.ends_with('+') && !name.ends_with(".lock") || name == ".pwd.lock"));
+}
+
+#[test]
+fn useradd_waits_for_an_edit_and_neither_loses_the_work_of_the_other() {
+    let useradd = Path::new("/usr/sbin/useradd");
+    if !nix::unistd::geteuid().is_root() || !useradd.exists() {
+        // Only root can have useradd(8) work below another root.
+        return;
+    }
+    let (dir, root) = root();
+    let start = Instant::now();
+    let mut child = None;
+    edit(&root, &mut |files| {
+        child = Some(Command::new(useradd).arg("-R").arg(dir.path()).args(["-N", "bob"]).spawn().unwrap());
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(child.as_mut().unwrap().try_wait().unwrap().is_none(), "it waits");
+        add_alice(files)
+    })
+    .unwrap();
+    assert!(child.unwrap().wait().unwrap().success());
+    assert!(start.elapsed() < Duration::from_secs(14));
+    for file in ["passwd", "shadow"] {
+        let names: Vec<String> =
+            read(&dir, file).lines().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+        assert_eq!(names, ["root", "alice", "bob"], "{file}");
+    }
 }

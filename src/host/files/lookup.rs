@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::geteuid;
 
 use crate::host::{FileKind, HostError, Owner, Stat};
@@ -41,6 +41,16 @@ impl Root {
     /// Returns the directory's absolute path in the running system.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns what is at `path`, not following a symbolic link in the last place.
+    pub(super) fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        // The kernel's own `/` cannot be left, so one call does; a no-op cycle is mostly this call.
+        if self.path == Path::new("/") {
+            absolute(path)?;
+            return Ok(fstatat(&self.fd, path, AtFlags::AT_SYMLINK_NOFOLLOW)?);
+        }
+        Ok(fstat(self.open_inside(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?)?)
     }
 
     /// Returns the path in the running system of `path` of the managed host, for messages to other programs.
@@ -199,7 +209,7 @@ impl Directory {
 
     /// Returns what is called `name` in it, not following a symbolic link; `None` if nothing is.
     pub(super) fn stat(&self, name: &OsStr) -> io::Result<Option<FileStat>> {
-        match nix::sys::stat::fstatat(&self.0, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error.into()),

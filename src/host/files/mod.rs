@@ -29,16 +29,15 @@ pub use lookup::Root;
 pub use remove::{remove, remove_tree};
 pub use write::{make_dir, make_link, replace, set_attributes};
 
+/// The largest file that is read. What is declared comes out of a Git repository, and memory is to stay flat.
+const READ_MAX: usize = 256 * 1024 * 1024;
+
 /// Returns what is at `path`, not following a symbolic link in the last place; `None` if nothing is.
 ///
 /// # Errors
 /// The path cannot be looked up.
 pub fn stat(root: &Root, path: &Path) -> Result<Option<Stat>, HostError> {
-    let look = || -> io::Result<Stat> {
-        let fd = root.open_inside(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-        Ok(fstat(&fd)?.into())
-    };
-    if_there(look()).map_err(HostError::file("look at", path))
+    if_there(root.stat(path).map(Stat::from)).map_err(HostError::file("look at", path))
 }
 
 /// Returns the content of the regular file at `path`, following symbolic links; `None` if there is none.
@@ -48,9 +47,17 @@ pub fn stat(root: &Root, path: &Path) -> Result<Option<Stat>, HostError> {
 pub fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
     let read = || -> io::Result<Vec<u8>> {
         let (mut file, size) = open_regular(root, path)?;
-        // One byte more than there should be: the first read then meets the end, and no second is needed.
-        let mut content = Vec::with_capacity(size.saturating_add(1));
-        file.read_to_end(&mut content)?;
+        if size > READ_MAX {
+            let why = format!("it has {size} bytes, and {READ_MAX} is the most that is read");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
+        // A read that asks for more than there is and gets all of it has met the end; a second would only say so.
+        let mut content = vec![0; size + 1];
+        let length = file.read(&mut content)?;
+        content.truncate(length);
+        if length != size {
+            file.take(READ_MAX as u64).read_to_end(&mut content)?;
+        }
         Ok(content)
     };
     if_there(read()).map_err(HostError::file("read", path))

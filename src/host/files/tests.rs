@@ -204,6 +204,38 @@ fn reading_opens_regular_files_only() {
 }
 
 #[test]
+fn a_file_that_would_fill_the_memory_is_not_read() {
+    let temp = Temp::new();
+    fs::File::create(temp.at("/huge")).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(
+        chain(&read(&temp.root, Path::new("/huge")).unwrap_err()),
+        "cannot read /huge: it has 1099511627776 bytes, and 268435456 is the most that is read"
+    );
+}
+
+#[test]
+fn a_file_whose_size_the_kernel_does_not_tell_is_read_whole() {
+    let live = Root::open(Path::new("/")).unwrap();
+    let path = Path::new("/proc/self/status");
+    assert_eq!(stat(&live, path).unwrap().unwrap().size, 0);
+    assert!(read(&live, Path::new("/proc/version")).unwrap().unwrap().starts_with(b"Linux version"));
+}
+
+#[test]
+fn the_running_systems_own_root_is_looked_at_in_the_same_way() {
+    let temp = Temp::new();
+    temp.put("/etc/file", "12345");
+    temp.link("/link", "etc/file");
+    temp.link("/way", "etc");
+    let live = Root::open(Path::new("/")).unwrap();
+    for path in ["/etc/file", "/link", "/etc", "/way/file", "/nothing", "/etc/file/below"] {
+        assert_eq!(stat(&live, &temp.at(path)).unwrap(), stat(&temp.root, Path::new(path)).unwrap(), "{path}");
+        assert_eq!(list(&live, &temp.at(path)).ok(), list(&temp.root, Path::new(path)).ok(), "{path}");
+    }
+    assert_eq!(chain(&stat(&live, Path::new("etc")).unwrap_err()), "cannot look at etc: the path is not absolute");
+}
+
+#[test]
 fn what_is_not_there_is_none_and_no_error() {
     let temp = Temp::new();
     temp.put("/etc/file", "");

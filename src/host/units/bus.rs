@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath};
 
-use super::{JOB_LIMIT, UnitAction, UnitState, has_unloaded_drop_in, is_template};
+use super::{JOB_LIMIT, UnitAction, UnitState, is_template, needs_reload};
 use crate::host::HostError;
 use crate::host::files::Root;
 
@@ -37,7 +37,7 @@ impl Bus {
         let read = self.runtime.block_on(self.read(names)).map_err(|error| HostError::Systemd(text(&error)))?;
         read.into_iter()
             .map(|(state, drop_ins)| {
-                let needs_reload = state.needs_reload || has_unloaded_drop_in(root, &state, &drop_ins)?;
+                let needs_reload = needs_reload(root, &state, &drop_ins)?;
                 Ok(UnitState { needs_reload, ..state })
             })
             .collect()

@@ -17,15 +17,16 @@ use crate::host::{FileKind, HostError};
 const CONFIG: &str = "/etc/systemd/system";
 const RUNTIME: &str = "/run/systemd/system";
 /// Where unit files are looked for; the first hit counts.
-const SEARCH: [&str; 5] = [CONFIG, RUNTIME, "/usr/local/lib/systemd/system", "/lib/systemd/system", VENDOR];
-const VENDOR: &str = "/usr/lib/systemd/system";
+const SEARCH: [&str; 5] =
+    [CONFIG, RUNTIME, "/usr/local/lib/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
 
 pub(super) fn states(root: &Root, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
-    let links = SEARCH.iter().map(|&dir| Ok((dir, links(root, dir)?))).collect::<Result<Vec<_>, HostError>>()?;
+    // Links that a package brings, below /usr, do not make a unit "enabled": only those that `enable` makes do.
+    let (links, at_run_time) = (links(root, CONFIG)?, links(root, RUNTIME)?);
     names
         .iter()
         .map(|&name| {
-            let file_state = file_state(root, name, &links)?;
+            let file_state = file_state(root, name, &links, &at_run_time)?;
             let load = if file_state.is_empty() { "not-found" } else { "loaded" }.to_owned();
             Ok(UnitState {
                 name: name.to_owned(),
@@ -220,7 +221,12 @@ fn link(root: &Root, path: PathBuf, dependency: bool) -> Result<Option<UnitLink>
     }))
 }
 
-fn file_state(root: &Root, unit: &str, links: &[(&str, Vec<UnitLink>)]) -> Result<&'static str, HostError> {
+fn file_state(
+    root: &Root,
+    unit: &str,
+    links: &[UnitLink],
+    at_run_time: &[UnitLink],
+) -> Result<&'static str, HostError> {
     let (install, linked) = match find(root, unit)? {
         Found::Missing => return Ok(""),
         Found::Masked { runtime: true } => return Ok("masked-runtime"),
@@ -228,19 +234,11 @@ fn file_state(root: &Root, unit: &str, links: &[(&str, Vec<UnitLink>)]) -> Resul
         Found::Alias(_) => return Ok("alias"),
         Found::File { install, linked, .. } => (install, linked),
     };
-    let mut by_vendor = false;
-    for (dir, links) in links {
-        if links.iter().any(|link| link.enables(unit)) {
-            match *dir {
-                CONFIG => return Ok("enabled"),
-                RUNTIME => return Ok("enabled-runtime"),
-                _ => by_vendor = true,
-            }
-        }
-    }
+    let enabled_by = |links: &[UnitLink]| links.iter().any(|link| link.enables(unit));
     Ok(match () {
+        () if enabled_by(links) => "enabled",
+        () if enabled_by(at_run_time) => "enabled-runtime",
         () if linked => "linked",
-        () if by_vendor && install.has_rules() => "enabled",
         () if install.has_rules() => "disabled",
         () if !install.also.is_empty() => "indirect",
         () => "static",

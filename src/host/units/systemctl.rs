@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use super::{JOB_LIMIT, UnitAction, UnitState, has_unloaded_drop_in, is_template};
+use super::{JOB_LIMIT, UnitAction, UnitState, is_template, needs_reload};
 use crate::host::files::Root;
 use crate::host::{HostError, Output, command};
 
@@ -19,7 +19,7 @@ pub(super) fn states(root: &Root, names: &[&str]) -> Result<Vec<UnitState>, Host
                     state.name = name.to_owned();
                     state.file_state = file_state(name)?;
                 }
-                state.needs_reload = state.needs_reload || has_unloaded_drop_in(root, &state, &drop_ins)?;
+                state.needs_reload = needs_reload(root, &state, &drop_ins)?;
                 Ok(state)
             }
             None => {

@@ -113,6 +113,19 @@ fn the_lowest_number_that_is_free_and_not_reserved_is_found() {
     assert_eq!(range.lowest_free(&[65_534, 65_536, 65_537].into()), None);
 }
 
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn names_are_found_both_ways_and_the_first_of_two_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
+    std::fs::write(dir.path().join("etc/passwd"), "root:x:0:0:::\ntoor:x:0:0:::\nal:x:5:5:::\nal:x:6:6:::\n").unwrap();
+    std::fs::write(dir.path().join("etc/group"), "wheel:x:0:\nadm:x:4:al\nbad:x:y:\n").unwrap();
+    let names = Names::read(&crate::host::RealHost::open(dir.path()).unwrap()).unwrap();
+    assert_eq!((names.uid("toor"), names.uid("al"), names.uid("adm")), (Some(0), Some(5), None));
+    assert_eq!((names.user(0), names.user(6), names.user(7)), (Some("root"), Some("al"), None));
+    assert_eq!((names.gid("adm"), names.gid("bad"), names.group(0)), (Some(4), None, Some("wheel")));
+}
+
 proptest! {
     #[test]
     fn any_bytes_survive_reading_and_edits_of_others(

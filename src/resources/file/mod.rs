@@ -1,13 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files: regular files, directories and symbolic links, by absolute path.
 
+mod diff;
+mod host;
+mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::host::{ReadHost, WriteHost};
-use crate::model::{Declared, Faults, Origin, Owned, Step};
+use crate::host::{FileKind, ReadHost, Stat, WriteHost};
+use crate::model::{Declared, Digest, Faults, Origin, Owned, Step};
 
-use super::{ApplyError, Contents, ObserveError, Resource};
+use super::accounts::Names;
+use super::{ApplyError, Content, Contents, ObserveError, Resource};
+
+/// Only shorter contents are shown line by line.
+const TEXT_MAX: usize = 64 * 1024;
 
 /// A file, directory or symbolic link.
 pub enum File {}
@@ -15,7 +31,8 @@ pub enum File {}
 /// A file as the repo writes it; its name is its absolute path.
 ///
 /// With content, or as a directory, unset owner, group and mode mean root, root and 0644 (directories: 0755). A file
-/// without content is one whose content is left alone: only the attributes that are set are kept.
+/// without content is one whose content is left alone: only the attributes that are set are kept, and if there is no
+/// such file, an empty one is made.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spec {
@@ -52,24 +69,154 @@ pub enum FileType {
     Link,
 }
 
+/// A file, directory or link as it shall be. What is `None` is left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    pub what: What,
+    pub owner: Option<Account>,
+    pub group: Option<Account>,
+    /// Permission bits; always `None` for a link.
+    pub mode: Option<u32>,
+}
+
+/// What shall be at the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    File { content: Option<Content>, check: Option<Vec<String>> },
+    Directory { exact: bool },
+    Link { target: PathBuf },
+}
+
+impl What {
+    fn kind(&self) -> FileKind {
+        match self {
+            Self::File { .. } => FileKind::File,
+            Self::Directory { .. } => FileKind::Directory,
+            Self::Link { .. } => FileKind::Link,
+        }
+    }
+}
+
+/// A user or group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    Name(String),
+    Number(u32),
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+/// What there is on the host.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Whether owners are compared.
+    sets_owners: bool,
+    names: Names,
+    /// What is at the paths of declared and owned objects; a path at which nothing is has no entry.
+    entries: HashMap<String, Entry>,
+    /// Paths that could not be looked at, and why. One of them, which any user can bring about in a directory of
+    /// their own, must not keep the rest from being put right.
+    unknown: HashMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    stat: Stat,
+    detail: Detail,
+}
+
+/// What more was looked at: only as much as the comparison needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Detail {
+    Nothing,
+    /// The content is as it shall be.
+    Same,
+    /// The content is another.
+    Differs(Seen),
+    Target(PathBuf),
+    /// The names in a directory.
+    Names(Vec<OsString>),
+}
+
+/// A content that is not as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    /// `None` for a file so large that it was not read.
+    digest: Option<Digest>,
+    /// Kept if it is short enough to be shown.
+    text: Option<String>,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    path: PathBuf,
+    act: Act,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Act {
+    /// Puts a file of this content in the place of what is there.
+    Write {
+        content: Content,
+        check: Option<Vec<String>>,
+        attributes: Attributes,
+    },
+    /// Makes an empty file; one that came meanwhile keeps its content.
+    Create(Attributes),
+    /// Makes the directory unless it is there, sets its attributes, and removes what does not belong in it.
+    Directory {
+        attributes: Attributes,
+        strays: Vec<OsString>,
+    },
+    Link {
+        target: PathBuf,
+        attributes: Attributes,
+    },
+    /// Sets the attributes of a file and nothing else.
+    Attributes(Attributes),
+    Remove,
+    /// Leaves what is there, which then is no longer hostwrit's.
+    Leave,
+    /// Would do harm; fails with the reason.
+    Refuse(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Attributes {
+    owner: Option<Account>,
+    group: Option<Account>,
+    mode: Option<u32>,
+}
+
 impl Resource for File {
     const KIND: &'static str = "file";
     const KEY: &'static str = "files";
     type Spec = Spec;
-    type Desired = ();
-    type Observed = ();
-    type Operation = ();
+    type Desired = Desired;
+    type Observed = Observed;
+    type Operation = Operation;
 
-    fn resolve(_: &str, _: Spec, _: &Origin, _: &dyn Contents) -> Result<(), Faults> {
-        todo!()
+    fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Contents) -> Result<Desired, Faults> {
+        resolve::resolve(name, spec, origin, contents)
     }
-    fn observe(_: &[Declared<()>], _: &Owned, _: &dyn ReadHost) -> Result<(), ObserveError> {
-        todo!()
+
+    fn observe(desired: &[Declared<Desired>], owned: &Owned, host: &dyn ReadHost) -> Result<Observed, ObserveError> {
+        host::observe(desired, owned, host)
     }
-    fn diff(_: &[Declared<()>], (): &(), _: &Owned) -> Vec<Step<()>> {
-        todo!()
+
+    fn diff(desired: &[Declared<Desired>], observed: &Observed, owned: &Owned) -> Vec<Step<Operation>> {
+        diff::diff(desired, observed, owned)
     }
-    fn apply((): &(), _: &dyn WriteHost) -> Result<(), ApplyError> {
-        todo!()
+
+    fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
+        host::apply(operation, host)
     }
 }

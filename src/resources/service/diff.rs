@@ -77,7 +77,12 @@ pub(in crate::resources) fn react(
     };
     let origin = declared.origin.of(asks);
     let to = Shown::text(format!("{done} ({because})"));
-    alter(declared, want, Change::new("running", Shown::text("running"), to, Some(origin)), Act::React(trigger.clone()))
+    let change = Change::new("running", Shown::text("running"), to, Some(origin));
+    let mut step = alter(declared, want, change, Act::React(trigger.clone()));
+    if trigger.because == object {
+        step.operation.needs.push(object);
+    }
+    step
 }
 
 /// Returns the step that has systemd load the declared unit's changed files.
@@ -195,8 +200,13 @@ impl Unit<'_> {
     }
 
     fn alter(&self, field: &str, from: Shown, to: Shown, act: Act) -> Step<Operation> {
+        let needs_files = matches!(act, Act::Run(true) | Act::Enable(true)) && self.configure().is_some();
         let change = Change::new(field, from, to, Some(self.declared.origin.of(field)));
-        alter(self.declared, self.want, change, act)
+        let mut step = alter(self.declared, self.want, change, act);
+        if needs_files {
+            step.operation.needs.push(step.object.clone());
+        }
+        step
     }
 }
 
@@ -259,14 +269,16 @@ impl ObservedUnit {
     }
 }
 
-/// Removes what hostwrit made of a unit; what a package brought stays.
+/// Removes what hostwrit made of a unit, or what the repo says shall be absent; what a package brought stays.
 fn remove(object: &ObjectId, seen: &ObservedUnit, owned: &Owned, origin: Option<&Location>) -> Option<Step<Operation>> {
     let unit = UnitName::parse(object.name()).ok()?;
     let gives_up: Parts = owned.parts(object).map(str::to_owned).collect();
-    if gives_up.is_empty() {
+    // An explicit `absent: true` also takes away a unit file that the administrator put there.
+    let is_asked_for = origin.is_some() && matches!(seen.file, OnDisk::File { .. });
+    let whole = gives_up.contains(WHOLE) || is_asked_for;
+    if gives_up.is_empty() && !whole {
         return None;
     }
-    let whole = gives_up.contains(WHOLE);
     let mut files = Vec::new();
     let mut changes = Vec::new();
     if whole {

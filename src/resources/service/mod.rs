@@ -102,7 +102,8 @@ pub enum OnDisk {
 pub struct Operation {
     pub unit: UnitName,
     pub act: Act,
-    /// The objects that must be as declared before the unit starts: those whose change restarts or reloads it.
+    /// The objects that must be as declared before this is done: those whose change restarts or reloads the unit, and the
+    /// service itself where an earlier step of it writes the unit's files.
     pub needs: Vec<ObjectId>,
 }
 

@@ -59,11 +59,8 @@ fn add(
 ) -> Step<Operation> {
     let name = &declared.name;
     let defaults = &observed.defaults;
-    let (uids, gids) = if want.system {
-        (defaults.system_uids, defaults.system_gids)
-    } else {
-        (defaults.uids, defaults.gids)
-    };
+    let (uids, gids) =
+        if want.system { (defaults.system_uids, defaults.system_gids) } else { (defaults.uids, defaults.gids) };
     let chosen = if name == "root" { Some(0) } else { want.uid.or_else(|| uids.lowest_free(taken)) };
     taken.extend(chosen);
     let home = want.home.clone().unwrap_or_else(|| default_home(name));

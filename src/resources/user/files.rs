@@ -74,9 +74,7 @@ pub fn diff_sudo(
     });
     match (want, found) {
         (None, None) => None,
-        (None, Some(_)) => {
-            Some((SudoFile::Remove, Change::new("sudo", shown.into(), Shown::Nothing, Some(origin))))
-        }
+        (None, Some(_)) => Some((SudoFile::Remove, Change::new("sudo", shown.into(), Shown::Nothing, Some(origin)))),
         (Some(rule), _) => {
             let write = SudoFile::Write { rule: rule.clone() };
             match found {
@@ -86,7 +84,12 @@ pub fn diff_sudo(
                         && (!owners || (found.stat.owner.uid, found.stat.owner.gid) == (0, 0));
                     let change = |found: &Found| {
                         let good = if owners { "file 0440 of 0:0" } else { "file 0440" };
-                        Change::new("sudo", Shown::Text(attributes(&found.stat, owners)), Shown::text(good), Some(origin))
+                        Change::new(
+                            "sudo",
+                            Shown::Text(attributes(&found.stat, owners)),
+                            Shown::text(good),
+                            Some(origin),
+                        )
                     };
                     (!good).then(|| (write, change(found)))
                 }
@@ -97,7 +100,12 @@ pub fn diff_sudo(
 }
 
 /// Compares a user's keys with what was found; `uid` is given where owners count.
-pub fn diff_keys(want: &[Key], found: &FoundKeys, uid: Option<u32>, origin: &Location) -> Option<(KeysFile, Vec<Change>)> {
+pub fn diff_keys(
+    want: &[Key],
+    found: &FoundKeys,
+    uid: Option<u32>,
+    origin: &Location,
+) -> Option<(KeysFile, Vec<Change>)> {
     let content = keys::render(want);
     let present = found.file.as_ref().map(|file| file.content.as_slice()).unwrap_or_default();
     let mut changes = Vec::new();
@@ -147,7 +155,8 @@ fn changed_keys(want: &[Key], present: &[u8], origin: &Location) -> Vec<Change> 
     changes.extend(want.iter().filter(is_new).map(|new| change(None, Some(new))));
     if others > 0 {
         // Not shown: whatever they are, they may be somebody's secret.
-        let lines = Shown::Text(format!("{others} lines that are no keys"));
+        let lines = if others == 1 { "line that is no key" } else { "lines that are no keys" };
+        let lines = Shown::Text(format!("{others} {lines}"));
         changes.push(Change::new("ssh_keys", lines, Shown::Nothing, Some(origin)));
     }
     if changes.is_empty() {

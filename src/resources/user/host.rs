@@ -34,11 +34,8 @@ pub fn observe(desired: &[Declared<Desired>], owned: &Owned, host: &dyn ReadHost
     let mut accesses = Accesses::new();
     let rules = host.list(Path::new(SUDOERS_D))?.unwrap_or_default();
     for name in names {
-        let sudo = if rules.iter().any(|rule| *rule == *sudo_file_name(name)) {
-            find(host, &sudo_path(name))?
-        } else {
-            None
-        };
+        let sudo =
+            if rules.iter().any(|rule| *rule == *sudo_file_name(name)) { find(host, &sudo_path(name))? } else { None };
         accesses.insert(name.to_owned(), Access { keys: None, sudo });
     }
     for declared in desired {

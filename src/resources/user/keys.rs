@@ -59,9 +59,13 @@ impl NotAKey {
     /// Says what would be right.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::Private => "make a new pair with ssh-keygen -t ed25519, never use this one again, and write the .pub file here",
+            Self::Private => {
+                "make a new pair with ssh-keygen -t ed25519, never use this one again, and write the .pub file here"
+            }
             Self::Quote => "close the quotation mark, as in command=\"/usr/bin/true\" ssh-ed25519 AAAA...",
-            _ => "write the one line of the .pub file: the type, the key and a comment, such as ssh-ed25519 AAAA... alice",
+            _ => {
+                "write the one line of the .pub file: the type, the key and a comment, such as ssh-ed25519 AAAA... alice"
+            }
         }
     }
 }
@@ -72,7 +76,8 @@ impl Key {
     /// # Errors
     /// Says why it is no key.
     pub fn parse(line: &str) -> Result<Self, NotAKey> {
-        if line.contains("PRIVATE KEY") || line.contains("b3BlbnNzaC1rZXktdjE") || line.contains("PuTTY-User-Key-File") {
+        if line.contains("PRIVATE KEY") || line.contains("b3BlbnNzaC1rZXktdjE") || line.contains("PuTTY-User-Key-File")
+        {
             return Err(NotAKey::Private);
         }
         let line = line.trim_matches([' ', '\t', '\n', '\r']);
@@ -84,7 +89,7 @@ impl Key {
         }
         let (first, mut rest) = split_word(line);
         let mut kind = first;
-        let restricted = key_type(first).is_none();
+        let restricted = key_type(first).is_none() && first != "ssh-dss";
         if restricted {
             let options = end_of_options(line)?;
             (kind, rest) = split_word(line[options..].trim_start());

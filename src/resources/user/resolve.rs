@@ -106,7 +106,7 @@ impl Check<'_> {
         }
         let day = day(text);
         if day.is_none() {
-            let why = format!("\"{}\" is not a day from 1970-01-01 on", text.escape_debug());
+            let why = format!("\"{}\" is not a day after 1970-01-01", text.escape_debug());
             self.fault(Some("expires"), why, "write it as YYYY-MM-DD, such as 2027-12-31, or write never");
         }
         day.map(Expiry::On)
@@ -149,7 +149,8 @@ impl Check<'_> {
 fn day(text: &str) -> Option<i64> {
     let midnight = (text.len() == 10).then(|| humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok()).flatten()?;
     let seconds = midnight.duration_since(UNIX_EPOCH).ok()?.as_secs();
-    i64::try_from(seconds / 86_400).ok()
+    // shadow(5) warns of day 0: some take it for "never".
+    i64::try_from(seconds / 86_400).ok().filter(|day| *day > 0)
 }
 
 /// Whether crypt(5) could have given this. Nothing of it is repeated: it may be a password.
@@ -177,8 +178,12 @@ fn check_hash(hash: &str) -> Result<(), (&'static str, &'static str)> {
         ("2a" | "2b" | "2y", [cost, sum]) => cost.len() == 2 && sum.len() == 53 && in_alphabet(sum),
         ("5", [salt, sum]) => in_alphabet(salt) && sum.len() == 43 && in_alphabet(sum),
         ("6", [salt, sum]) => in_alphabet(salt) && sum.len() == 86 && in_alphabet(sum),
-        ("5", [rounds, salt, sum]) if rounds.starts_with("rounds=") => in_alphabet(salt) && sum.len() == 43 && in_alphabet(sum),
-        ("6", [rounds, salt, sum]) if rounds.starts_with("rounds=") => in_alphabet(salt) && sum.len() == 86 && in_alphabet(sum),
+        ("5", [rounds, salt, sum]) if rounds.starts_with("rounds=") => {
+            in_alphabet(salt) && sum.len() == 43 && in_alphabet(sum)
+        }
+        ("6", [rounds, salt, sum]) if rounds.starts_with("rounds=") => {
+            in_alphabet(salt) && sum.len() == 86 && in_alphabet(sum)
+        }
         ("y" | "gy" | "7" | "2a" | "2b" | "2y" | "5" | "6", _) => false,
         _ => return Err(("the hash is of a method that crypt(5) does not know", MAKE)),
     };
@@ -192,11 +197,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_count_from_1970_and_must_exist() {
-        assert_eq!(day("1970-01-01"), Some(0));
+    fn days_count_from_1970_on_and_must_exist() {
+        assert_eq!(day("1970-01-02"), Some(1));
         assert_eq!(day("2026-11-22"), Some(20_779));
         assert_eq!(day("2028-02-29"), Some(21_243));
-        for text in ["2027-02-29", "2027-13-01", "1969-12-31", "2027-1-1", "tomorrow", "2027-01-01T", "", "éé-01-01é"] {
+        for text in [
+            "1970-01-01",
+            "2027-02-29",
+            "2027-13-01",
+            "1969-12-31",
+            "2027-1-1",
+            "tomorrow",
+            "2027-01-01T",
+            "",
+            "éé-01-01é",
+        ] {
             assert_eq!(day(text), None, "{text}");
         }
     }
@@ -215,7 +230,9 @@ mod tests {
         }
         let cut = format!("$6$salt${}", sum(85));
         let broken = format!("$6$rounds=1:0$salt${}", sum(86));
-        for hash in ["hunter2", "!", "*", "", "$1$salt$aaaaaaaaaaaaaaaaaaaaaa", "$6$", "$x$a$b", "abJnggxhB/yWI", &cut, &broken] {
+        for hash in
+            ["hunter2", "!", "*", "", "$1$salt$aaaaaaaaaaaaaaaaaaaaaa", "$6$", "$x$a$b", "abJnggxhB/yWI", &cut, &broken]
+        {
             assert!(check_hash(hash).is_err(), "{hash}");
         }
     }

@@ -91,20 +91,25 @@ impl Failure {
             }
     }
 
-    pub(super) fn fault(&self, outermost: &Location) -> Fault {
+    /// Says it in words. `taken` are keys of the outermost map that are known beside those of its type.
+    pub(super) fn fault(&self, outermost: &Location, taken: &[&str]) -> Fault {
         let at = self.0.at.clone().unwrap_or_else(|| outermost.clone());
         let subject = match &self.0.key {
             Some(key) if self.0.is_item => format!("each item of \"{key}\""),
             Some(key) => format!("\"{key}\""),
-            None => "this".to_owned(),
+            None => "the file".to_owned(),
         };
         match &self.0.what {
             What::Type { wanted, found, hint } => {
-                Fault { at, message: format!("{subject} must be {wanted}, but is {found}"), hint: hint.clone() }
+                // A file as a whole has no key to leave out.
+                let hint = hint.clone().filter(|_| self.0.key.is_some());
+                Fault { at, message: format!("{subject} must be {wanted}, but is {found}"), hint }
             }
             What::Missing(name) => Fault::new(at, format!("\"{name}\" is missing")),
             What::Unknown { key, known } => {
                 let fault = Fault::new(at, format!("unknown key \"{key}\""));
+                let taken = if self.0.way.len() == 1 { taken } else { &[] };
+                let known: Vec<&str> = known.iter().chain(taken).copied().collect();
                 match fault::closest(key, known.iter().copied()) {
                     Some(name) => fault.hint(format!("did you mean \"{name}\"?")),
                     None if known.is_empty() => fault.hint("no key is known here"),
@@ -176,7 +181,7 @@ impl Error for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.fault(&Location::file("")).message)
+        f.write_str(&self.fault(&Location::file(""), &[]).message)
     }
 }
 
