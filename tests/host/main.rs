@@ -84,7 +84,7 @@ fn name_scenario_in_panics() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, |location| format!(" at {location}"));
         let payload = info.payload();
-        let message = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let message = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
         let message = message.unwrap_or("no message");
         println!("{} panicked{place}:\n{message}", SCENARIO.get());
     }));

@@ -4,7 +4,7 @@
 use crate::git_server::{GitServer, log_in, push_over_ssh, serve_over_ssh};
 use crate::infra::{Infra, Signer};
 use crate::lab::Lab;
-use crate::site::{Site, configure, demand_convergence, hostwrit, project};
+use crate::site::{Site, WEB1, configure, demand_convergence, hostwrit, project};
 
 /// Every kind takes effect, Alice can log in, and a second run finds nothing to do.
 pub fn first_converge(lab: &Lab<'_>) {
@@ -43,6 +43,28 @@ pub fn first_converge(lab: &Lab<'_>) {
     assert_eq!(site.status()["health"], "converged");
 }
 
+/// `plan`, `status`, `why` and `audit verify` leave every file as it is, but for hostwrit's own mirror.
+pub fn reading_changes_nothing(lab: &Lab<'_>) {
+    const LIST: &str = "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp \\
+        -o -path /var/log/journal -o -path /var/lib/systemd -o -path /var/lib/hostwrit/mirror.git \\) -prune \\
+        -o -printf '%p %y %m %U:%G %s %T@ %C@\\n' | sort";
+    let site = Site::converged(lab);
+    site.web1.sh("echo drift >/etc/motd; usermod -s /bin/sh deploy; touch /etc/hello/extra; systemctl stop hello").ok();
+    site.infra.replace(WEB1, "greeting: hello", "greeting: good day");
+    site.infra.publish("not applied", Signer::Alice);
+    let before = site.web1.sh(LIST).ok().stdout;
+    site.plan().exits(3);
+    site.hostwrit(&["plan", "--json"]).exits(3);
+    site.status();
+    site.hostwrit(&["why", "user:deploy"]).ok();
+    site.hostwrit(&["audit", "verify"]).ok();
+    let after = site.web1.sh(LIST).ok().stdout;
+    let changed: Vec<&str> = after.lines().filter(|line| !before.lines().any(|old| old == *line)).collect();
+    assert!(changed.is_empty(), "changed:\n{}", changed.join("\n"));
+    assert_eq!(before.lines().count(), after.lines().count(), "something is gone");
+    assert_eq!(site.web1.run(&["systemctl", "is-active", "hello"]).text(), "inactive");
+}
+
 /// A restart is made when a listed file changes, and only then; the change survives a reboot.
 pub fn later_commit(lab: &Lab<'_>) {
     let mut site = Site::converged(lab);
@@ -54,7 +76,7 @@ pub fn later_commit(lab: &Lab<'_>) {
     assert_eq!(site.motd(), "The second order.");
     assert_eq!(invocation(&site), first, "nothing that the service lists has changed");
 
-    site.infra.replace(crate::site::WEB1, "greeting: hello", "greeting: good day");
+    site.infra.replace(WEB1, "greeting: hello", "greeting: good day");
     site.infra.publish("another greeting", Signer::Alice);
     site.apply().ok();
     assert_eq!(site.web1.read("/etc/hello/hello.conf").as_deref(), Some("greeting = good day\n"));
@@ -101,7 +123,7 @@ pub fn http_remote(lab: &Lab<'_>) {
 /// The remote may be another host's SSH server.
 pub fn ssh_remote(lab: &Lab<'_>) {
     let infra = Infra::new(lab, &project().join("tests/host/repo"));
-    infra.replace(crate::site::WEB1, "ALICE_KEY", &lab.keys().ssh_public());
+    infra.replace(WEB1, "ALICE_KEY", &lab.keys().ssh_public());
     infra.publish("Alice's SSH key", Signer::Alice);
     let [web1, git] = lab.boot_all(["web1", "git"]);
     let remote = serve_over_ssh(lab, &infra, &git, &web1);
@@ -109,7 +131,7 @@ pub fn ssh_remote(lab: &Lab<'_>) {
     hostwrit(&web1, &["apply"]).ok();
     demand_convergence(&web1);
 
-    infra.replace(crate::site::WEB1, "/bin/bash", "/bin/sh");
+    infra.replace(WEB1, "/bin/bash", "/bin/sh");
     infra.publish("another shell", Signer::Alice);
     push_over_ssh(&infra, &git);
     hostwrit(&web1, &["apply"]).ok();

@@ -6,8 +6,8 @@ use crate::lab::Lab;
 mod converge;
 mod daemon;
 mod drift;
+mod faults;
 mod harness;
-mod kill;
 mod refusal;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
@@ -19,7 +19,7 @@ pub struct Scenario {
 
 /// The longest first, so that none of them is left for the end.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "kill-at-each-write", run: kill::at_each_write },
+    Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
@@ -28,6 +28,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "converge-first", run: converge::first_converge },
     Scenario { name: "converge-later-commit", run: converge::later_commit },
     Scenario { name: "converge-example-repo", run: converge::example_repo },
+    Scenario { name: "no-log-no-change", run: faults::no_log_no_change },
+    Scenario { name: "reading-changes-nothing", run: converge::reading_changes_nothing },
     Scenario { name: "converge-http-remote", run: converge::http_remote },
     Scenario { name: "converge-ssh-remote", run: converge::ssh_remote },
     Scenario { name: "removes-only-what-it-owns", run: drift::removes_only_what_it_owns },

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `kill -9` at the writes of an apply, one after the other.
+//! Faults at exact moments: `kill -9` at the writes of an apply, one after the other, and a log that cannot be written.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,15 @@ const PLACES: usize = 24;
 type Place = (String, usize);
 
 /// After a kill at any write, a normal run ends in the declared state with an intact log and sound account files.
-pub fn at_each_write(lab: &Lab<'_>) {
+pub fn kill_at_each_write(lab: &Lab<'_>) {
     let site = Site::converged(lab);
     // Debian's own system users have homes that do not exist; only what comes on top counts.
     let sound = accounts(&site);
     let places = places(&site);
     assert!(places.len() > 20, "an apply that changes all kinds makes more writes than {places:?}");
-    let all = std::env::var("HOSTWRIT_HOST_TESTS").is_ok_and(|value| value == "full");
-    let stride = if all { 1 } else { places.len().div_ceil(PLACES) };
+    let rounds = rounds(places);
     let mut killed = 0;
-    for (round, (call, nth)) in places.iter().step_by(stride).enumerate() {
+    for (round, (call, nth)) in rounds.iter().enumerate() {
         let place = format!("killed at {call} number {nth}");
         order(&site, if round % 2 == 0 { Variant::Small } else { Variant::Large });
         // Fetched beforehand in every other pair of rounds, so that the writes of the fetch do not come first always.
@@ -48,7 +47,39 @@ pub fn at_each_write(lab: &Lab<'_>) {
         let left = site.web1.sh("find /etc /home /var/lib/hostwrit -name '*hostwrit-new*' -o -name 'passwd+' -o -name '*.lock' -a -not -name .pwd.lock");
         assert!(left.text().is_empty(), "{place}: left behind:\n{left}");
     }
-    assert!(killed * 2 > places.len() / stride, "only {killed} of {} runs were killed", places.len() / stride);
+    assert!(killed * 2 > rounds.len(), "only {killed} of {} runs were killed", rounds.len());
+}
+
+/// Returns the places to try, in order. Rounds go from one variant to the other and back by turns.
+fn rounds(places: Vec<Place>) -> Vec<Place> {
+    if std::env::var("HOSTWRIT_HOST_TESTS").is_ok_and(|value| value == "full") {
+        // Each place both ways.
+        return places.into_iter().flat_map(|place| [place.clone(), place]).collect();
+    }
+    // A rename is where a change takes effect, so none is left out.
+    let (renames, others): (Vec<Place>, Vec<Place>) =
+        places.into_iter().partition(|(call, _)| call.starts_with("rename"));
+    let stride = others.len().div_ceil(PLACES);
+    renames.into_iter().flat_map(|place| [place.clone(), place]).chain(others.into_iter().step_by(stride)).collect()
+}
+
+/// While the audit log cannot be written, nothing else is either.
+pub fn no_log_no_change(lab: &Lab<'_>) {
+    const LOG: &str = "/var/log/hostwrit/audit/log.jsonl";
+    let site = Site::converged(lab);
+    order(&site, Variant::Small);
+    let deploy = site.web1.run(&["getent", "passwd", "deploy"]).ok();
+    for (call, error) in [("write", "ENOSPC"), ("write", "EROFS"), ("fsync,fdatasync", "EIO")] {
+        let inject = format!("inject={call}:error={error}");
+        let script = format!("strace -f -qq -o /dev/null -P {LOG} -e trace={call} -e {inject} hostwrit apply");
+        site.web1.sh(&script).exits(1).says(LOG);
+        assert_eq!(site.motd(), "The first order.", "{call} {error}");
+        assert_eq!(site.web1.run(&["getent", "passwd", "deploy"]).ok().text(), deploy.text(), "{call} {error}");
+        site.plan().exits(3);
+    }
+    site.apply().ok();
+    assert_eq!(site.motd(), "Small.");
+    site.demand_convergence();
 }
 
 const STRACE: &str = "strace -f -qq -o /tmp/trace -e \"$1\" ${2:+-e \"$2\"} hostwrit apply; echo \"ended with $?\"";
