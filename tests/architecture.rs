@@ -34,6 +34,8 @@ fn sources() -> Vec<PathBuf> {
             }
         }
     }
+    // Unit tests may bring together what the program keeps apart.
+    found.retain(|path| !path.iter().any(|part| part == "tests" || part == "tests.rs"));
     found.sort();
     assert!(found.len() > 50, "the sources are not where this test looks for them");
     found

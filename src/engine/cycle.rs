@@ -15,7 +15,7 @@ use crate::source::{Limits, Mirror, MirrorError};
 use crate::trust::Authorized;
 
 use super::apply::{Outcome, carry_out};
-use super::desired::{Hindrance, Selected, last_good, select};
+use super::desired::{Hindrance, Pin, Selected, last_good, select};
 use super::state::{self, Refused, StateError};
 use super::{Config, Plan, State};
 
@@ -106,7 +106,7 @@ impl<'c> Cycle<'c> {
     pub fn last_good(&self) -> Result<Authorized<Desired>, CycleError> {
         let state = State::read(self.host)?;
         let pin = self.pin(&state)?.ok_or(CycleError::NothingAccepted)?;
-        Ok(last_good(self.config, &self.mirror, &pin, self.host)?)
+        Ok(last_good(self.config, &self.mirror, pin, self.host)?)
     }
 
     /// Makes the host agree with the remote's tip, or with the last good state.
@@ -132,6 +132,10 @@ impl<'c> Cycle<'c> {
             state.refused = None;
         }
 
+        // The tip, or the pin, was just proven from this root.
+        if state.pin.is_some() {
+            state.root = Some(self.root());
+        }
         let mut report = report(selected.hindrance, plan, &selected.desired, &state);
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
             self.carry_out(&selected.desired, &mut report, &mut state, watch)?;
@@ -172,6 +176,7 @@ impl<'c> Cycle<'c> {
                 policy_version: desired.policy_version(),
             }])?;
             state.pin = Some(plan.commit.clone());
+            state.root = Some(self.root());
         }
         if !plan.steps.is_empty() {
             log.append([Event::Planned {
@@ -202,14 +207,14 @@ impl<'c> Cycle<'c> {
 
     fn select_and_plan(&self, state: &State) -> Result<(Selected, Plan), CycleError> {
         let pin = self.pin(state)?;
-        let selected = select(self.config, &self.mirror, pin.as_ref(), self.host, self.stop)?;
+        let selected = select(self.config, &self.mirror, pin, self.host, self.stop)?;
         let commit = selected.desired.commit().to_string();
         let plan = Plan::make(&commit, selected.desired.desired(), state, self.host)?;
         Ok((selected, plan))
     }
 
     /// Returns the pin: of the state or, where that is lost, of the audit log, so that old commits stay refused.
-    fn pin(&self, state: &State) -> Result<Option<Oid>, CycleError> {
+    fn pin(&self, state: &State) -> Result<Option<Pin>, CycleError> {
         let pin = match &state.pin {
             Some(pin) => Some(pin.clone()),
             None => audit::log::read(self.host)?.into_iter().rev().find_map(|entry| match entry.event {
@@ -217,7 +222,14 @@ impl<'c> Cycle<'c> {
                 _ => None,
             }),
         };
-        pin.map(|pin| Oid::from_hex(pin.as_bytes()).map_err(|_| StateError::Pin(pin).into())).transpose()
+        let Some(pin) = pin else { return Ok(None) };
+        let commit = Oid::from_hex(pin.as_bytes()).map_err(|_| StateError::Pin(pin))?;
+        Ok(Some(Pin { commit, same_root: state.root.as_deref() == Some(&self.root()) }))
+    }
+
+    /// Returns the configuration's root commit as the state writes it.
+    fn root(&self) -> String {
+        self.config.anchor.root.to_string()
     }
 
     /// Records a refused commit once, not at every pull.

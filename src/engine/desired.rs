@@ -55,6 +55,14 @@ impl Hindrance {
     }
 }
 
+/// The commit that this host accepted last.
+#[derive(Clone, Copy, Debug)]
+pub struct Pin {
+    pub commit: Oid,
+    /// It was accepted under the root commit that the configuration names today. If not, its history is proven anew.
+    pub same_root: bool,
+}
+
 /// Pulls and returns the desired state of the remote's tip, or of the pin where the tip does not count.
 ///
 /// # Errors
@@ -62,7 +70,7 @@ impl Hindrance {
 pub fn select(
     config: &Config,
     mirror: &Mirror,
-    pin: Option<&Oid>,
+    pin: Option<Pin>,
     host: &dyn ReadHost,
     stop: &AtomicBool,
 ) -> Result<Selected, Hindrance> {
@@ -89,21 +97,25 @@ pub fn select(
 pub fn last_good(
     config: &Config,
     mirror: &Mirror,
-    pin: &Oid,
+    pin: Pin,
     host: &dyn ReadHost,
 ) -> Result<Authorized<Desired>, Hindrance> {
-    judge(config, mirror, Some(pin), pin, host)
+    judge(config, mirror, Some(pin), &pin.commit, host)
 }
 
 /// Proves the commit, compiles its tree for this host and asks whether its signers may.
 fn judge(
     config: &Config,
     mirror: &Mirror,
-    pin: Option<&Oid>,
+    pin: Option<Pin>,
     tip: &Oid,
     host: &dyn ReadHost,
 ) -> Result<Authorized<Desired>, Hindrance> {
-    let tree = trust::authenticate(mirror, &config.anchor, pin, tip, host.now()).map_err(Box::new)?;
+    if pin.is_some_and(|pin| !pin.same_root) {
+        trust::authenticate(mirror, &config.anchor, None, tip, host.now()).map_err(Box::new)?;
+    }
+    let pin = pin.map(|pin| pin.commit);
+    let tree = trust::authenticate(mirror, &config.anchor, pin.as_ref(), tip, host.now()).map_err(Box::new)?;
     let facts = Facts::gather(host, &config.host)?;
     let desired =
         manifest::compile(&tree, &config.host, &facts).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;

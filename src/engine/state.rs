@@ -26,6 +26,9 @@ pub struct State {
     /// The last commit that this host fully accepted; never moves back.
     #[serde(default)]
     pub pin: Option<String>,
+    /// The root commit of the configuration under which the pin was accepted.
+    #[serde(default)]
+    pub root: Option<String>,
     /// The commit that the host agreed with when it was last observed.
     #[serde(default)]
     pub converged: Option<String>,

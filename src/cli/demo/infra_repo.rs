@@ -11,9 +11,9 @@ use gix::objs::{Kind, Tree, Write as _};
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::armor;
 use sequoia_openpgp::cert::CertBuilder;
-use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::packet::signature::SignatureBuilder;
 use sequoia_openpgp::packet::signature::subpacket::{Subpacket, SubpacketValue};
+use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::MarshalInto as _;
 use sequoia_openpgp::types::{HashAlgorithm, KeyFlags, SignatureType};
 

@@ -102,7 +102,9 @@ fn play(dir: &Path) -> Result<(), Error> {
 
     title("A commit by admin again");
     repo.move_to(root_commit)?;
-    repo.edit("profiles/base.yaml", |text| text.replace("Authorized use only.", "Authorized use only. Ask ops first."))?;
+    repo.edit("profiles/base.yaml", |text| {
+        text.replace("Authorized use only.", "Authorized use only. Ask ops first.")
+    })?;
     let next = repo.commit(Some(&admin), "A word to our guests", above.now())?;
     let report = apply(&config, &host)?;
     expect(report.converged() && report.hindrance.is_none(), "the signed commit is followed")?;
