@@ -82,7 +82,7 @@ pub fn outcome_line<O>(step: &Step<O>, outcome: &Outcome) -> String {
 }
 
 /// As wide as a line may get before its changes go below it, one a line.
-const WIDE: usize = 110;
+const WIDE: usize = 132;
 
 fn step_line(
     object: &ObjectId,

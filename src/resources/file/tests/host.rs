@@ -262,6 +262,9 @@ impl WriteHost for FailsAt<'_> {
     fn replace_file(&self, path: &Path, file: &NewFile<'_>) -> Result<(), HostError> {
         self.count(path).and_then(|()| self.host.replace_file(path, file))
     }
+    fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        self.count(path).and_then(|()| self.host.append(path, bytes))
+    }
     fn make_dir(&self, path: &Path, owner: Option<Owner>, mode: u32) -> Result<(), HostError> {
         self.count(path).and_then(|()| self.host.make_dir(path, owner, mode))
     }

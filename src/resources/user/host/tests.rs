@@ -439,6 +439,10 @@ impl WriteHost for Live<'_> {
         self.0.replace_file(path, file)
     }
 
+    fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        self.0.append(path, bytes)
+    }
+
     fn make_dir(&self, path: &Path, owner: Option<Owner>, mode: u32) -> Result<(), HostError> {
         self.0.make_dir(path, owner, mode)
     }
