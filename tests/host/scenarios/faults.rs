@@ -2,6 +2,7 @@
 //! Faults at exact moments: `kill -9` at the writes of an apply, one after the other, and a log that cannot be written.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use crate::infra::Signer;
 use crate::lab::Lab;
@@ -17,17 +18,20 @@ const PLACES: usize = 24;
 /// A system call of the apply, by its name and how many of that name there were: what strace calls `when=`.
 type Place = (String, usize);
 
+const LEFT_BEHIND: &str = "find /etc /home /var/lib/hostwrit -name '*hostwrit-new*' -o -name '*+' \\
+    -o -name '*.lock' -not -name .pwd.lock";
+
 /// After a kill at any write, a normal run ends in the declared state with an intact log and sound account files.
 pub fn kill_at_each_write(lab: &Lab<'_>) {
     let site = Site::converged(lab);
     // Debian's own system users have homes that do not exist; only what comes on top counts.
-    let sound = accounts(&site);
+    let mut accounts_before = accounts(&site);
     let places = places(&site);
     assert!(places.len() > 20, "an apply that changes all kinds makes more writes than {places:?}");
     let rounds = rounds(places);
     let mut killed = 0;
+    let mut faults = Vec::new();
     for (round, (call, nth)) in rounds.iter().enumerate() {
-        let place = format!("killed at {call} number {nth}");
         order(&site, if round % 2 == 0 { Variant::Small } else { Variant::Large });
         // Fetched beforehand in every other pair of rounds, so that the writes of the fetch do not come first always.
         if round % 4 < 2 {
@@ -37,16 +41,24 @@ pub fn kill_at_each_write(lab: &Lab<'_>) {
         let run = site.web1.run(&["sh", "-c", STRACE, "sh", &format!("trace={call}"), &inject]);
         killed += usize::from(run.stdout.contains("ended with 137"));
 
+        let mut demand = |holds: bool, what: &str, seen: &dyn Display| {
+            if !holds {
+                faults.push(format!("killed at {call} number {nth}: {what}:\n{seen}"));
+            }
+        };
         let apply = site.apply();
-        assert_eq!(apply.code, 0, "{place}: the next run does not converge:\n{apply}\n{run}");
+        demand(apply.code == 0, "the next run does not converge", &apply);
         let plan = site.plan();
-        assert_eq!(plan.code, 0, "{place}: the plan is not empty:\n{plan}\n{run}");
+        demand(plan.code == 0, "the plan is not empty", &plan);
         let verify = site.hostwrit(&["audit", "verify"]);
-        assert_eq!(verify.code, 0, "{place}: the log is not intact:\n{verify}\n{run}");
-        assert_eq!(accounts(&site), sound, "{place}: the account files are not sound");
-        let left = site.web1.sh("find /etc /home /var/lib/hostwrit -name '*hostwrit-new*' -o -name 'passwd+' -o -name '*.lock' -a -not -name .pwd.lock");
-        assert!(left.text().is_empty(), "{place}: left behind:\n{left}");
+        demand(verify.code == 0, "the log is not intact", &verify);
+        let accounts_now = accounts(&site);
+        demand(accounts_now == accounts_before, "the account files are not sound", &accounts_now);
+        accounts_before = accounts_now;
+        let left = site.web1.sh(LEFT_BEHIND);
+        demand(left.text().is_empty(), "something is left behind", &left);
     }
+    assert!(faults.is_empty(), "{} faults in {} rounds:\n{}", faults.len(), rounds.len(), faults.join("\n\n"));
     assert!(killed * 2 > rounds.len(), "only {killed} of {} runs were killed", rounds.len());
 }
 
