@@ -272,7 +272,7 @@ fn remove(user: &Removal, host: &dyn WriteHost) -> Result<(), ApplyError> {
         if user.own_group {
             let accounts = files.accounts();
             let needed = |gid: u32| accounts.users.values().any(|user| user.gid == gid);
-            if accounts.groups.get(name).is_some_and(|group| group.members.is_empty() && !needed(group.gid)) {
+            if accounts.groups.get(name).is_none_or(|group| group.members.is_empty() && !needed(group.gid)) {
                 files.remove_group(name);
             }
         }
