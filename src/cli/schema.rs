@@ -43,7 +43,6 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("check", schemars::schema_for!(manifest::Checked)),
         ("config", schemars::schema_for!(ConfigFile)),
         ("plan", schemars::schema_for!(PlanView<'_>)),
-        ("policy", schemars::schema_for!(crate::trust::policy::PolicyFile)),
         ("status", schemars::schema_for!(Status)),
         ("why", schemars::schema_for!(why::Answer)),
     ]);
