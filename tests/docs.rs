@@ -56,7 +56,8 @@ fn assert_fresh(path: &str, fresh: &str) {
 
 #[test]
 fn the_page_of_commands_is_what_help_says() {
-    let mut text = "# Commands\n\n<!-- Made from the program's help: HOSTWRIT_BLESS=1 cargo test --test docs -->\n".to_owned();
+    let mut text = "# Commands\n\n".to_owned();
+    text.push_str("<!-- Made from the program's help: HOSTWRIT_BLESS=1 cargo test --test docs -->\n");
     let mut program = Cli::command();
     program.build();
     describe(&program, &mut text);
@@ -227,7 +228,8 @@ fn every_exit_code_of_help_has_its_row() {
     let help = Cli::command().get_after_help().unwrap().to_string();
     let page = page("exit-codes");
     let rows = rows(&page);
-    let codes: BTreeSet<&str> = help.lines().filter_map(|line| line.trim().split_once("  ")).map(|(code, _)| code).collect();
+    let codes: BTreeSet<&str> =
+        help.lines().filter_map(|line| line.trim().split_once("  ")).map(|(code, _)| code).collect();
     assert!(codes.len() >= 6, "{help}");
     for code in codes {
         assert!(rows.contains_key(code), "exit-codes.md has no row for {code}");
