@@ -41,12 +41,11 @@ impl Apply {
 fn summary(report: &Report, host: &str) -> String {
     let commit = output::short(&report.plan.commit);
     let count = |result| report.outcomes.iter().filter(|outcome| outcome.result == result).count();
-    let done = match count(OutcomeResult::Done) {
-        1 => "1 step done".to_owned(),
-        done => format!("{done} steps done"),
-    };
+    let done = format!("{} done", output::count(count(OutcomeResult::Done), "step"));
     match (report.plan.steps.len(), report.converged()) {
-        (0, _) => format!("{host} agrees with {commit}: {} objects, nothing to do.", report.objects),
+        (0, _) => {
+            format!("{host} agrees with {commit}: {}, nothing to do.", output::count(report.objects, "object"))
+        }
         (_, true) => format!("{done}: {host} agrees with {commit}."),
         (_, false) => format!(
             "{done}, {} failed, {} skipped: {host} does not agree with {commit} yet.",

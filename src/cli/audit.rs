@@ -51,9 +51,14 @@ impl Audit {
             }
         };
         let mut verified = verify(&text);
-        if let Some(Head { seq, .. }) = remembered.filter(|head| head.seq > verified.entries) {
-            let what = format!("the log ends at entry {}, but this host wrote entry {seq}", verified.entries);
-            verified.problems.push(Problem { line: verified.entries + 1, what });
+        if let Some(Head { seq, digest }) = remembered {
+            let mut problem = |line, what| verified.problems.push(Problem { line, what });
+            if seq > verified.entries {
+                let what = format!("the log ends at entry {}, but this host wrote entry {seq}", verified.entries);
+                problem(verified.entries + 1, what);
+            } else if seq == verified.entries && digest.to_string() != verified.head {
+                problem(seq, format!("the last entry is not the one that this host wrote, whose digest is {digest}"));
+            }
         }
         if *json {
             output::answer(serde_json::to_string_pretty(&verified).unwrap_or_default());

@@ -34,11 +34,11 @@ impl Check {
             output::answer(serde_json::to_string_pretty(&checked).unwrap_or_default());
         } else {
             checked.faults.iter().for_each(|fault| output::answer(fault.to_string()));
-            let found = format!("{} objects on {} hosts", checked.objects, checked.hosts);
+            let found =
+                format!("{} on {}", output::count(checked.objects, "object"), output::count(checked.hosts, "host"));
             match checked.faults.len() {
                 0 => output::answer(format!("The repo is sound: {found}.")),
-                1 => output::note("1 fault."),
-                faults => output::note(format!("{faults} faults.")),
+                faults => output::note(format!("{}.", output::count(faults, "fault"))),
             }
         }
         Ok(if checked.faults.is_empty() { Exit::Done } else { Exit::Unsound })

@@ -28,7 +28,7 @@ pub use schema::schemas;
 
 /// Makes this host agree with a signed Git repository, and records what it did
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = exit_code::TABLE)]
+#[command(version, max_term_width = 120, after_help = exit_code::TABLE)]
 pub struct Cli {
     /// Manage the host whose root directory is DIR, with hostwrit's own files below it too
     #[arg(long, value_name = "DIR", global = true, default_value = "/")]

@@ -34,6 +34,11 @@ pub fn note(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 
+/// Returns a number with its noun: `1 step`, `2 steps`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// Returns the first ten digits of a commit: enough for people.
 pub fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
@@ -56,7 +61,7 @@ pub fn plan_lines(plan: &PlanView<'_>) -> Vec<String> {
         lines.extend(diff_lines(step.changes, paint));
     }
     if !plan.reported.is_empty() {
-        lines.push("Only reported (mode: observe):".to_owned());
+        lines.push("Only reported (observe: true):".to_owned());
         for step in &plan.reported {
             lines.push(step_line(step.object, step.action, step.changes, step.origin, width, paint));
         }

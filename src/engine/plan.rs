@@ -24,7 +24,7 @@ pub struct Plan {
     pub cause: Cause,
     /// Carried out in this order.
     pub steps: Vec<Step<Operation>>,
-    /// Differences of objects with `mode: observe`.
+    /// Differences of objects with `observe: true`.
     pub reported: Vec<Step<Operation>>,
     /// Objects that left the repo and that hostwrit did not make: left alone.
     pub unmanaged: Vec<ObjectId>,
@@ -87,7 +87,7 @@ pub struct PlanView<'p> {
     pub digest: Option<Digest>,
     /// What `apply` would do, in this order.
     pub steps: Vec<StepView<'p>>,
-    /// Differences of objects with `mode: observe`, which are left alone.
+    /// Differences of objects with `observe: true`, which are left alone.
     pub reported: Vec<StepView<'p>>,
     /// Objects that left the repo and that hostwrit did not make, which are left alone.
     pub unmanaged: &'p [ObjectId],

@@ -37,7 +37,7 @@ pub struct Status {
     pub cause: Option<Cause>,
     /// What is wrong, each with what would make it right where that can be said.
     pub problems: Vec<Trouble>,
-    /// Objects with `mode: observe` that differ.
+    /// Objects with `observe: true` that differ.
     pub reported: Vec<ObjectId>,
     /// Objects that left the repo and that hostwrit did not make.
     pub unmanaged: Vec<ObjectId>,

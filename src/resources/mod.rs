@@ -203,7 +203,7 @@ impl<'a> DeclaredObject<'a> {
 pub struct Difference {
     /// Steps to carry out, in this order.
     pub enforced: Vec<Step<Operation>>,
-    /// Steps that would be, of objects with `mode: observe`.
+    /// Steps that would be, of objects with `observe: true`.
     pub reported: Vec<Step<Operation>>,
 }
 
