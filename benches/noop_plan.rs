@@ -7,7 +7,6 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "measures from outside")]
 
 #[path = "../tests/fixture/mod.rs"]
-#[allow(dead_code, reason = "made for the tests")]
 mod fixture;
 
 use std::fmt::Write as _;
