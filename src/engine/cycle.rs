@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::audit::entry::Signer;
 use crate::audit::{self, AuditError, Event, Log, OutcomeResult};
-use crate::host::{HostError, RealHost, RunLock};
+use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::Oid;
 use crate::model::{Mode, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
@@ -25,7 +25,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// One reconciliation of one host. Holds the run lock as long as it lives.
 pub struct Cycle<'c> {
     config: &'c Config,
-    host: &'c RealHost,
+    host: &'c dyn WriteHost,
     stop: &'c AtomicBool,
     mirror: Mirror,
     _lock: RunLock,
@@ -86,7 +86,18 @@ impl<'c> Cycle<'c> {
         host.ensure_dir(Path::new(state::DIR), 0o700)?;
         let path = host.root().join(state::MIRROR.trim_start_matches('/'));
         let mirror = Mirror::open(&path, config.anchor.root.kind(), Limits::default())?;
-        Ok(Self { config, host, stop, mirror, _lock: lock })
+        Ok(Self::of(config, host, mirror, lock, stop))
+    }
+
+    /// Reconciles `host`, whose mirror and run lock the caller has opened and taken.
+    pub fn of(
+        config: &'c Config,
+        host: &'c dyn WriteHost,
+        mirror: Mirror,
+        lock: RunLock,
+        stop: &'c AtomicBool,
+    ) -> Self {
+        Self { config, host, stop, mirror, _lock: lock }
     }
 
     /// Says what `apply` would do, and changes nothing but the mirror.
