@@ -16,6 +16,9 @@ use crate::yaml;
 /// Where the configuration lives on the host.
 pub const CONFIG: &str = "/etc/hostwrit/config.yaml";
 
+/// No interval is longer: a host that pulls less often would be taken for lost.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// What a host is given out of band.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -132,7 +135,9 @@ impl Config {
         if !read.git_ref.starts_with("refs/") {
             fault(format!("ref: \"{}\" is not a full ref", read.git_ref), "write it in full: refs/heads/main");
         }
-        if read.remote.is_empty() || read.remote.starts_with('-') {
+        // Without a colon it is a path, and a relative one would depend on where hostwrit was started.
+        let relative = !read.remote.starts_with('/') && !read.remote.contains(':');
+        if relative || read.remote.starts_with('-') {
             fault(format!("remote: \"{}\" is not a remote", read.remote), "write a URL or an absolute path");
         }
         if read.fleet.is_empty() {
@@ -148,6 +153,11 @@ impl Config {
             })
         };
         let (interval, splay) = (duration("interval", &read.interval), duration("splay", &read.splay));
+        for (key, value, text) in [("interval", interval, &read.interval), ("splay", splay, &read.splay)] {
+            if value > LONGEST {
+                fault(format!("{key}: {text} is too long"), "write 30d at the most");
+            }
+        }
         if interval < Duration::from_secs(1) && humantime::parse_duration(&read.interval).is_ok() {
             fault(format!("interval: {} is too short", read.interval), "write 1s at the least");
         }
