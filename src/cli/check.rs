@@ -34,7 +34,8 @@ impl Check {
             output::answer(serde_json::to_string_pretty(&checked).unwrap_or_default());
         } else {
             checked.faults.iter().for_each(|fault| output::answer(fault.to_string()));
-            let found = format!("{} objects on {} hosts", checked.objects, checked.hosts);
+            let hosts = if checked.hosts == 1 { "host" } else { "hosts" };
+            let found = format!("{} objects on {} {hosts}", checked.objects, checked.hosts);
             match checked.faults.len() {
                 0 => output::answer(format!("The repo is sound: {found}.")),
                 1 => output::note("1 fault."),

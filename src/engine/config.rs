@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::{HostError, ReadHost};
+use crate::manifest;
 use crate::model::git::Oid;
 use crate::model::{Fault, Faults, Location};
 use crate::trust::{Anchor, Signer};
@@ -164,6 +165,11 @@ impl Config {
         let host = read.host.or(hostname).unwrap_or_default();
         if host.is_empty() {
             fault("host is not set, and /etc/hostname does not name one".to_owned(), "add host: NAME");
+        } else if !manifest::is_host_name(&host) {
+            fault(
+                format!("host: \"{host}\" cannot be the name of a host"),
+                "write NAME of hosts/NAME.yaml in the infra repo",
+            );
         }
         match root {
             Ok(root) if faults.is_empty() => Ok(Self {
