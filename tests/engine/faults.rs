@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A fault at every write of an apply: the next one finishes the work, and nothing is forgotten or taken that is not ours.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use hostwrit::host::RealHost;
 use hostwrit::model::ObjectId;
 use hostwrit::source::{Limits, Mirror};
 
-use super::faulty_host::{Fault, FaultyHost};
+use super::faulty_host::{Fault, FaultyHost, RunningService};
 use super::site::{Listed, Site};
 
 const FIRST: &str = r#"
@@ -55,11 +56,19 @@ services:
 
 /// Runs one apply on a host with this fault; returns whether the fault was met.
 fn apply_with(site: &Site, fault: Fault, at: usize) -> bool {
+    apply_on(site, fault, at, None)
+}
+
+fn apply_on(site: &Site, fault: Fault, at: usize, service: Option<&RunningService>) -> bool {
     let (real, config, stop) = (site.open(), site.config(), AtomicBool::new(false));
     let lock = real.lock(Duration::ZERO).unwrap();
     real.ensure_dir(Path::new("/var/lib/hostwrit"), 0o700).unwrap();
     let mirror = Mirror::open(&site.path(MIRROR), config.anchor.root.kind(), Limits::default()).unwrap();
     let host = FaultyHost::new(&real, fault, at);
+    let host = match service {
+        Some(service) => host.with_service(service),
+        None => host,
+    };
     let report = Cycle::of(&config, &host, mirror, lock, &stop).apply(&mut |_, _| {});
     if !host.struck() {
         assert!(report.is_ok_and(|report| report.converged()));
@@ -162,4 +171,35 @@ fn a_kill_after_any_write_of_a_change_is_made_good_by_the_next_apply() {
 #[test]
 fn an_append_cut_off_anywhere_is_made_good_by_the_next_apply() {
     at_every_write(Fault::Tear, Some(FIRST), SECOND);
+}
+
+#[test]
+fn a_restart_that_is_owed_is_paid_whatever_write_failed() {
+    let text = |content: &str| {
+        format!(
+            "files:\n  /etc/hello.conf: {{content: \"{content}\"}}\n  /etc/other: {{content: \"{content}\"}}\n\
+             services:\n  hello: {{restart_when: [file:/etc/hello.conf]}}\n"
+        )
+    };
+    let site = Site::new(&[("hosts/web1.yaml", &text("old"))]);
+    let service = RunningService { config: site.path("/etc/hello.conf"), read: RefCell::default() };
+    const NEVER: usize = usize::MAX;
+    apply_on(&site, Fault::Fail, NEVER, Some(&service));
+    site.host_file(&text("new"));
+    let prepared = site.snapshot();
+    for fault in [Fault::Fail, Fault::KillBefore, Fault::KillAfter, Fault::Tear] {
+        for at in 1.. {
+            site.restore(&prepared);
+            *service.read.borrow_mut() = b"old".to_vec();
+            let struck = apply_on(&site, fault, at, Some(&service));
+            apply_on(&site, Fault::Fail, NEVER, Some(&service));
+            assert_eq!(service.read.borrow().as_slice(), b"new", "{fault:?} at write {at}");
+            let state = state(&site.open());
+            assert!(state.pending.0.is_empty() && !state.applying, "{fault:?} at write {at}: {state:?}");
+            if !struck {
+                assert!(at > 5, "only {at} writes");
+                break;
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A host whose n-th write fails.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,16 @@ pub enum Fault {
     Tear,
 }
 
+/// A service that reads its configuration when it starts, on a host where it runs.
+pub struct RunningService {
+    pub config: PathBuf,
+    /// The configuration that it has read last.
+    pub read: RefCell<Vec<u8>>,
+}
+
 pub struct FaultyHost<'h> {
     host: &'h RealHost,
+    service: Option<&'h RunningService>,
     fault: Fault,
     /// The write that the fault is at, counted from 1.
     at: usize,
@@ -34,7 +42,12 @@ pub struct FaultyHost<'h> {
 
 impl<'h> FaultyHost<'h> {
     pub fn new(host: &'h RealHost, fault: Fault, at: usize) -> Self {
-        Self { host, fault, at, writes: Cell::new(0) }
+        Self { host, service: None, fault, at, writes: Cell::new(0) }
+    }
+
+    /// Makes the host a live one whose every unit is this service.
+    pub fn with_service(self, service: &'h RunningService) -> Self {
+        Self { service: Some(service), ..self }
     }
 
     /// Whether the write that the fault is at was reached.
@@ -71,7 +84,7 @@ impl<'h> FaultyHost<'h> {
 
 impl ReadHost for FaultyHost<'_> {
     fn is_live(&self) -> bool {
-        self.host.is_live()
+        self.service.is_some() || self.host.is_live()
     }
 
     fn sets_owners(&self) -> bool {
@@ -99,7 +112,17 @@ impl ReadHost for FaultyHost<'_> {
     }
 
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
-        self.read(|host| host.units(names))
+        let running = |name: &&str| UnitState {
+            name: (*name).to_owned(),
+            load: "loaded".to_owned(),
+            active: Some("active".to_owned()),
+            file_state: "enabled".to_owned(),
+            needs_reload: false,
+        };
+        self.read(|host| match self.service {
+            Some(_) => Ok(names.iter().map(running).collect()),
+            None => host.units(names),
+        })
     }
 }
 
@@ -149,6 +172,14 @@ impl WriteHost for FaultyHost<'_> {
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
-        self.write(|host| host.act_on_unit(action, unit))
+        self.write(|host| match self.service {
+            Some(service) => {
+                if action == UnitAction::Restart {
+                    *service.read.borrow_mut() = std::fs::read(&service.config).unwrap();
+                }
+                Ok(())
+            }
+            None => host.act_on_unit(action, unit),
+        })
     }
 }
