@@ -150,7 +150,6 @@ impl<'c> Cycle<'c> {
             state.root = Some(self.root());
         }
         let mut report = report(selected.hindrance, plan, &selected.desired, &state);
-        forget_the_gone(&mut state, selected.desired.desired(), &report.plan);
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
             self.carry_out(&selected.desired, &mut report, &mut state, watch)?;
         }

@@ -108,6 +108,29 @@ fn what_somebody_removed_before_it_left_the_repo_is_forgotten() {
 }
 
 #[test]
+fn accounts_and_units_that_somebody_removed_before_they_left_the_repo_are_forgotten() {
+    let site = Site::new(&[]);
+    let accounts = ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"];
+    let fresh = accounts.map(|file| site.get(file).unwrap());
+    site.host_file(
+        "groups: {shop: {gid: 4000}}\nusers: {deploy: {uid: 4001, password: locked}}\n\
+         services: {hello: {unit: {content: \"[Service]\\nExecStart=/bin/true\\n\"}}}\n",
+    );
+    site.converge();
+    let unit = "/etc/systemd/system/hello.service";
+    let made = accounts.map(|file| site.get(file).unwrap());
+    accounts.iter().zip(&fresh).for_each(|(file, text)| site.put(file, text));
+    std::fs::remove_file(site.path(unit)).unwrap();
+    site.host_file("labels: {}\n");
+    site.converge();
+    accounts.iter().zip(&made).for_each(|(file, text)| site.put(file, text));
+    site.put(unit, "[Service]\nExecStart=/bin/false\n");
+    site.converge();
+    assert_eq!(accounts.map(|file| site.get(file).unwrap()), made);
+    assert!(site.get(unit).is_some());
+}
+
+#[test]
 fn what_a_failed_step_did_not_make_is_not_owned() {
     let site = Site::new(&[("hosts/web1.yaml", "files:\n  /srv/in/file: {content: x}\n")]);
     let applied = site.run(&["apply"]);
@@ -132,7 +155,7 @@ fn what_was_never_made_and_what_was_removed_is_not_listed_as_left() {
 #[test]
 fn what_is_only_reported_stays_owned() {
     let site = converged();
-    site.host_file("files:\n  /etc/new: {absent: true, observe: true}\n");
+    site.host_file("files:\n  /etc/new: {absent: true, observe: true}\n  /etc/another: {content: x}\n");
     site.converge();
     assert_eq!(site.get("/etc/new").unwrap(), "new\n");
     site.host_file("labels: {}\n");
