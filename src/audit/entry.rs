@@ -40,9 +40,9 @@ pub enum Event {
     },
     /// The host was observed again and agrees with the commit.
     Converged { commit: String },
-    /// The write of an entry had been cut off; the line before this entry is what was left of it.
+    /// Writes had been cut off; what stands between this entry and the one before is what was left of them.
     Recovered { bytes: u64, digest: Digest },
-    /// The log ended before the entry that this host remembers as its last: somebody cut it.
+    /// The log did not hold the entry that this host remembers as its last: somebody cut or rewrote it.
     Cut { remembered: u64, remembered_digest: Digest },
 }
 

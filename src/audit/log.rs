@@ -49,21 +49,23 @@ impl<'h> Log<'h> {
     /// `remembered` is the head that this host wrote down after its last run.
     ///
     /// # Errors
-    /// The log cannot be read or written, or its last whole line is not an entry.
+    /// The log cannot be read or written.
     pub fn open(host: &'h dyn WriteHost, remembered: Option<Head>) -> Result<Self, AuditError> {
         let text = host.read(Path::new(LOG))?.unwrap_or_default();
-        let End { head, torn } = end_of(&text)?;
+        let End { head, torn } = end_of(&text);
+        let kept = match remembered {
+            Some(remembered) => holds(&text, remembered),
+            None => true,
+        };
         let mut log = Self { host, head };
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            // The line is ended, not cut off: the file stays append-only, even under `chattr +a`.
+            host.append(Path::new(LOG), b"\n")?;
+        }
         if let Some(torn) = torn {
-            if !text.ends_with(b"\n") {
-                // The line is ended, not cut off: the file stays append-only, even under `chattr +a`.
-                host.append(Path::new(LOG), b"\n")?;
-            }
             log.append([Event::Recovered { bytes: torn.len() as u64, digest: Digest::of(torn) }])?;
         }
-        if let Some(remembered) = remembered
-            && (log.head.seq < remembered.seq || log.head.seq == remembered.seq && log.head != remembered)
-        {
+        if let Some(remembered) = remembered.filter(|_| !kept) {
             log.append([Event::Cut { remembered: remembered.seq, remembered_digest: remembered.digest }])?;
         }
         Ok(log)
@@ -140,25 +142,34 @@ pub fn read(host: &(impl crate::host::ReadHost + ?Sized)) -> Result<Vec<Entry>, 
 struct End<'t> {
     /// The last entry.
     head: Head,
-    /// What is left of a cut-off write after it.
+    /// What is left of cut-off writes after it, without the newline at its end.
     torn: Option<&'t [u8]>,
 }
 
-fn end_of(text: &[u8]) -> Result<End<'_>, AuditError> {
-    let mut lines = text.rsplit(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    let parse = |line: &[u8]| {
-        serde_json::from_slice::<Entry>(line).map(|entry| Head { seq: entry.seq, digest: Digest::of(line) })
-    };
-    let Some(last) = lines.next() else { return Ok(End { head: Head::EMPTY, torn: None }) };
-    if let Ok(head) = parse(last) {
-        return Ok(End { head, torn: None });
-    }
-    match lines.next() {
-        None => Ok(End { head: Head::EMPTY, torn: Some(last) }),
-        Some(line) => {
-            let number = || text.iter().filter(|&&byte| byte == b'\n').count();
-            let head = parse(line).map_err(|source| AuditError::Malformed { line: number(), source })?;
-            Ok(End { head, torn: Some(last) })
+fn parse(line: &[u8]) -> Result<Head, serde_json::Error> {
+    serde_json::from_slice::<Entry>(line).map(|entry| Head { seq: entry.seq, digest: Digest::of(line) })
+}
+
+/// Returns the last entry and what stands after it: a write can be cut off more than once in a row, as on a full disk.
+fn end_of(text: &[u8]) -> End<'_> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let mut end = text.len();
+    while end > 0 {
+        let start = text[..end].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        if let Ok(head) = parse(&text[start..end]) {
+            return End { head, torn: text.get(end + 1..) };
         }
+        end = start.saturating_sub(1);
     }
+    End { head: Head::EMPTY, torn: Some(text).filter(|text| !text.is_empty()) }
+}
+
+/// Whether the log still holds the entry that the host remembers as its last; there may be more after it.
+fn holds(text: &[u8], remembered: Head) -> bool {
+    if remembered.seq == 0 {
+        return true;
+    }
+    let entries = text.rsplit(|&byte| byte == b'\n').filter_map(|line| parse(line).ok());
+    let mut not_after = entries.skip_while(|head| head.seq > remembered.seq);
+    not_after.next() == Some(remembered)
 }

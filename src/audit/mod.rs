@@ -4,6 +4,9 @@
 //! One JSON object a line, each holding the SHA-256 of the line before it, appended and never rewritten:
 //! `docs/reference/audit-log.md` is the format. [`verify`] proves a log intact and shares no code with the writer.
 
+#[cfg(test)]
+mod tests;
+
 pub mod entry;
 pub mod log;
 pub mod verify;

@@ -38,21 +38,45 @@ impl fmt::Display for Problem {
 /// The digest before the first entry.
 const NOTHING: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
+/// Checks the text of a log from its first line to its last, and that it holds the entry that the host remembers.
+pub fn verify_on_host(text: &[u8], seq: u64, remembered: &str) -> Verified {
+    let mut verified = verify(text);
+    let found = (1..).zip(text.split(|&byte| byte == b'\n')).find(|(_, line)| {
+        serde_json::from_slice::<Value>(line).is_ok_and(|entry| entry.get("seq").and_then(Value::as_u64) == Some(seq))
+    });
+    match found {
+        Some((_, line)) if digest(line) == remembered => {}
+        Some((line, _)) => {
+            let what = format!("this host wrote another entry {seq}: the log was rewritten");
+            verified.problems.push(Problem { line, what });
+        }
+        None => {
+            let what = format!("the log ends at entry {}, but this host wrote entry {seq}", verified.entries);
+            let line = u64::try_from(text.split(|&byte| byte == b'\n').count()).unwrap_or(u64::MAX);
+            verified.problems.push(Problem { line, what });
+        }
+    }
+    verified
+}
+
 /// Checks the text of a log from its first line to its last.
 pub fn verify(text: &[u8]) -> Verified {
     let mut verified = Verified { head: NOTHING.to_owned(), ..Verified::default() };
     let mut intents: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut torn: Option<(u64, &[u8])> = None;
+    // Lines that are no entries: the number of the first, where it begins, and where the last one ends.
+    let mut torn: Option<(u64, usize, usize)> = None;
     let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
     let unended = lines.pop().filter(|rest| !rest.is_empty());
 
+    let mut next = 0;
     for (number, line) in (1..).zip(lines) {
+        let (start, end) = (next, next + line.len());
+        next = end + 1;
         let mut problem = |what: String| verified.problems.push(Problem { line: number, what });
         let entry = serde_json::from_slice::<Value>(line).ok();
         let Some((entry, seq)) = entry.as_ref().and_then(|entry| Some((entry, entry.get("seq")?.as_u64()?))) else {
-            if let Some((line, _)) = torn.replace((number, line)) {
-                problem(format!("not an entry, and neither is line {line} before it"));
-            }
+            let (first, from, _) = torn.unwrap_or((number, start, end));
+            torn = Some((first, from, end));
             continue;
         };
         let text_of = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -67,7 +91,8 @@ pub fn verify(text: &[u8]) -> Verified {
         if seq != verified.entries + 1 {
             problem(format!("entry {seq} stands where entry {} should", verified.entries + 1));
         }
-        if let Some((line, rest)) = torn.take() {
+        if let Some((line, from, to)) = torn.take() {
+            let rest = &text[from..to];
             let recorded = text_of("event") == "recovered"
                 && text_of("digest") == digest(rest)
                 && entry.get("bytes").and_then(Value::as_u64) == Some(rest.len() as u64);
@@ -88,7 +113,7 @@ pub fn verify(text: &[u8]) -> Verified {
                 }
             }
             "cut" => problem(format!(
-                "hostwrit found the log shorter than it had left it: entries up to {} are missing",
+                "hostwrit did not find entry {} as it had left it: entries up to that one were removed or rewritten",
                 entry.get("remembered").and_then(Value::as_u64).unwrap_or_default()
             )),
             "" => problem("an entry without an event".to_owned()),
@@ -98,7 +123,7 @@ pub fn verify(text: &[u8]) -> Verified {
         verified.head = digest(line);
     }
     let last = u64::try_from(text.split(|&byte| byte == b'\n').count()).unwrap_or(u64::MAX);
-    if let Some((line, _)) = torn {
+    if let Some((line, ..)) = torn {
         let what = "not an entry, and no entry after it accounts for it".to_owned();
         verified.problems.push(Problem { line, what });
     }

@@ -22,7 +22,7 @@ impl Apply {
         let (host, config) = open(root)?;
         let stop = AtomicBool::new(false);
         let cycle = Cycle::begin(&config, &host, &stop)
-            .and_then(|cycle| cycle.apply(&mut |step, outcome| output::answer(output::outcome_line(step, outcome))));
+            .and_then(|cycle| cycle.apply(&mut |step, outcome| output::progress(output::outcome_line(step, outcome))));
         leave_status(&config, &host, &cycle);
         let report = cycle?;
         output::warn_of_hindrance(&report);

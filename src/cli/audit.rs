@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::audit::verify::{Problem, verify};
+use crate::audit::verify::{verify, verify_on_host};
 use crate::audit::{Head, LOG};
-use crate::engine::State;
+use crate::engine::{State, apply::chain};
 use crate::host::{ReadHost, RealHost};
 
 use super::{CommandError, Exit, output};
@@ -46,20 +46,17 @@ impl Audit {
             }
             None => {
                 let host = RealHost::open(root)?;
-                let state = State::read(&host).map_err(|error| CommandError::new(Exit::Failed, error))?;
-                (host.read(Path::new(LOG))?.unwrap_or_default(), state.log, LOG.to_owned())
+                let remembered = State::read(&host).map(|state| state.log).unwrap_or_else(|error| {
+                    output::warning(format!("the log's end cannot be compared: {}", chain(&error)));
+                    None
+                });
+                (host.read(Path::new(LOG))?.unwrap_or_default(), remembered, LOG.to_owned())
             }
         };
-        let mut verified = verify(&text);
-        if let Some(Head { seq, digest }) = remembered {
-            let mut problem = |line, what| verified.problems.push(Problem { line, what });
-            if seq > verified.entries {
-                let what = format!("the log ends at entry {}, but this host wrote entry {seq}", verified.entries);
-                problem(verified.entries + 1, what);
-            } else if seq == verified.entries && digest.to_string() != verified.head {
-                problem(seq, format!("the last entry is not the one that this host wrote, whose digest is {digest}"));
-            }
-        }
+        let verified = match remembered {
+            Some(Head { seq, digest }) if seq > 0 => verify_on_host(&text, seq, &digest.to_string()),
+            _ => verify(&text),
+        };
         if *json {
             output::answer(serde_json::to_string_pretty(&verified).unwrap_or_default());
         } else {

@@ -7,6 +7,7 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse;
 
 use crate::host::{NewFile, ReadHost, RealHost, WriteHost, command};
+use crate::manifest;
 
 use super::{CommandError, Exit, output};
 
@@ -41,10 +42,14 @@ impl Init {
                 && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
                 && !text.starts_with(['.', '-'])
         };
-        for (option, value) in [("--principal", &self.principal), ("--fleet", &self.fleet), ("--host", &self.host)] {
+        for (option, value) in [("--principal", &self.principal), ("--fleet", &self.fleet)] {
             if !plain(value) {
                 return Err(usage(format!("{option} \"{value}\": use letters, digits, dots, dashes and underscores")));
             }
+        }
+
+        if !manifest::is_host_name(&self.host) {
+            return Err(usage(format!("--host \"{}\": use letters, digits, dots and hyphens", self.host)));
         }
 
         let export = command::run_as_caller("gpg", &["--export", "--armor", "--", &self.key])?;

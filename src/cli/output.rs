@@ -19,6 +19,11 @@ pub fn answer(line: impl AsRef<str>) {
     }
 }
 
+/// Prints a line of the answer while work goes on, which must not end because nobody reads any more.
+pub fn progress(line: impl AsRef<str>) {
+    let _ = writeln!(io::stdout().lock(), "{}", line.as_ref());
+}
+
 /// Prints an error with its causes.
 pub fn error(error: &dyn Error) {
     let _ = writeln!(io::stderr().lock(), "Error: {}", chain(error));

@@ -41,7 +41,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     schemas.extend([
         ("audit-verify", schemars::schema_for!(Verified)),
         ("check", schemars::schema_for!(manifest::Checked)),
-        ("config", schemars::schema_for!(ConfigFile)),
+        ("config", manifest::schema::of::<ConfigFile>("/etc/hostwrit/config.yaml: what a host is given out of band")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
         ("status", schemars::schema_for!(Status)),
         ("why", schemars::schema_for!(why::Answer)),

@@ -53,7 +53,7 @@ fn lines(status: &Status) -> Vec<String> {
         format!("  commit      {}", status.commit.as_deref().unwrap_or("none accepted yet")),
         format!("  remote      {} {}", status.remote, status.git_ref),
         format!("  objects     {}", status.objects),
-        format!("  last cycle  {}, {} steps", status.time, status.done),
+        format!("  last cycle  {}, {} {}", status.time, status.done, if status.done == 1 { "step" } else { "steps" }),
     ];
     let mut section = |title: &str, rows: Vec<String>| {
         if !rows.is_empty() {

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::{HostError, ReadHost};
+use crate::manifest;
 use crate::model::git::Oid;
 use crate::model::{Fault, Faults, Location};
 use crate::trust::{Anchor, Signer};
@@ -15,6 +16,9 @@ use crate::yaml;
 
 /// Where the configuration lives on the host.
 pub const CONFIG: &str = "/etc/hostwrit/config.yaml";
+
+/// No interval is longer: a host that pulls less often would be taken for lost.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a host is given out of band.
 #[derive(Clone, Debug)]
@@ -132,7 +136,9 @@ impl Config {
         if !read.git_ref.starts_with("refs/") {
             fault(format!("ref: \"{}\" is not a full ref", read.git_ref), "write it in full: refs/heads/main");
         }
-        if read.remote.is_empty() || read.remote.starts_with('-') {
+        // Without a colon it is a path, and a relative one would depend on where hostwrit was started.
+        let relative = !read.remote.starts_with('/') && !read.remote.contains(':');
+        if relative || read.remote.starts_with('-') {
             fault(format!("remote: \"{}\" is not a remote", read.remote), "write a URL or an absolute path");
         }
         if read.fleet.is_empty() {
@@ -148,12 +154,22 @@ impl Config {
             })
         };
         let (interval, splay) = (duration("interval", &read.interval), duration("splay", &read.splay));
+        for (key, value, text) in [("interval", interval, &read.interval), ("splay", splay, &read.splay)] {
+            if value > LONGEST {
+                fault(format!("{key}: {text} is too long"), "write 30d at the most");
+            }
+        }
         if interval < Duration::from_secs(1) && humantime::parse_duration(&read.interval).is_ok() {
             fault(format!("interval: {} is too short", read.interval), "write 1s at the least");
         }
         let host = read.host.or(hostname).unwrap_or_default();
         if host.is_empty() {
             fault("host is not set, and /etc/hostname does not name one".to_owned(), "add host: NAME");
+        } else if !manifest::is_host_name(&host) {
+            fault(
+                format!("host: \"{host}\" cannot be the name of a host"),
+                "write NAME of hosts/NAME.yaml in the infra repo",
+            );
         }
         match root {
             Ok(root) if faults.is_empty() => Ok(Self {

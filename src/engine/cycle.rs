@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One reconciliation, top to bottom: pull, prove, compile, authorize, plan, apply, observe again.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::audit::entry::Signer;
 use crate::audit::{self, AuditError, Event, Log, OutcomeResult};
-use crate::host::{HostError, RealHost, RunLock};
+use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::Oid;
+use crate::model::ownership::{OwnershipChange, Parts};
 use crate::model::{Mode, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
 use crate::source::{Limits, Mirror, MirrorError};
@@ -25,7 +27,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// One reconciliation of one host. Holds the run lock as long as it lives.
 pub struct Cycle<'c> {
     config: &'c Config,
-    host: &'c RealHost,
+    host: &'c dyn WriteHost,
     stop: &'c AtomicBool,
     mirror: Mirror,
     _lock: RunLock,
@@ -86,7 +88,18 @@ impl<'c> Cycle<'c> {
         host.ensure_dir(Path::new(state::DIR), 0o700)?;
         let path = host.root().join(state::MIRROR.trim_start_matches('/'));
         let mirror = Mirror::open(&path, config.anchor.root.kind(), Limits::default())?;
-        Ok(Self { config, host, stop, mirror, _lock: lock })
+        Ok(Self::of(config, host, mirror, lock, stop))
+    }
+
+    /// Reconciles `host`, whose mirror and run lock the caller has opened and taken.
+    pub fn of(
+        config: &'c Config,
+        host: &'c dyn WriteHost,
+        mirror: Mirror,
+        lock: RunLock,
+        stop: &'c AtomicBool,
+    ) -> Self {
+        Self { config, host, stop, mirror, _lock: lock }
     }
 
     /// Says what `apply` would do, and changes nothing but the mirror.
@@ -140,10 +153,7 @@ impl<'c> Cycle<'c> {
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
             self.carry_out(&selected.desired, &mut report, &mut state, watch)?;
         }
-        let declared = selected.desired.desired().objects();
-        let kept = declared.into_iter().filter(|object| object.mode == Mode::Enforce && !object.absent);
-        state.altered.extend(kept.map(|object| object.id));
-        state.altered.retain(|object| !state.owned.is_whole(object));
+        remember_the_altered(&mut state, selected.desired.desired(), &report.remaining);
         if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
             let mut log = Log::open(self.host, state.log)?;
             log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
@@ -199,6 +209,11 @@ impl<'c> Cycle<'c> {
         report.outcomes = carry_out(plan, self.host, &mut log, state, self.stop, watch)?;
         let again = Plan::make(&plan.commit, desired.desired(), state, self.host)?;
         report.remaining = again.steps.iter().map(|step| step.object.clone()).collect();
+        // What the second plan would still have to make was not made, so it is not ours if somebody else makes it.
+        for step in &again.steps {
+            let unmade = OwnershipChange { claims: Parts::new(), gives_up: step.ownership.claims.clone() };
+            state.owned.give_up(&step.object, &unmade);
+        }
         forget_the_gone(state, desired.desired(), &again);
         state.applying = false;
         state.log = Some(log.head());
@@ -264,7 +279,7 @@ fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired
 
 /// Records an outcome for each intent that a kill left without one.
 fn close_interrupted(log: &mut Log<'_>) -> Result<(), AuditError> {
-    let mut open = std::collections::BTreeSet::new();
+    let mut open = BTreeSet::new();
     for entry in log.entries()? {
         match entry.event {
             Event::Intent { .. } => drop(open.insert(entry.seq)),
@@ -281,13 +296,30 @@ fn close_interrupted(log: &mut Log<'_>) -> Result<(), AuditError> {
     Ok(())
 }
 
-/// Forgets owned objects that are neither declared nor, by the second plan, on the host any more.
-fn forget_the_gone(state: &mut State, desired: &Desired, again: &Plan) {
-    let declared: std::collections::BTreeSet<ObjectId> =
+/// Forgets owned objects that are neither declared nor, by the plan, on the host any more: somebody else may have removed
+/// them, and may make others of the same name.
+fn forget_the_gone(state: &mut State, desired: &Desired, plan: &Plan) {
+    let declared: BTreeSet<ObjectId> =
         desired.objects().into_iter().filter(|object| !object.absent).map(|object| object.id).collect();
-    let still_there = |id: &ObjectId| declared.contains(id) || again.steps.iter().any(|step| step.object == *id);
-    let gone: Vec<ObjectId> = state.owned.objects().filter(|id| !still_there(id)).cloned().collect();
+    let still_there: BTreeSet<&ObjectId> =
+        plan.steps.iter().chain(&plan.reported).map(|step| &step.object).chain(&declared).collect();
+    let gone: Vec<ObjectId> = state.owned.objects().filter(|id| !still_there.contains(id)).cloned().collect();
     gone.iter().for_each(|id| state.owned.forget(id));
+}
+
+/// Notes declared objects that hostwrit did not make, to list them when they leave the repo, and drops those it removed.
+fn remember_the_altered(state: &mut State, desired: &Desired, remaining: &[ObjectId]) {
+    let remaining: BTreeSet<&ObjectId> = remaining.iter().collect();
+    for object in desired.objects() {
+        if object.mode != Mode::Enforce || remaining.contains(&object.id) {
+            continue;
+        }
+        if object.absent || state.owned.is_whole(&object.id) {
+            state.altered.remove(&object.id);
+        } else {
+            state.altered.insert(object.id);
+        }
+    }
 }
 
 fn signers(desired: &Authorized<Desired>) -> Vec<Signer> {

@@ -50,7 +50,8 @@ fn names_of_hosts_and_profiles(repo: &Repo<'_>, faults: &mut Faults) {
     }
 }
 
-fn is_host_name(name: &str) -> bool {
+/// Whether this can be the name of a host or profile.
+pub fn is_host_name(name: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(|part| {
             (1..=63).contains(&part.len())

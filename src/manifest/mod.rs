@@ -26,6 +26,7 @@ use crate::resources::{Declarations, Desired, Resource};
 use crate::trust::AuthenticTree;
 use crate::yaml;
 
+pub use checks::is_host_name;
 pub use facts::{Facts, Os};
 
 use layer::{Layer, Sort};

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::process::Command;
+
+use super::shown;
+use super::site::{Ran, Site, keys, program, ran};
+
+fn init(args: &[&str]) -> Ran {
+    let keys = keys();
+    let ran = ran(program(&[&["init"], args].concat()).env("GNUPGHOME", keys.ring.home()));
+    let tidy = |text: &str| text.replace(&keys.alice.fingerprint, "ALICE");
+    Ran { code: ran.code, stdout: tidy(&ran.stdout), stderr: tidy(&ran.stderr) }
+}
+
+#[test]
+fn a_new_repo_passes_check_and_can_be_committed_and_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("infra");
+    let keys = keys();
+    let path = repo.to_str().unwrap();
+    let made = init(&[path, "--key", &keys.alice.fingerprint, "--host", "web1", "--principal", "alice"]);
+    let made = Ran { stdout: made.stdout.replace(path, "REPO"), ..made };
+    insta::assert_snapshot!(shown(&made), @r#"
+    REPO is an infra repo with the host web1. What comes next:
+
+      cd REPO
+      git init --initial-branch=main   # unless it is one already
+      hostwrit check
+      git add . && git commit --gpg-sign=ALICE -m 'Begin'
+
+    Then push it, and put this into /etc/hostwrit/config.yaml on the host:
+
+      fleet: infra.example.org
+      remote: URL                      # where you pushed it
+      host: web1
+      trust:
+        root: COMMIT                   # git rev-parse HEAD
+        signers: ["openpgp:ALICE"]
+    --- exit code 0
+    "#);
+    assert_eq!(ran(&mut program(&["check", path])).code, 0);
+
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.current_dir(&repo).args(["-c", "user.name=alice", "-c", "user.email=alice@example.org"]).args(args);
+        let output = command
+            .env("GNUPGHOME", keys.ring.home())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", &format!("--gpg-sign={}", keys.alice.fingerprint), "-m", "Begin"]);
+    let root = git(&["rev-parse", "HEAD"]);
+
+    // The configuration that init printed, with its two blanks filled in.
+    let printed: String = made
+        .stdout
+        .lines()
+        .skip_while(|line| !line.starts_with("  fleet:"))
+        .map(|l| format!("{}\n", &l[2..]))
+        .collect();
+    let config =
+        printed.replace("URL", path).replace("COMMIT ", &format!("{root} ")).replace("ALICE", &keys.alice.fingerprint);
+    let site = Site::new(&[]);
+    site.put("/etc/hostwrit/config.yaml", &config);
+    let plan = site.run(&["plan"]);
+    assert_eq!(plan.code, 3, "{plan:?}");
+    assert!(plan.stdout.contains("file:/etc/motd"), "{plan:?}");
+    site.converge();
+}
+
+#[test]
+fn init_refuses_what_it_cannot_do_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = keys();
+    std::fs::write(dir.path().join("mine"), "").unwrap();
+    let used = dir.path().to_str().unwrap();
+    let fresh = dir.path().join("fresh");
+    let fresh = fresh.to_str().unwrap();
+    let tidy = |ran: Ran| Ran { stderr: ran.stderr.replace(used, "DIR"), ..ran };
+    insta::assert_snapshot!(shown(&tidy(init(&[used, "--key", &keys.alice.fingerprint]))), @r"
+    --- stderr
+    Error: DIR is not empty; name a new directory
+    --- exit code 2
+    ");
+    insta::assert_snapshot!(shown(&tidy(init(&[fresh, "--key", "nobody@example.org"]))), @r#"
+    --- stderr
+    Error: gpg has no key "nobody@example.org"; `gpg --list-secret-keys` lists yours
+    --- exit code 1
+    "#);
+    insta::assert_snapshot!(shown(&tidy(init(&[fresh, "--key", &keys.alice.fingerprint, "--host", "web_1"]))), @r#"
+    --- stderr
+    Error: --host "web_1": use letters, digits, dots and hyphens
+    --- exit code 2
+    "#);
+    insta::assert_snapshot!(shown(&tidy(init(&[fresh, "--key", "example.org"]))), @r#"
+    --- stderr
+    Error: "example.org" is not one key: Malformed Cert: Additional packets found, is this a keyring?; give its fingerprint
+    --- exit code 1
+    "#);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What must hold when something goes wrong: a write fails, the process dies, the remote lies or is gone, state or log
+//! are damaged.
+#![allow(clippy::disallowed_methods)]
+
+#[path = "../fixture/mod.rs"]
+mod fixture;
+#[path = "../site/mod.rs"]
+mod site;
+
+mod concurrency;
+mod faults;
+mod faulty_host;
+mod memory;
+mod remote;

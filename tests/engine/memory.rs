@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a host remembers, what it does when that is lost or damaged, and what it must forget.
+
+use super::site::Site;
+
+const STATE: &str = "/var/lib/hostwrit/state.json";
+const LOG: &str = hostwrit::audit::LOG;
+const HOST: &str = "files:\n  /etc/motd: {content: \"good\\n\"}\n  /etc/new: {content: \"new\\n\"}\n";
+
+fn converged() -> Site {
+    let site = Site::new(&[("hosts/web1.yaml", HOST)]);
+    site.converge();
+    site
+}
+
+#[test]
+fn old_commits_stay_refused_when_the_state_is_lost() {
+    let site = converged();
+    let old = site.repo.id("HEAD");
+    site.host_file("files:\n  /etc/motd: {content: \"next\\n\"}\n");
+    site.converge();
+    std::fs::remove_file(site.path(STATE)).unwrap();
+    site.repo.git(&["reset", "--quiet", "--hard", &old.to_string()]);
+    let applied = site.run(&["apply"]);
+    assert_eq!(applied.code, 4, "{applied:?}");
+    assert_eq!(site.get("/etc/motd").unwrap(), "next\n");
+}
+
+#[test]
+fn a_truncated_state_is_an_error_that_says_what_to_do_and_nothing_is_changed() {
+    let site = converged();
+    let state = site.get(STATE).unwrap();
+    site.put("/etc/motd", "drift\n");
+    for length in [0, 1, state.len() / 2, state.len() - 1] {
+        site.put(STATE, &state[..length]);
+        let before = site.listing();
+        let applied = site.run(&["apply"]);
+        assert_eq!(applied.code, 1, "{applied:?}");
+        assert!(applied.stderr.contains("move it away"), "{applied:?}");
+        assert_eq!(site.listing(), before);
+        let verified = site.run(&["audit", "verify"]);
+        assert_eq!(verified.code, 0, "{verified:?}");
+        assert!(verified.stderr.starts_with("Warning: the log's end cannot be compared"), "{verified:?}");
+    }
+    std::fs::rename(site.path(STATE), site.path("/tmp-state")).unwrap();
+    site.converge();
+    assert_eq!(site.get("/etc/motd").unwrap(), "good\n");
+}
+
+#[test]
+fn a_torn_tail_of_the_log_is_recorded_and_the_log_stays_intact() {
+    let site = converged();
+    let log = site.log();
+    site.put(LOG, &format!("{log}{{\"seq\":99,\"pre"));
+    assert_eq!(site.run(&["audit", "verify"]).code, 1);
+    site.put("/etc/motd", "drift\n");
+    site.converge();
+    assert_eq!(site.events("recovered"), 1);
+    assert!(site.log().starts_with(&log));
+}
+
+#[test]
+fn a_log_cut_at_the_end_of_an_entry_is_found_at_once_and_for_ever() {
+    let site = converged();
+    let log = site.log();
+    let cut = log[..log.len() - 1].rfind('\n').unwrap() + 1;
+    site.put(LOG, &log[..cut]);
+    let verified = site.run(&["audit", "verify"]);
+    assert_eq!(verified.code, 1, "{verified:?}");
+    site.put("/etc/motd", "drift\n");
+    assert_eq!(site.run(&["apply"]).code, 0);
+    assert_eq!(site.events("cut"), 1);
+    site.put("/etc/motd", "drift\n");
+    assert_eq!(site.run(&["apply"]).code, 0);
+    assert_eq!(site.events("cut"), 1, "recorded once");
+    assert_eq!(site.run(&["audit", "verify"]).code, 1, "what was cut stays known");
+}
+
+#[test]
+fn a_log_whose_last_entry_was_rewritten_is_found() {
+    let site = converged();
+    let log = site.log();
+    let last = log.trim_end().rfind('\n').unwrap() + 1;
+    let rewritten = format!("{}{}", &log[..last], log[last..].replace("\"time\":\"2", "\"time\":\"1"));
+    assert_ne!(rewritten, log);
+    site.put(LOG, &rewritten);
+    let verified = site.run(&["audit", "verify"]);
+    assert_eq!(verified.code, 1, "{verified:?}");
+    assert!(verified.stdout.contains("the log was rewritten"), "{verified:?}");
+}
+
+#[test]
+fn a_log_that_is_gone_is_found() {
+    let site = converged();
+    std::fs::remove_file(site.path(LOG)).unwrap();
+    assert_eq!(site.run(&["audit", "verify"]).code, 1);
+}
+
+#[test]
+fn what_somebody_removed_before_it_left_the_repo_is_forgotten() {
+    let site = converged();
+    std::fs::remove_file(site.path("/etc/new")).unwrap();
+    site.host_file("labels: {}\n");
+    site.converge();
+    site.put("/etc/new", "made by hand\n");
+    site.converge();
+    assert_eq!(site.get("/etc/new").unwrap(), "made by hand\n");
+}
+
+#[test]
+fn accounts_and_units_that_somebody_removed_before_they_left_the_repo_are_forgotten() {
+    let site = Site::new(&[]);
+    let accounts = ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"];
+    let fresh = accounts.map(|file| site.get(file).unwrap());
+    site.host_file(
+        "groups: {shop: {gid: 4000}}\nusers: {deploy: {uid: 4001, password: locked}}\n\
+         services: {hello: {unit: {content: \"[Service]\\nExecStart=/bin/true\\n\"}}}\n",
+    );
+    site.converge();
+    let unit = "/etc/systemd/system/hello.service";
+    let made = accounts.map(|file| site.get(file).unwrap());
+    accounts.iter().zip(&fresh).for_each(|(file, text)| site.put(file, text));
+    std::fs::remove_file(site.path(unit)).unwrap();
+    site.host_file("labels: {}\n");
+    site.converge();
+    accounts.iter().zip(&made).for_each(|(file, text)| site.put(file, text));
+    site.put(unit, "[Service]\nExecStart=/bin/false\n");
+    site.converge();
+    assert_eq!(accounts.map(|file| site.get(file).unwrap()), made);
+    assert!(site.get(unit).is_some());
+}
+
+#[test]
+fn what_a_failed_step_did_not_make_is_not_owned() {
+    let site = Site::new(&[("hosts/web1.yaml", "files:\n  /srv/in/file: {content: x}\n")]);
+    let applied = site.run(&["apply"]);
+    assert_eq!(applied.code, 1, "{applied:?}");
+    site.put("/srv/in/file", "made by hand\n");
+    site.host_file("labels: {}\n");
+    site.converge();
+    assert_eq!(site.get("/srv/in/file").unwrap(), "made by hand\n");
+}
+
+#[test]
+fn what_was_never_made_and_what_was_removed_is_not_listed_as_left() {
+    let site = Site::new(&[("hosts/web1.yaml", "files:\n  /srv/in/file: {content: x}\n  /etc/motd: {content: x}\n")]);
+    assert_eq!(site.run(&["apply"]).code, 1);
+    site.host_file("files:\n  /etc/motd: {absent: true}\n");
+    site.converge();
+    site.host_file("labels: {}\n");
+    let plan = site.run(&["plan"]);
+    assert!(!plan.stdout.contains("No longer in the repo"), "{plan:?}");
+}
+
+#[test]
+fn what_is_only_reported_stays_owned() {
+    let site = converged();
+    site.host_file("files:\n  /etc/new: {absent: true, observe: true}\n  /etc/another: {content: x}\n");
+    site.converge();
+    assert_eq!(site.get("/etc/new").unwrap(), "new\n");
+    site.host_file("labels: {}\n");
+    site.converge();
+    assert_eq!(site.get("/etc/new"), None);
+}
