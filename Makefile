@@ -39,6 +39,7 @@ bench:
 	@packaging/install-missing $(BUILD_PACKAGES)
 	$(CARGO) bench --quiet
 
-# Rewrites expected texts and schemas after an intended change; read the diff before you commit it.
+# Rewrites expected texts and schemas after an intended change; read the diff before you commit it. Snapshots inside
+# tests/cli are reviewed with `cargo insta review`.
 bless:
-	HOSTWRIT_BLESS=1 INSTA_UPDATE=always $(CARGO) test --quiet
+	HOSTWRIT_BLESS=1 $(CARGO) test --quiet

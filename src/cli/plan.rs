@@ -45,6 +45,7 @@ fn summary(report: &Report, host: &str) -> String {
     let commit = output::short(&report.plan.commit);
     match report.plan.steps.len() {
         0 => format!("{host} agrees with {commit}: {}, nothing to do.", output::count(report.objects, "object")),
-        steps => format!("{} to make {host} agree with {commit}: `hostwrit apply`.", output::count(steps, "step")),
+        1 => format!("1 step to make {host} agree with {commit}. `hostwrit apply` carries it out."),
+        steps => format!("{steps} steps to make {host} agree with {commit}. `hostwrit apply` carries them out."),
     }
 }

@@ -22,7 +22,7 @@ fn plan_apply_status_why_and_verify_tell_one_story() {
     --- exit code 0
     ");
     insta::assert_snapshot!(shown(&site.run(&["plan"])), @r"
-    Only reported (mode: observe):
+    Only reported (observe: true):
     + file:/etc/issue  type file, content 73cb3858a687 (2 bytes), mode 0644  [hosts/web1.yaml:5]
     web1 agrees with COMMIT1: 3 objects, nothing to do.
     --- exit code 0
@@ -47,7 +47,7 @@ fn plan_apply_status_why_and_verify_tell_one_story() {
         @@ -1 +1 @@
         -drift
         +Kept by hostwrit.
-    Only reported (mode: observe):
+    Only reported (observe: true):
     + file:/etc/issue  type file, content 73cb3858a687 (2 bytes), mode 0644  [hosts/web1.yaml:5]
     1 step to make web1 agree with COMMIT1. `hostwrit apply` carries it out.
     --- exit code 3
@@ -100,7 +100,7 @@ fn a_refused_tip_is_told_with_what_stays_in_force() {
     site.converge();
     site.repo.commit("unsigned", None);
     insta::assert_snapshot!(shown(&site.run(&["plan"])), @r"
-    Only reported (mode: observe):
+    Only reported (observe: true):
     + file:/etc/issue  type file, content 73cb3858a687 (2 bytes), mode 0644  [hosts/web1.yaml:5]
     web1 agrees with COMMIT1: 3 objects, nothing to do.
     --- stderr
