@@ -29,6 +29,7 @@ impl Exit {
     pub fn of_hindrance(hindrance: &Hindrance) -> Self {
         match hindrance {
             Hindrance::Fetch(_) | Hindrance::Facts(_) => Self::Failed,
+            Hindrance::NoLastGood { tip, .. } => Self::of_hindrance(tip),
             Hindrance::Refused(_) => Self::Refused,
             Hindrance::Unsound { .. } => Self::Unsound,
         }

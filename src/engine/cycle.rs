@@ -13,10 +13,11 @@ use crate::model::git::Oid;
 use crate::model::ownership::{OwnershipChange, Parts};
 use crate::model::{Mode, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
-use crate::source::{Limits, Mirror, MirrorError};
+use crate::source::{FetchError, Limits, Mirror, MirrorError};
 use crate::trust::Authorized;
 
-use super::apply::{Outcome, carry_out};
+use super::agreement::Agreement;
+use super::apply::{Outcome, carry_out, chain};
 use super::desired::{Hindrance, Pin, Selected, last_good, select};
 use super::state::{self, Refused, StateError};
 use super::{Config, Plan, State};
@@ -108,7 +109,11 @@ impl<'c> Cycle<'c> {
     /// There is nothing to obey, or the host cannot be observed.
     pub fn plan(&self) -> Result<Report, CycleError> {
         let state = State::read(self.host)?;
-        let (selected, plan) = self.select_and_plan(&state)?;
+        let tip = self.fetch();
+        if let Some(report) = self.agrees_still(&state, &tip) {
+            return Ok(report);
+        }
+        let (selected, plan) = self.select_and_plan(tip, &state)?;
         Ok(report(selected.hindrance, plan, &selected.desired, &state))
     }
 
@@ -130,8 +135,12 @@ impl<'c> Cycle<'c> {
     /// There is nothing to obey, the host cannot be observed, or state or log cannot be written.
     pub fn apply(&self, watch: &mut dyn FnMut(&Step<Operation>, &Outcome)) -> Result<Report, CycleError> {
         let mut state = State::read(self.host)?;
+        let tip = self.fetch();
+        if let Some(report) = self.agrees_still(&state, &tip) {
+            return Ok(report);
+        }
         let before = state.clone();
-        let (selected, plan) = match self.select_and_plan(&state) {
+        let (selected, plan) = match self.select_and_plan(tip, &state) {
             Err(CycleError::Hindered(hindrance)) => {
                 // Nothing to fall back to; what was refused is recorded all the same.
                 self.record_refusal(&hindrance, &mut state)?;
@@ -162,6 +171,15 @@ impl<'c> Cycle<'c> {
         }
         if state != before {
             state.write(self.host)?;
+        }
+        if report.converged() && report.hindrance.is_none() {
+            let (desired, commit) = (selected.desired.desired(), &report.plan.commit);
+            if let Some(agreement) = Agreement::find(self.config, desired, commit, &state, self.host)? {
+                // Without it the next cycle compiles the repo again, and that is all.
+                if let Err(error) = agreement.write(self.host) {
+                    tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
+                }
+            }
         }
         Ok(report)
     }
@@ -220,9 +238,37 @@ impl<'c> Cycle<'c> {
         Ok(())
     }
 
-    fn select_and_plan(&self, state: &State) -> Result<(Selected, Plan), CycleError> {
+    fn fetch(&self) -> Result<Oid, FetchError> {
+        self.mirror.fetch(&self.config.remote, &self.config.anchor.git_ref, self.stop)
+    }
+
+    /// Returns an empty report if the remote's tip is the pin and the host is as it was when it last agreed with it.
+    fn agrees_still(&self, state: &State, tip: &Result<Oid, FetchError>) -> Option<Report> {
+        let tip = tip.as_ref().ok()?.to_string();
+        let settled = state.pin.as_ref() == Some(&tip)
+            && state.converged.as_ref() == Some(&tip)
+            && state.root.as_ref() == Some(&self.root())
+            && state.refused.is_none()
+            && !state.applying;
+        if !settled {
+            return None;
+        }
+        // What cannot be asked is looked at, and told, the long way.
+        let agreement = Agreement::that_holds(self.config, self.host).ok().flatten()?;
+        Some(Report {
+            plan: Plan::of_nothing(&tip),
+            objects: agreement.objects,
+            outcomes: Vec::new(),
+            remaining: Vec::new(),
+            hindrance: None,
+            accepted: false,
+            signers: Vec::new(),
+        })
+    }
+
+    fn select_and_plan(&self, tip: Result<Oid, FetchError>, state: &State) -> Result<(Selected, Plan), CycleError> {
         let pin = self.pin(state)?;
-        let selected = select(self.config, &self.mirror, pin, self.host, self.stop)?;
+        let selected = select(self.config, &self.mirror, tip, pin, self.host)?;
         let commit = selected.desired.commit().to_string();
         let plan = Plan::make(&commit, selected.desired.desired(), state, self.host)?;
         Ok((selected, plan))

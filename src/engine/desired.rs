@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which commit counts: the remote's tip if it is proven and sound, else the last good one.
 
-use std::sync::atomic::AtomicBool;
-
 use crate::host::{HostError, ReadHost};
 use crate::manifest::{self, Facts};
 use crate::model::Faults;
@@ -30,6 +28,13 @@ pub enum Hindrance {
     Refused(#[from] Box<Refusal>),
     #[error("cannot gather the facts of this host")]
     Facts(#[from] HostError),
+    /// Neither the tip nor the last good commit can be enforced.
+    #[error("{tip}\nand the last good state cannot be read")]
+    NoLastGood {
+        tip: Box<Hindrance>,
+        #[source]
+        source: Box<Hindrance>,
+    },
     #[error("commit {commit} is proven, but the repo is not sound:\n{faults}")]
     Unsound { commit: Oid, faults: Faults },
 }
@@ -41,6 +46,7 @@ impl Hindrance {
             Self::Fetch(_) => "fetch-failed",
             Self::Refused(refusal) => refusal.code().as_str(),
             Self::Facts(_) => "facts-unreadable",
+            Self::NoLastGood { tip, .. } => tip.code(),
             Self::Unsound { .. } => "unsound",
         }
     }
@@ -50,6 +56,7 @@ impl Hindrance {
         match self {
             Self::Fetch(_) | Self::Facts(_) => None,
             Self::Refused(refusal) => refusal.commit().copied(),
+            Self::NoLastGood { tip, .. } => tip.commit(),
             Self::Unsound { commit, .. } => Some(*commit),
         }
     }
@@ -63,29 +70,26 @@ pub struct Pin {
     pub same_root: bool,
 }
 
-/// Pulls and returns the desired state of the remote's tip, or of the pin where the tip does not count.
+/// Returns the desired state of the remote's tip, or of the pin where the tip does not count.
 ///
 /// # Errors
 /// The tip does not count, and there is no pin to fall back to, or it cannot be read any more.
 pub fn select(
     config: &Config,
     mirror: &Mirror,
+    tip: Result<Oid, FetchError>,
     pin: Option<Pin>,
     host: &dyn ReadHost,
-    stop: &AtomicBool,
 ) -> Result<Selected, Hindrance> {
-    let tip = mirror.fetch(&config.remote, &config.anchor.git_ref, stop);
     let hindrance = match tip.map_err(Hindrance::from).and_then(|tip| judge(config, mirror, pin, &tip, host)) {
         Ok(desired) => return Ok(Selected { desired, hindrance: None }),
         Err(hindrance) => hindrance,
     };
     match pin {
-        Some(pin) => last_good(config, mirror, pin, host)
-            .map(|desired| Selected { desired, hindrance: Some(hindrance) })
-            .map_err(|error| {
-                tracing::error!(%error, "the last good state cannot be read");
-                error
-            }),
+        Some(pin) => match last_good(config, mirror, pin, host) {
+            Ok(desired) => Ok(Selected { desired, hindrance: Some(hindrance) }),
+            Err(source) => Err(Hindrance::NoLastGood { tip: Box::new(hindrance), source: Box::new(source) }),
+        },
         None => Err(hindrance),
     }
 }

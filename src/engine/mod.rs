@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One reconciliation ([`cycle`]), and when to run it ([`daemon`]).
 
+pub mod agreement;
 pub mod apply;
 pub mod config;
 pub mod cycle;

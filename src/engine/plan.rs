@@ -55,6 +55,15 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Returns the plan of a host that is known to agree with `commit`.
+    pub fn of_nothing(commit: &str) -> Self {
+        let (steps, reported, unmanaged) = (Vec::new(), Vec::new(), Vec::new());
+        let mut plan =
+            Self { commit: commit.to_owned(), cause: Cause::Drift, steps, reported, unmanaged, digest: Digest::ZERO };
+        plan.digest = Digest::of(plan.view(None).to_json().as_bytes());
+        plan
+    }
+
     /// Returns what is shown of the plan: everything but secrets and the contents of files.
     pub fn view<'p>(&'p self, host: Option<&'p str>) -> PlanView<'p> {
         PlanView {

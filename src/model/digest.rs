@@ -19,6 +19,11 @@ impl Digest {
         Self(openssl::sha::sha256(bytes))
     }
 
+    /// Returns the digest that these 32 bytes are.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Returns the first twelve digits, for people.
     pub fn short(&self) -> String {
         self.0[..6].iter().map(|byte| format!("{byte:02x}")).collect()

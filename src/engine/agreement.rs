@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a host looked like when it last agreed, so that the next look need not compile the repo again.
+//!
+//! Planning is deterministic: the same commit, state and facts, and the same answers of the host to the same questions,
+//! give the same plan. So the questions of an empty plan are kept, with one digest over all their answers. As long as the
+//! host still gives those answers the plan is still empty, and neither the repo nor its contents need be read.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use openssl::sha::Sha256;
+use serde::{Deserialize, Serialize};
+
+use crate::host::{HostError, NewFile, ReadHost, Stat, UnitState, WriteHost};
+use crate::manifest::Facts;
+use crate::model::Digest;
+use crate::resources::{Desired, ObserveError};
+
+use super::state::{STATE, State};
+use super::{Config, Plan};
+
+/// Where the agreement lives on the host. Losing it costs one compilation.
+const AGREEMENT: &str = "/var/lib/hostwrit/agreement.json";
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The questions of an empty plan, and the answers' digest.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Digest of all else that the plan depends on.
+    key: Digest,
+    /// Number of declared objects.
+    pub objects: usize,
+    /// In the order in which they were asked.
+    questions: Vec<Question>,
+    answers: Digest,
+}
+
+/// One call of a [`ReadHost`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Question {
+    #[serde(rename = "s")]
+    Stat(String),
+    #[serde(rename = "r")]
+    Read(String),
+    #[serde(rename = "k")]
+    ReadLink(String),
+    #[serde(rename = "l")]
+    List(String),
+    #[serde(rename = "u")]
+    Units(Vec<String>),
+    #[serde(rename = "d")]
+    Day,
+}
+
+impl Agreement {
+    /// Plans once more and keeps the questions; `None` unless there is nothing at all to do or to tell.
+    ///
+    /// # Errors
+    /// The host cannot be observed.
+    pub fn find(
+        config: &Config,
+        desired: &Desired,
+        commit: &str,
+        state: &State,
+        host: &dyn ReadHost,
+    ) -> Result<Option<Self>, ObserveError> {
+        let Some(key) = key(config, host)? else { return Ok(None) };
+        let recorder = Recorder::new(host);
+        let plan = Plan::make(commit, desired, state, &recorder)?;
+        let is_empty = plan.steps.is_empty() && plan.reported.is_empty() && plan.unmanaged.is_empty();
+        let Recorded { questions, answers } = recorder.recorded.into_inner();
+        Ok(questions.filter(|_| is_empty).map(|questions| Self {
+            key,
+            objects: desired.objects().len(),
+            questions,
+            answers: answers.digest(),
+        }))
+    }
+
+    /// Returns the agreement that was kept, if all that it depends on is as it was and the host gives the same answers.
+    ///
+    /// # Errors
+    /// The host cannot be asked.
+    pub fn that_holds(config: &Config, host: &dyn ReadHost) -> Result<Option<Self>, HostError> {
+        let Some(text) = host.read(Path::new(AGREEMENT))? else { return Ok(None) };
+        // One that cannot be understood was written by another version: as good as none.
+        let Ok(agreement) = serde_json::from_slice::<Self>(&text) else { return Ok(None) };
+        if key(config, host)? != Some(agreement.key) {
+            return Ok(None);
+        }
+        let mut answers = Answers::new();
+        for question in &agreement.questions {
+            match question {
+                Question::Stat(path) => answers.stat(host.stat(Path::new(path))?),
+                Question::Read(path) => answers.bytes(host.read(Path::new(path))?.as_deref()),
+                Question::ReadLink(path) => answers.link(host.read_link(Path::new(path))?.as_deref()),
+                Question::List(path) => answers.list(host.list(Path::new(path))?.as_deref()),
+                Question::Units(names) => {
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    answers.units(&host.units(&names)?);
+                }
+                Question::Day => answers.day(day(host.now())),
+            }
+        }
+        Ok((answers.digest() == agreement.answers).then_some(agreement))
+    }
+
+    /// Keeps the agreement for the next cycle.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, host: &dyn WriteHost) -> Result<(), HostError> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let file = NewFile { content: &text, owner: None, mode: 0o600, check: None };
+        host.replace_file(Path::new(AGREEMENT), &file)
+    }
+}
+
+/// Returns the digest of what a plan depends on beside the host's answers, or `None` where there is no state.
+///
+/// The state names the commit, and holds ownership and owed restarts.
+fn key(config: &Config, host: &dyn ReadHost) -> Result<Option<Digest>, HostError> {
+    let Some(state) = host.read(Path::new(STATE))? else { return Ok(None) };
+    let facts = serde_json::to_string(&Facts::gather(host, &config.host)?).unwrap_or_default();
+    let mut answers = Answers::new();
+    for part in [env!("CARGO_PKG_VERSION"), &config.host, &config.anchor.root.to_string(), &facts] {
+        answers.bytes(Some(part.as_bytes()));
+    }
+    answers.bytes(Some(&state));
+    Ok(Some(answers.digest()))
+}
+
+/// The days since 1970: all that a plan may know of the time.
+fn day(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / DAY.as_secs())
+}
+
+/// A digest over answers, each with its length, so that no two series of answers look the same.
+struct Answers(Sha256);
+
+impl Answers {
+    fn new() -> Self {
+        Self(Sha256::new())
+    }
+
+    fn bytes(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            None => self.0.update(&[0]),
+            Some(bytes) => {
+                self.0.update(&[1]);
+                self.0.update(&(bytes.len() as u64).to_be_bytes());
+                self.0.update(bytes);
+            }
+        }
+    }
+
+    fn stat(&mut self, stat: Option<Stat>) {
+        self.bytes(stat.map(|stat| format!("{stat:?}")).as_deref().map(str::as_bytes));
+    }
+
+    fn link(&mut self, target: Option<&Path>) {
+        self.bytes(target.map(|target| target.as_os_str().as_bytes()));
+    }
+
+    fn list(&mut self, names: Option<&[OsString]>) {
+        let Some(names) = names else { return self.bytes(None) };
+        self.day(names.len() as u64);
+        names.iter().for_each(|name| self.bytes(Some(name.as_bytes())));
+    }
+
+    fn units(&mut self, units: &[UnitState]) {
+        self.bytes(Some(format!("{units:?}").as_bytes()));
+    }
+
+    fn day(&mut self, number: u64) {
+        self.bytes(Some(&number.to_be_bytes()));
+    }
+
+    fn digest(self) -> Digest {
+        Digest::from_bytes(self.0.finish())
+    }
+}
+
+/// A host that keeps what it is asked.
+struct Recorder<'h> {
+    host: &'h dyn ReadHost,
+    recorded: RefCell<Recorded>,
+}
+
+struct Recorded {
+    /// `None` once a question was asked that cannot be kept.
+    questions: Option<Vec<Question>>,
+    answers: Answers,
+}
+
+impl<'h> Recorder<'h> {
+    fn new(host: &'h dyn ReadHost) -> Self {
+        Self { host, recorded: RefCell::new(Recorded { questions: Some(Vec::new()), answers: Answers::new() }) }
+    }
+
+    fn keep(&self, question: Option<Question>, answer: impl FnOnce(&mut Answers)) {
+        let mut recorded = self.recorded.borrow_mut();
+        answer(&mut recorded.answers);
+        match (question, &mut recorded.questions) {
+            (Some(question), Some(questions)) => questions.push(question),
+            _ => recorded.questions = None,
+        }
+    }
+
+    /// Keeps a question about a path; one that is not UTF-8 cannot be kept.
+    fn keep_path(&self, question: fn(String) -> Question, path: &Path, answer: impl FnOnce(&mut Answers)) {
+        self.keep(path.to_str().map(|path| question(path.to_owned())), answer);
+    }
+}
+
+impl ReadHost for Recorder<'_> {
+    fn is_live(&self) -> bool {
+        self.host.is_live()
+    }
+
+    fn sets_owners(&self) -> bool {
+        self.host.sets_owners()
+    }
+
+    /// Returns the begin of the day: what a plan is told must be what is kept.
+    fn now(&self) -> SystemTime {
+        let day = day(self.host.now());
+        self.keep(Some(Question::Day), |answers| answers.day(day));
+        UNIX_EPOCH + DAY * u32::try_from(day).unwrap_or(u32::MAX)
+    }
+
+    fn stat(&self, path: &Path) -> Result<Option<Stat>, HostError> {
+        let stat = self.host.stat(path)?;
+        self.keep_path(Question::Stat, path, |answers| answers.stat(stat));
+        Ok(stat)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+        let bytes = self.host.read(path)?;
+        self.keep_path(Question::Read, path, |answers| answers.bytes(bytes.as_deref()));
+        Ok(bytes)
+    }
+
+    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {
+        let target = self.host.read_link(path)?;
+        self.keep_path(Question::ReadLink, path, |answers| answers.link(target.as_deref()));
+        Ok(target)
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>, HostError> {
+        let names = self.host.list(path)?;
+        self.keep_path(Question::List, path, |answers| answers.list(names.as_deref()));
+        Ok(names)
+    }
+
+    fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
+        let units = self.host.units(names)?;
+        let question = Question::Units(names.iter().map(|&name| name.to_owned()).collect());
+        self.keep(Some(question), |answers| answers.units(&units));
+        Ok(units)
+    }
+}
