@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LOG;
 use super::entry::{Entry, Event};
-use crate::host::{HostError, WriteHost};
+use crate::host::{HostError, ReadHost, WriteHost};
 use crate::model::Digest;
 
 /// The last entry of a log, as this host remembers it.
@@ -108,11 +108,26 @@ impl<'h> Log<'h> {
     }
 }
 
+/// Returns the commit that the log says was accepted last, looking only at entries after `seq`.
+///
+/// Lines that are no entries are passed over: what a damaged log still says counts, so that old commits stay refused.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn last_accepted(host: &(impl ReadHost + ?Sized), seq: u64) -> Result<Option<String>, HostError> {
+    let text = host.read(Path::new(LOG))?.unwrap_or_default();
+    let entries = text.rsplit(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Entry>(line).ok());
+    Ok(entries.take_while(|entry| entry.seq > seq).find_map(|entry| match entry.event {
+        Event::Accepted { commit, .. } => Some(commit),
+        _ => None,
+    }))
+}
+
 /// Returns every entry of the host's log, oldest first; none if there is no log.
 ///
 /// # Errors
 /// The log cannot be read, or a line of it is no entry.
-pub fn read(host: &(impl crate::host::ReadHost + ?Sized)) -> Result<Vec<Entry>, AuditError> {
+pub fn read(host: &(impl ReadHost + ?Sized)) -> Result<Vec<Entry>, AuditError> {
     let text = host.read(Path::new(LOG))?.unwrap_or_default();
     let mut entries: Vec<Entry> = Vec::new();
     let mut broken: Option<(usize, serde_json::Error)> = None;

@@ -264,3 +264,6 @@ impl ReadHost for Recorder<'_> {
         Ok(units)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -249,7 +249,8 @@ impl<'c> Cycle<'c> {
             && state.converged.as_ref() == Some(&tip)
             && state.root.as_ref() == Some(&self.root())
             && state.refused.is_none()
-            && !state.applying;
+            && !state.applying
+            && state::log_bytes(self.host).ok() == Some(state.log_bytes);
         if !settled {
             return None;
         }
@@ -274,15 +275,15 @@ impl<'c> Cycle<'c> {
         Ok((selected, plan))
     }
 
-    /// Returns the pin: of the state or, where that is lost, of the audit log, so that old commits stay refused.
+    /// Returns the pin: of the state, or of the audit log where that knows of a later one or the state is lost, so that
+    /// old commits stay refused.
     fn pin(&self, state: &State) -> Result<Option<Pin>, CycleError> {
-        let pin = match &state.pin {
-            Some(pin) => Some(pin.clone()),
-            None => audit::log::read(self.host)?.into_iter().rev().find_map(|entry| match entry.event {
-                Event::Accepted { commit, .. } => Some(commit),
-                _ => None,
-            }),
-        };
+        let mut pin = state.pin.clone();
+        if pin.is_none() || state::log_bytes(self.host)? != state.log_bytes {
+            // Entries that the state knows of cannot be later than its pin.
+            let known = state.log.filter(|_| pin.is_some()).map_or(0, |head| head.seq);
+            pin = audit::log::last_accepted(self.host, known)?.or(pin);
+        }
         let Some(pin) = pin else { return Ok(None) };
         let commit = Oid::from_hex(pin.as_bytes()).map_err(|_| StateError::Pin(pin))?;
         Ok(Some(Pin { commit, same_root: state.root.as_deref() == Some(&self.root()) }))

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Head;
+use crate::audit::{Head, LOG};
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{ObjectId, Owned};
 use crate::resources::Pending;
@@ -46,6 +46,9 @@ pub struct State {
     /// The last entry of the audit log.
     #[serde(default)]
     pub log: Option<Head>,
+    /// The size of the audit log when this was written: if it is another now, it may know of a later acceptance.
+    #[serde(default)]
+    pub log_bytes: u64,
     /// The last refusal that is in the log, so that it is not recorded again at every pull.
     #[serde(default)]
     pub refused: Option<Refused>,
@@ -90,9 +93,18 @@ impl State {
     ///
     /// # Errors
     /// The state cannot be written; the one before is still there.
-    pub fn write(&self, host: &dyn WriteHost) -> Result<(), StateError> {
+    pub fn write(&mut self, host: &dyn WriteHost) -> Result<(), StateError> {
+        self.log_bytes = log_bytes(host)?;
         let text = serde_json::to_vec(self).map_err(StateError::Malformed)?;
         let file = NewFile { content: &text, owner: None, mode: 0o600, check: None };
         Ok(host.replace_file(Path::new(STATE), &file)?)
     }
+}
+
+/// Returns the size of the audit log.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn log_bytes(host: &(impl ReadHost + ?Sized)) -> Result<u64, HostError> {
+    Ok(host.stat(Path::new(LOG))?.map_or(0, |stat| stat.size))
 }

@@ -162,3 +162,66 @@ fn what_is_only_reported_stays_owned() {
     site.converge();
     assert_eq!(site.get("/etc/new"), None);
 }
+
+const AGREEMENT: &str = "/var/lib/hostwrit/agreement.json";
+
+/// Lets the kept agreement claim a number of objects that no compilation would give, to see whether it is used.
+fn mark(site: &Site) {
+    let agreement = site.get(AGREEMENT).unwrap();
+    assert!(agreement.contains("\"objects\":2"), "{agreement}");
+    site.put(AGREEMENT, &agreement.replace("\"objects\":2", "\"objects\":777"));
+}
+
+#[test]
+fn a_host_that_still_agrees_is_not_compiled_again() {
+    let site = converged();
+    mark(&site);
+    let planned = site.run(&["plan"]);
+    assert_eq!(planned.code, 0, "{planned:?}");
+    assert!(planned.stdout.contains("777 objects, nothing to do"), "{planned:?}");
+}
+
+type Change = fn(&Site);
+
+#[test]
+fn an_agreement_is_not_believed_when_anything_it_depends_on_has_changed() {
+    let changes: [(&str, Change, i32); 6] = [
+        ("a file", |site| site.put("/etc/motd", "drift\n"), 3),
+        ("a file is gone", |site| std::fs::remove_file(site.path("/etc/new")).unwrap(), 3),
+        ("a fact", |site| site.put("/etc/os-release", "ID=debian\nVERSION_ID=\"99\"\n"), 0),
+        ("the state", |site| site.put(STATE, &site.get(STATE).unwrap().replace("\"format\":1", "\"format\": 1")), 0),
+        (
+            "the commit",
+            |site| {
+                site.commit(&[("README", "more\n")]);
+            },
+            0,
+        ),
+        ("the agreement", |site| site.put(AGREEMENT, "{}"), 0),
+    ];
+    for (what, change, code) in changes {
+        let site = converged();
+        mark(&site);
+        change(&site);
+        let planned = site.run(&["plan"]);
+        assert_eq!(planned.code, code, "{what}: {planned:?}");
+        assert!(!planned.stdout.contains("777"), "{what}: {planned:?}");
+    }
+}
+
+#[test]
+fn a_commit_whose_acceptance_was_logged_is_not_gone_back_behind() {
+    let site = converged();
+    let old = site.repo.id("HEAD");
+    let before = site.get(STATE).unwrap();
+    let between = site.host_file("files:\n  /etc/motd: {content: \"between\\n\"}\n");
+    site.host_file("files:\n  /etc/motd: {content: \"next\\n\"}\n");
+    site.converge();
+    assert_ne!(old, between);
+    // As if hostwrit had been killed between the log's entry and the state.
+    site.put(STATE, &before);
+    site.repo.git(&["reset", "--quiet", "--hard", &between.to_string()]);
+    let applied = site.run(&["apply"]);
+    assert_eq!(applied.code, 4, "{applied:?}");
+    assert_eq!(site.get("/etc/motd").unwrap(), "next\n");
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#![allow(clippy::disallowed_methods, reason = "changes a temporary root by hand")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::*;
+use crate::host::RealHost;
+
+/// Asks everything that can be asked of a path.
+fn ask(host: &dyn ReadHost) -> (Option<Vec<Question>>, Digest) {
+    let recorder = Recorder::new(host);
+    recorder.stat(Path::new("/etc/motd")).unwrap();
+    recorder.read(Path::new("/etc/motd")).unwrap();
+    recorder.read(Path::new("/etc/nothing")).unwrap();
+    recorder.read_link(Path::new("/etc/link")).unwrap();
+    recorder.list(Path::new("/etc")).unwrap();
+    recorder.units(&["hello.service"]).unwrap();
+    recorder.now();
+    let Recorded { questions, answers } = recorder.recorded.into_inner();
+    (questions, answers.digest())
+}
+
+fn root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let etc = root.path().join("etc");
+    fs::create_dir_all(etc.join("systemd/system")).unwrap();
+    fs::write(etc.join("motd"), "Welcome\n").unwrap();
+    symlink("motd", etc.join("link")).unwrap();
+    root
+}
+
+type Change = fn(&Path);
+
+#[test]
+fn each_question_notices_a_change_of_its_answer() {
+    let changes: [(&str, Change); 7] = [
+        ("a file's content", |etc| fs::write(etc.join("motd"), "Welcomf\n").unwrap()),
+        ("a file's mode", |etc| fs::set_permissions(etc.join("motd"), fs::Permissions::from_mode(0o600)).unwrap()),
+        ("a file's absence", |etc| fs::write(etc.join("nothing"), "").unwrap()),
+        ("a link's target", |etc| {
+            fs::remove_file(etc.join("link")).unwrap();
+            symlink("matd", etc.join("link")).unwrap();
+        }),
+        ("a directory's names", |etc| fs::write(etc.join("more"), "").unwrap()),
+        ("a unit's file", |etc| fs::write(etc.join("systemd/system/hello.service"), "[Unit]\n").unwrap()),
+        ("a unit's mask", |etc| symlink("/dev/null", etc.join("systemd/system/hello.service")).unwrap()),
+    ];
+    for (what, change) in changes {
+        let root = root();
+        let etc = root.path().join("etc");
+        fs::set_permissions(etc.join("motd"), fs::Permissions::from_mode(0o644)).unwrap();
+        let host = RealHost::open(root.path()).unwrap();
+        let (questions, before) = ask(&host);
+        assert_eq!(questions.unwrap().len(), 7);
+        assert_eq!(ask(&host).1, before, "the same host gives the same answers");
+        change(&etc);
+        assert_ne!(ask(&host).1, before, "{what} changed unnoticed");
+    }
+}
+
+#[test]
+fn answers_that_run_together_the_same_are_told_apart() {
+    let digest = |parts: &[&[u8]]| {
+        let mut answers = Answers::new();
+        parts.iter().for_each(|part| answers.bytes(Some(part)));
+        answers.digest()
+    };
+    assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
+    assert_ne!(digest(&[b"", b""]), digest(&[b""]));
+}
+
+#[test]
+fn a_question_that_is_not_text_is_not_kept() {
+    let root = root();
+    let host = RealHost::open(root.path()).unwrap();
+    let recorder = Recorder::new(&host);
+    recorder.stat(Path::new(std::ffi::OsStr::from_bytes(b"/etc/\xff"))).unwrap();
+    recorder.stat(Path::new("/etc/motd")).unwrap();
+    assert_eq!(recorder.recorded.into_inner().questions, None);
+}
+
+#[test]
+fn a_plan_is_told_the_day_and_no_more_of_the_time() {
+    let root = root();
+    let host = RealHost::open(root.path()).unwrap();
+    let told = Recorder::new(&host).now();
+    assert_eq!(told.duration_since(UNIX_EPOCH).unwrap().as_secs() % DAY.as_secs(), 0);
+}
