@@ -22,7 +22,7 @@ TEST_PACKAGES := gpg:gnupg gpg-agent:gpg-agent ssh-keygen:openssh-client strace:
 
 demo:
 	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES)
-	@$(CARGO) build --quiet
+	@$(CARGO) build
 	@target/debug/hostwrit demo
 
 test:
