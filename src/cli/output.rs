@@ -120,6 +120,8 @@ fn change_text(action: Action, change: &Change) -> String {
     let field = &change.field;
     match (&change.from, &change.to) {
         (Shown::Secret, _) | (_, Shown::Secret) => format!("{field} changed"),
+        // `enabled`, not `enabled enabled`.
+        (_, Shown::Text(to)) if to == field && action != Action::Remove => to.clone(),
         (Shown::Text(_), Shown::Text(to)) if action == Action::Add => format!("{field} {to}"),
         (Shown::Nothing, Shown::Text(to)) => format!("{field} {to}"),
         (Shown::Text(from), Shown::Text(to)) => format!("{field} {from} -> {to}"),

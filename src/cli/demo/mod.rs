@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use include_dir::{Dir, include_dir};
 
-use crate::audit::{LOG, verify::verify};
+use crate::audit::{LOG, OutcomeResult, verify::verify};
 use crate::engine::config::CONFIG;
 use crate::engine::{Config, Cycle, Report, apply::chain};
 use crate::host::{NewFile, ReadHost, RealHost, WriteHost};
@@ -88,7 +88,6 @@ fn play(dir: &Path) -> Result<(), Error> {
     expect(report.plan.steps.len() == 1, "the change by hand is seen, and nothing else")?;
     let report = apply(&config, &host)?;
     expect(report.converged(), "the change by hand is repaired")?;
-    say("Repaired.");
 
     title("A commit that nobody signed");
     repo.edit("hosts/web1.yaml", |text| format!("{text}\n# a word from nobody\n"))?;
@@ -198,8 +197,18 @@ fn cycle<'c>(config: &'c Config, host: &'c RealHost) -> Result<Cycle<'c>, Error>
     Ok(Cycle::begin(config, host, &GO_ON)?)
 }
 
+/// Applies, and says how many steps that took; only those that did not go well are worth a line of the story.
 fn apply(config: &Config, host: &RealHost) -> Result<Report, Error> {
-    Ok(cycle(config, host)?.apply(&mut |step, outcome| say(output::outcome_line(step, outcome)))?)
+    let report = cycle(config, host)?.apply(&mut |step, outcome| {
+        if outcome.result != OutcomeResult::Done {
+            say(output::outcome_line(step, outcome));
+        }
+    })?;
+    let done = report.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
+    if done > 0 {
+        say(format!("{} done, each recorded before and after.", output::count(done, "step")));
+    }
+    Ok(report)
 }
 
 /// Applies, and demands that the tip is refused with this code while the host stays as it is.
