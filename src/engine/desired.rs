@@ -10,6 +10,7 @@ use crate::source::{FetchError, Mirror};
 use crate::trust::{self, Authorized, Refusal};
 
 use super::Config;
+use super::apply::chain;
 
 /// The desired state that a cycle enforces.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub enum Hindrance {
     #[error("cannot gather the facts of this host")]
     Facts(#[from] HostError),
     /// Neither the tip nor the last good commit can be enforced.
-    #[error("{tip}\nand the last good state cannot be read")]
+    #[error("{}\nand the last good state cannot be read", chain(tip.as_ref()))]
     NoLastGood {
         tip: Box<Hindrance>,
         #[source]

@@ -39,6 +39,13 @@ pub fn first_converge(lab: &Lab<'_>) {
     site.apply().ok().says("nothing to do");
     let again = web1.run(&["systemctl", "show", "-P", "InvocationID", "hello"]);
     assert_eq!(started.text(), again.text(), "the service was restarted for no reason");
+    // By the agreement that the apply left, and the long way without it.
+    for before in ["test -e /var/lib/hostwrit/agreement.json", "rm /var/lib/hostwrit/agreement.json"] {
+        let script = format!("{before} && strace -f -qq -o /tmp/started -e trace=execve,execveat hostwrit plan");
+        web1.sh(&script).ok().says("nothing to do");
+        let started = web1.sh("grep -c exec /tmp/started").ok();
+        assert_eq!(started.text(), "1", "a plan with nothing to do started a program: {started}");
+    }
     site.hostwrit(&["why", "user:deploy"]).ok().says("hosts/web1.yaml");
     assert_eq!(site.status()["health"], "converged");
 }
