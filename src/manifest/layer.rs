@@ -198,9 +198,7 @@ impl EachKind for CheckFields<'_> {
     fn kind<R: Resource>(&mut self) {
         let mut faults = Faults::default();
         for object in self.layer.objects.get(R::KEY).into_iter().flatten() {
-            if let Err(found) = split::<R>(&object.at, &object.fields) {
-                faults.extend(found);
-            }
+            faults.extend(specification::<R>(&object.at, &object.fields).1);
             if let (true, Some(other)) = (object.is_absent(), other_than_absent(&object.fields)) {
                 faults.push(absent_with(other, R::KIND, &object.name, &object.fields));
             }
@@ -209,25 +207,17 @@ impl EachKind for CheckFields<'_> {
     }
 }
 
-/// Splits the fields of an object into what every object has and what its kind knows.
+/// Reads the fields of an object: those that every object may have, and those that its kind knows.
 ///
-/// # Errors
-/// Every fault of the fields.
-pub fn split<R: Resource>(at: &Location, fields: &[Entry]) -> Result<R::Spec, Faults> {
-    let mut faults = Faults::default();
+/// Returns as well every fault of the fields. If there are any, the specification lacks the faulty fields.
+pub fn specification<R: Resource>(at: &Location, fields: &[Entry]) -> (Option<R::Spec>, Faults) {
     let (of_all, of_kind): (Vec<_>, Vec<_>) =
         fields.iter().cloned().partition(|field| [ABSENT, OBSERVE].contains(&field.key.as_str()));
     let of_all = Node { value: Value::Map(of_all), at: at.clone() };
-    if let Err(found) = yaml::from_node::<BTreeMap<String, bool>>(&of_all) {
-        faults.extend(found);
-    }
-    match yaml::from_node_beside(&Node { value: Value::Map(of_kind), at: at.clone() }, &[ABSENT, OBSERVE]) {
-        Ok(spec) => faults.or(spec),
-        Err(found) => {
-            faults.extend(found);
-            Err(faults)
-        }
-    }
+    let of_kind = Node { value: Value::Map(of_kind), at: at.clone() };
+    let (spec, mut faults) = yaml::part_of_node(&of_kind, &[ABSENT, OBSERVE]);
+    faults.extend(yaml::from_node::<BTreeMap<String, bool>>(&of_all).err().into_iter().flatten());
+    (spec, faults)
 }
 
 /// Returns the first field that an absent object cannot have.

@@ -14,7 +14,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use handlebars::Context;
@@ -24,7 +24,7 @@ use crate::model::fault::closest;
 use crate::model::{Declared, Fault, Faults, Location, Mode, Origin, RepoFiles};
 use crate::resources::{Declarations, Desired, Resource};
 use crate::trust::AuthenticTree;
-use crate::yaml;
+use crate::yaml::{self, Entry};
 
 pub use checks::is_host_name;
 pub use facts::{Facts, Os};
@@ -208,16 +208,38 @@ struct Compiler<'c, 'f> {
     faults: Faults,
 }
 
+impl Compiler<'_, '_> {
+    /// Reads and checks one merged object. The specification of an absent object is empty; resolving it checks the name.
+    fn resolve<R: Resource>(&self, name: &str, fields: &[Entry], origin: &Origin) -> Result<R::Desired, Faults> {
+        let (spec, mut faults) = layer::specification::<R>(&origin.object, fields);
+        if faults.is_empty()
+            && let Some(spec) = spec
+        {
+            return R::resolve(name, spec, origin, self.contents);
+        }
+        // The other fields may be faulty too, and so may the name. What the object as a whole lacks, or a field with a
+        // fault inside, it may lack only because of that fault.
+        let field_at = |place: &Location| {
+            let before = fields.iter().filter(|field| field.key_at.file == place.file && field.key_at <= *place);
+            before.max_by_key(|field| &field.key_at).map(|field| field.at().clone())
+        };
+        let known: BTreeSet<Location> = faults.iter().filter_map(|fault| field_at(&fault.at)).collect();
+        let of_fields = spec.and_then(|spec| R::resolve(name, spec, origin, self.contents).err());
+        let is_new = |fault: &Fault| fault.at != origin.object && !known.contains(&fault.at);
+        faults.extend(of_fields.into_iter().flatten().filter(is_new));
+        let empty = layer::specification::<R>(&origin.object, &[]).0;
+        faults.extend(empty.and_then(|spec| R::resolve(name, spec, origin, self.contents).err()).into_iter().flatten());
+        Err(faults)
+    }
+}
+
 impl Declarations for Compiler<'_, '_> {
     fn of<R: Resource>(&mut self) -> Vec<Declared<R::Desired>> {
         let mut declared = Vec::new();
         for (name, merged) in merge::objects(self.layers, R::KEY, R::KIND, &mut self.faults) {
             let fields = merged.fields.iter().map(|field| (field.key.clone(), field.at().clone())).collect();
             let origin = Origin { object: merged.at, fields };
-            // The specification of an absent object is empty; resolving it checks the name.
-            let desired = layer::split::<R>(&origin.object, &merged.fields)
-                .and_then(|spec| R::resolve(&name, spec, &origin, self.contents));
-            match desired {
+            match self.resolve::<R>(&name, &merged.fields, &origin) {
                 Ok(desired) => {
                     let is = |key| layer::is_true(&merged.fields, key);
                     let mode = if is(layer::OBSERVE) { Mode::Observe } else { Mode::Enforce };

@@ -17,7 +17,7 @@ use crate::model::Faults;
 
 pub use node::{Entry, Node, Value};
 pub use parse::parse;
-pub use typed::{from_node, from_node_beside};
+pub use typed::{from_node, part_of_node};
 
 /// Reads one document of type `T` from a file.
 ///

@@ -24,33 +24,35 @@ const MAX_FAULTS: usize = 100;
 /// # Errors
 /// Every fault of the value, each with line and column.
 pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Faults> {
-    from_node_beside(node, &[])
+    match part_of_node(node, &[]) {
+        (Some(value), faults) => faults.or(value),
+        (None, faults) => Err(faults),
+    }
 }
 
 /// Makes a typed value of a node from which the caller has already taken the keys in `taken`: they are known too.
 ///
-/// # Errors
-/// Every fault of the value, each with line and column.
-pub fn from_node_beside<T: DeserializeOwned>(node: &Node, taken: &[&str]) -> Result<T, Faults> {
-    let failure = match T::deserialize(node) {
-        Ok(value) => return Ok(value),
+/// Returns as well every fault, each with line and column. If there are any, the value is what is left without the faulty
+/// parts: good for finding further faults, and for nothing else.
+pub fn part_of_node<T: DeserializeOwned>(node: &Node, taken: &[&str]) -> (Option<T>, Faults) {
+    let mut faults = Faults::default();
+    let mut failure = match T::deserialize(node) {
+        Ok(value) => return (Some(value), faults),
         Err(failure) => failure,
     };
     let mut rest = node.clone();
     let mut left_out: Vec<(Location, String)> = Vec::new();
-    let mut faults = Faults::default();
-    let mut failure = failure;
     loop {
         if !left_out.iter().any(|(map, key)| failure.follows_from(map, key)) {
             faults.push(failure.fault(&node.at, taken));
         }
-        let Some(entry) = leave_out(&mut rest, &failure.path()) else { return Err(faults) };
+        let Some(entry) = leave_out(&mut rest, &failure.path()) else { return (None, faults) };
         left_out.extend(entry);
         if faults.len() >= MAX_FAULTS {
-            return Err(faults);
+            return (None, faults);
         }
         match T::deserialize(&rest) {
-            Ok(_) => return Err(faults),
+            Ok(value) => return (Some(value), faults),
             Err(next) => failure = next,
         }
     }
