@@ -118,7 +118,8 @@ impl Why {
         let mut open: BTreeMap<u64, (Happening, Cause)> = BTreeMap::new();
         for entry in entries {
             match entry.event {
-                Event::Accepted { commit, signers, .. } if commit == answer.commit => {
+                // A commit that is accepted again, after the state was lost, is not proven again and so names nobody.
+                Event::Accepted { commit, signers, .. } if commit == answer.commit && !signers.is_empty() => {
                     answer.signers = signers.into_iter().map(LoggedSigner::from).collect();
                 }
                 Event::Planned { commit, plan, cause, .. } => drop(plans.insert(plan, (commit, cause))),

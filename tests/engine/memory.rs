@@ -27,6 +27,15 @@ fn old_commits_stay_refused_when_the_state_is_lost() {
 }
 
 #[test]
+fn why_still_names_the_signer_when_the_state_was_lost() {
+    let site = converged();
+    std::fs::remove_file(site.path(STATE)).unwrap();
+    site.converge();
+    let why = site.run(&["why", "file:/etc/motd"]);
+    assert!(why.stdout.contains("signed by"), "{why:?}");
+}
+
+#[test]
 fn a_truncated_state_is_an_error_that_says_what_to_do_and_nothing_is_changed() {
     let site = converged();
     let state = site.get(STATE).unwrap();
