@@ -19,11 +19,13 @@ pub struct GitServer {
 }
 
 impl GitServer {
-    /// Starts `git daemon`.
+    /// Starts Git's own server; not through `git daemon`, whose child would outlive it.
     pub fn git(lab: &Lab<'_>, infra: &Infra<'_>) -> Self {
-        let mut command = lab.fabric().command("git");
+        let programs = std::process::Command::new("git").arg("--exec-path").output().expect("git is there").stdout;
+        let programs = String::from_utf8(programs).expect("git is in a UTF-8 place");
+        let mut command = lab.fabric().command(&format!("{}/git-daemon", programs.trim()));
         command
-            .args(["daemon", "--verbose", "--export-all", "--reuseaddr"])
+            .args(["--verbose", "--export-all", "--reuseaddr"])
             .arg(format!("--listen={ADDRESS}"))
             .arg(format!("--base-path={}", infra.served().display()))
             .arg(infra.served());
