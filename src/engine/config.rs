@@ -11,7 +11,7 @@ use crate::host::{HostError, ReadHost};
 use crate::manifest;
 use crate::model::git::Oid;
 use crate::model::{Fault, Faults, Location};
-use crate::trust::{Anchor, Signer};
+use crate::trust::{Anchor, KeyName, Revocations};
 use crate::yaml;
 
 /// Where the configuration lives on the host.
@@ -123,7 +123,7 @@ impl Config {
         }
         let mut signers = Vec::new();
         for signer in &read.trust.signers {
-            match signer.parse::<Signer>() {
+            match signer.parse::<KeyName>() {
                 Ok(signer) => signers.push(signer),
                 Err(error) => {
                     fault(format!("trust.signers: {error}"), "write openpgp: and the key's whole fingerprint")
@@ -173,7 +173,13 @@ impl Config {
         }
         match root {
             Ok(root) if faults.is_empty() => Ok(Self {
-                anchor: Anchor { fleet: read.fleet, git_ref: read.git_ref, root, signers },
+                anchor: Anchor {
+                    fleet: read.fleet,
+                    git_ref: read.git_ref,
+                    root,
+                    signers,
+                    revoked: Revocations::default(),
+                },
                 remote: read.remote,
                 host,
                 interval,

@@ -376,7 +376,7 @@ fn signers(desired: &Authorized<Desired>) -> Vec<Signer> {
         .map(|signer| Signer {
             commit: signer.commit.to_string(),
             principal: signer.principal.clone(),
-            key: format!("openpgp:{}", signer.fingerprint),
+            key: signer.key.to_string(),
         })
         .collect()
 }

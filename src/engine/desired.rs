@@ -7,7 +7,7 @@ use crate::model::Faults;
 use crate::model::git::Oid;
 use crate::resources::Desired;
 use crate::source::{FetchError, Mirror};
-use crate::trust::{self, Authorized, Refusal};
+use crate::trust::{self, Authorized, Cache, Refusal};
 
 use super::Config;
 use super::apply::chain;
@@ -117,12 +117,24 @@ fn judge(
     host: &dyn ReadHost,
 ) -> Result<Authorized<Desired>, Hindrance> {
     if pin.is_some_and(|pin| !pin.same_root) {
-        trust::authenticate(mirror, &config.anchor, None, tip, host.now()).map_err(Box::new)?;
+        trust::authenticate(mirror, &config.anchor, None, tip, host.now(), &mut Cache::default()).map_err(Box::new)?;
     }
     let pin = pin.map(|pin| pin.commit);
-    let tree = trust::authenticate(mirror, &config.anchor, pin.as_ref(), tip, host.now()).map_err(Box::new)?;
+    let tree = trust::authenticate(mirror, &config.anchor, pin.as_ref(), tip, host.now(), &mut Cache::default()).map_err(Box::new)?;
     let facts = Facts::gather(host, &config.host)?;
     let desired =
         manifest::compile(&tree, &config.host, &facts).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
-    Ok(trust::authorize(&tree, desired).map_err(Box::new)?)
+    Ok(trust::authorize(&tree, desired, &mut Nothing).map_err(Box::new)?)
+}
+
+/// Stands where the compiler will.
+struct Nothing;
+
+impl trust::Compile for Nothing {
+    fn hosts(
+        &mut self,
+        _: &trust::AuthenticTree<'_>,
+    ) -> std::collections::BTreeMap<String, Option<std::rc::Rc<crate::model::HostState>>> {
+        std::collections::BTreeMap::new()
+    }
 }

@@ -3,6 +3,7 @@
 
 pub mod desired;
 pub mod digest;
+pub mod effect;
 pub mod fault;
 pub mod files;
 pub mod git;
@@ -14,6 +15,7 @@ pub mod secret;
 
 pub use desired::{Declared, Mode};
 pub use digest::Digest;
+pub use effect::HostState;
 pub use fault::{Fault, Faults};
 pub use files::RepoFiles;
 pub use object::ObjectId;

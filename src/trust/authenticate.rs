@@ -13,7 +13,9 @@ use crate::model::files::FileError;
 use crate::model::git::{ObjectType, Objects, Oid};
 
 use super::anchor::Anchor;
+use super::cache::Cache;
 use super::commit::{self, Commit};
+use super::key_name::KeyName;
 use super::objects::Proven;
 use super::policy::{self, Policy};
 use super::refusal::{Code, Refusal};
@@ -29,10 +31,10 @@ pub struct Signature {
     pub commit: Oid,
     /// The name in the policy of the commit's first parent; the root's own policy for the root.
     pub principal: String,
-    /// The key or subkey that signed, in upper-case hexadecimal digits.
-    pub fingerprint: String,
-    /// When it was signed, by the signer's account.
-    pub created: SystemTime,
+    /// The key or subkey that signed.
+    pub key: KeyName,
+    /// When it was signed, by the signer's account; an SSH signature does not say.
+    pub created: Option<SystemTime>,
 }
 
 impl Serialize for Signature {
@@ -41,7 +43,7 @@ impl Serialize for Signature {
         let mut fields = serializer.serialize_struct("Signature", 3)?;
         fields.serialize_field("commit", &self.commit.to_string())?;
         fields.serialize_field("principal", &self.principal)?;
-        fields.serialize_field("fingerprint", &self.fingerprint)?;
+        fields.serialize_field("key", &self.key)?;
         fields.end()
     }
 }
@@ -70,6 +72,14 @@ impl AuthenticTree<'_> {
     /// Returns who signed each commit that was new to this host, oldest first; empty when the tip is the pin.
     pub fn signers(&self) -> &[Signature] {
         &self.signatures
+    }
+
+    /// Returns the id of the file at `path`, which stands for its content; `None` if there is none.
+    ///
+    /// # Errors
+    /// A tree on the way cannot be read.
+    pub fn file_id(&self, path: &str) -> Result<Option<Oid>, FileError> {
+        Ok(self.files.get(path).copied())
     }
 
     /// Returns the version of the commit's policy.
@@ -118,6 +128,7 @@ pub fn authenticate<'o>(
     pin: Option<&Oid>,
     tip: &Oid,
     now: SystemTime,
+    _cache: &mut Cache,
 ) -> Result<AuthenticTree<'o>, Refusal> {
     let objects = Proven::new(objects);
     let mut judge = Judge { objects, anchor, now, policies: HashMap::new() };
@@ -165,7 +176,7 @@ impl Judge<'_, '_> {
                 return Err(Refusal::new(Code::UnknownSigner, detail));
             };
             signature.verify(&payload, cert, self.now, is_tip)?;
-            if is_root && !self.anchor.signers.iter().any(|signer| signer.is(&cert.fingerprint())) {
+            if is_root && !self.anchor.signers.contains(&KeyName::OpenPgp(cert.fingerprint())) {
                 let detail = format!("{name}, who signed it with {}, is not among trust.signers", cert.fingerprint());
                 return Err(Refusal::new(Code::RootSigner, detail));
             }
@@ -180,8 +191,8 @@ impl Judge<'_, '_> {
             let detail = format!("its policy has version {version}, a parent's has {least_version}");
             return Err(Refusal::new(Code::PolicyRollback, detail));
         }
-        let fingerprint = signature.issuer.to_hex();
-        Ok(Signature { commit: *id, principal, fingerprint, created: signature.created })
+        let key = KeyName::OpenPgp(signature.issuer);
+        Ok(Signature { commit: *id, principal, key, created: Some(signature.created) })
     }
 
     fn tree_of(&self, id: &Oid) -> Result<Oid, Refusal> {

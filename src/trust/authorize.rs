@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! May those who signed change what they changed?
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::model::HostState;
 use crate::model::git::Oid;
 
 use super::authenticate::{AuthenticTree, Signature};
@@ -37,6 +41,13 @@ impl<D> Authorized<D> {
     }
 }
 
+/// Says what a tree means for the hosts that are judged. The compiler of the repo is behind it; `trust` does not know it.
+pub trait Compile {
+    /// Returns the state of each judged host, by its name. A host without a file has an empty state; `None` stands for
+    /// a host for which the repo is unsound there.
+    fn hosts(&mut self, tree: &AuthenticTree<'_>) -> BTreeMap<String, Option<Rc<HostState>>>;
+}
+
 /// Returns `desired`, compiled from `tree`, as something that the engine accepts.
 ///
 /// In this version every principal of the policy may change everything, so that a known principal signed each commit is
@@ -45,7 +56,11 @@ impl<D> Authorized<D> {
 ///
 /// # Errors
 /// The signers may not make these changes; not in this version.
-pub fn authorize<D>(tree: &AuthenticTree<'_>, desired: D) -> Result<Authorized<D>, Refusal> {
+pub fn authorize<D>(
+    tree: &AuthenticTree<'_>,
+    desired: D,
+    _compile: &mut dyn Compile,
+) -> Result<Authorized<D>, Refusal> {
     Ok(Authorized {
         desired,
         commit: *tree.commit(),

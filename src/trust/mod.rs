@@ -9,18 +9,22 @@
 //! | `anchor` | what the host was told out of band |
 //! | `objects` | objects that have the id that they were asked for by |
 //! | `commit`, `tree` | the closed grammars |
-//! | `armor`, `signature` | one form of an OpenPGP signature, and what makes it count |
+//! | `signature/` | OpenPGP and SSH signatures: the one form, and what makes one count |
+//! | `key_name`, `revocation` | keys by their fingerprints, and those that count no more |
 //! | `policy` | `policy/policy.yaml` and the keys that it names |
+//! | `cache` | what was proven before |
 //! | `walk` | which commits are new, oldest first |
 
 pub mod anchor;
-mod armor;
 mod authenticate;
 mod authorize;
+mod cache;
 mod commit;
+pub mod key_name;
 mod objects;
 pub mod policy;
 pub mod refusal;
+pub mod revocation;
 mod signature;
 mod tree;
 mod walk;
@@ -28,8 +32,11 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use anchor::{Anchor, NotASigner, Signer};
+pub use anchor::Anchor;
 pub use authenticate::{AuthenticTree, Signature, authenticate};
-pub use authorize::{Authorized, authorize};
+pub use authorize::{Authorized, Compile, authorize};
+pub use cache::Cache;
+pub use key_name::{KeyName, NotAKeyName};
 pub use policy::PolicyFile;
 pub use refusal::{Code, Refusal};
+pub use revocation::Revocations;

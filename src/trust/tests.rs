@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::commit::Commit;
 use super::policy::Policy;
-use super::signature::OpenPgp;
-use super::{Code, NotASigner, Signer, armor, tree};
+use super::signature::{OpenPgp, decode_armor, encode_armor};
+use super::{Code, KeyName, NotAKeyName, tree};
 
 const COMMIT: &str = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904
 parent 1111111111111111111111111111111111111111
@@ -63,7 +63,7 @@ fn parse_all(data: &[u8]) {
     let _ = Commit::parse(data, Hash::Sha256);
     let _ = tree::parse(data, Hash::Sha1);
     let _ = OpenPgp::parse(data);
-    let _ = OpenPgp::parse(armor::encode(data).as_bytes());
+    let _ = OpenPgp::parse(encode_armor(data).as_bytes());
     let _ = Policy::read(data, |_| Ok::<_, ()>(None));
     let _ = Policy::read(POLICY.as_bytes(), |_| Ok::<_, ()>(Some(data.to_vec())));
 }
@@ -86,18 +86,18 @@ proptest! {
 
     #[test]
     fn no_disturbed_signature_makes_a_parser_panic(cuts in cuts()) {
-        let packet = armor::decode(armored().as_bytes()).unwrap();
+        let packet = decode_armor(armored().as_bytes()).unwrap();
         let packet = disturbed(&packet, &cuts);
-        let _ = OpenPgp::parse(armor::encode(&packet).as_bytes());
+        let _ = OpenPgp::parse(encode_armor(&packet).as_bytes());
         let _ = OpenPgp::parse(&disturbed(armored().as_bytes(), &cuts));
     }
 
     #[test]
     fn armor_holds_any_bytes_in_one_form_only(data in vec(any::<u8>(), 1..300), cuts in cuts()) {
-        let text = armor::encode(&data);
-        prop_assert_eq!(armor::decode(text.as_bytes()).unwrap(), data.clone());
+        let text = encode_armor(&data);
+        prop_assert_eq!(decode_armor(text.as_bytes()).unwrap(), data.clone());
         let other = disturbed(text.as_bytes(), &cuts);
-        if other != text.as_bytes() && let Ok(content) = armor::decode(&other) {
+        if other != text.as_bytes() && let Ok(content) = decode_armor(&other) {
             prop_assert_ne!(content, data);
         }
     }
@@ -117,16 +117,16 @@ fn a_commit_comes_apart_as_it_was_put_together() {
 #[test]
 fn a_signer_is_a_whole_openpgp_fingerprint() {
     let digits = "8a1f".repeat(10);
-    let signer: Signer = format!("openpgp:{digits}").parse().unwrap();
+    let signer: KeyName = format!("openpgp:{digits}").parse().unwrap();
     assert_eq!(signer.to_string(), format!("openpgp:{}", digits.to_uppercase()));
     assert_eq!(signer, format!("openpgp:{}", digits.to_uppercase()).parse().unwrap());
-    assert!(format!("openpgp:{}", "8a1f".repeat(16)).parse::<Signer>().is_ok());
+    assert!(format!("openpgp:{}", "8a1f".repeat(16)).parse::<KeyName>().is_ok());
     for text in
         ["8a1f", "openpgp:", "openpgp:8a1f", &format!("openpgp:{digits} "), &format!("openpgp:0x{}", &digits[2..])]
     {
-        assert!(matches!(text.parse::<Signer>(), Err(NotASigner::Fingerprint(_) | NotASigner::Kind(_))), "{text}");
+        assert!(matches!(text.parse::<KeyName>(), Err(NotAKeyName::OpenPgp(_) | NotAKeyName::Kind(_))), "{text}");
     }
-    assert!(matches!("ssh:SHA256:abc".parse::<Signer>(), Err(NotASigner::Ssh(_))));
+    assert!(matches!("ssh:SHA256:abc".parse::<KeyName>(), Err(NotAKeyName::Ssh(_))));
 }
 
 #[test]

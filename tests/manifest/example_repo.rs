@@ -9,7 +9,7 @@ use hostwrit::host::RealHost;
 use hostwrit::manifest::{Facts, compile};
 use hostwrit::model::Owned;
 use hostwrit::resources::{self, Pending};
-use hostwrit::trust::authenticate;
+use hostwrit::trust::{Cache, authenticate};
 
 use super::fixture::Fleet;
 use super::{Files, in_repo};
@@ -46,7 +46,7 @@ fn root() -> tempfile::TempDir {
 fn converge(fleet: &Fleet, name: &str) -> (tempfile::TempDir, Vec<String>, Vec<String>) {
     let store = fleet.repo.store();
     let tip = fleet.repo.id("HEAD");
-    let tree = authenticate(&store, &fleet.anchor(), None, &tip, SystemTime::now()).unwrap();
+    let tree = authenticate(&store, &fleet.anchor(), None, &tip, SystemTime::now(), &mut Cache::default()).unwrap();
     let root = root();
     let host = RealHost::open(root.path()).unwrap();
     let facts = Facts::gather(&host, name).unwrap();

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use fixture::{Fleet, Key, payload, with_header};
 use hostwrit::model::git::{Objects, Oid};
-use hostwrit::trust::{Anchor, AuthenticTree, Code, Refusal, authenticate};
+use hostwrit::trust::{Anchor, AuthenticTree, Cache, Code, Refusal, authenticate};
 
 /// Returns the principals who signed what is new, oldest commit first.
 #[track_caller]
@@ -48,7 +48,7 @@ fn judge<'o>(
     pin: Option<&Oid>,
     tip: &Oid,
 ) -> Result<AuthenticTree<'o>, Refusal> {
-    authenticate(store, anchor, pin, tip, SystemTime::now())
+    authenticate(store, anchor, pin, tip, SystemTime::now(), &mut Cache::default())
 }
 
 /// Writes a commit of the root's tree that `key` signed with gpg `options`; `forge` may change the armor.

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One OpenPGP signature: its one form, and whether a certificate made it in its time.
-//!
-//! SSH signatures will stand beside this (a `gpgsig` may hold either); what differs is only this module.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +14,7 @@ use sequoia_openpgp::types::{Curve, HashAlgorithm, RevocationStatus, SignatureTy
 use sequoia_openpgp::{Cert, Error, Fingerprint, KeyID, packet};
 
 use super::armor;
-use super::refusal::{Code, Refusal};
+use crate::trust::refusal::{Code, Refusal};
 
 /// How far the signer's clock may be ahead of this host's.
 const SKEW: Duration = Duration::from_secs(5 * 60);
@@ -24,12 +22,12 @@ const MIN_RSA_BITS: usize = 3072;
 
 /// A signature in its one form, not yet verified.
 #[derive(Debug)]
-pub(super) struct OpenPgp {
+pub(in crate::trust) struct OpenPgp {
     packet: packet::Signature,
     /// When it was made, by its own account.
-    pub(super) created: SystemTime,
+    pub(in crate::trust) created: SystemTime,
     /// The key that made it: a primary key or a subkey.
-    pub(super) issuer: Fingerprint,
+    pub(in crate::trust) issuer: Fingerprint,
 }
 
 impl OpenPgp {
@@ -38,7 +36,7 @@ impl OpenPgp {
     /// Much of a signature packet is not signed: how its length is written, the unhashed area, leading zeros. So only
     /// the form that gpg writes is accepted, for the reason that `armor` gives. An ECDSA signature still has a twin, (r, n - s), which
     /// anyone can compute; Ed25519 and RSA signatures have none.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, Refusal> {
+    pub(in crate::trust) fn parse(text: &[u8]) -> Result<Self, Refusal> {
         let fault = |why: &str| Refusal::new(Code::MalformedSignature, format!("its signature {why}"));
         let bytes = armor::decode(text)?;
         // Tag 2 in the old packet format, with the shortest length.
@@ -80,7 +78,7 @@ impl OpenPgp {
     }
 
     /// Refuses a signature from after `now`.
-    pub(super) fn check_clock(&self, now: SystemTime) -> Result<(), Refusal> {
+    pub(in crate::trust) fn check_clock(&self, now: SystemTime) -> Result<(), Refusal> {
         match self.created.duration_since(now) {
             Ok(ahead) if ahead > SKEW => {
                 let detail =
@@ -94,7 +92,7 @@ impl OpenPgp {
     /// Verifies that the issuer's key in `cert` made this signature of `payload` and could at that time, and, for
     /// `valid_now`, that it still can. `now` also decides which algorithms count as good; the commit's own dates
     /// decide nothing.
-    pub(super) fn verify(&self, payload: &[u8], cert: &Cert, now: SystemTime, valid_now: bool) -> Result<(), Refusal> {
+    pub(in crate::trust) fn verify(&self, payload: &[u8], cert: &Cert, now: SystemTime, valid_now: bool) -> Result<(), Refusal> {
         let policy = StandardPolicy::at(now);
         let key = cert.keys().find(|key| key.key().fingerprint() == self.issuer);
         let key = key.ok_or_else(|| Refusal::new(Code::UnknownSigner, "the certificate lacks its key"))?;

@@ -4,7 +4,7 @@
 //! The armor is not signed. If several forms were accepted, anyone could give a signed commit a second id, and a mirror
 //! could so lead some hosts onto a commit that nobody will ever build on.
 
-use super::refusal::{Code, Refusal};
+use crate::trust::refusal::{Code, Refusal};
 
 const BEGIN: &str = "-----BEGIN PGP SIGNATURE-----\n\n";
 const END: &str = "-----END PGP SIGNATURE-----\n";
@@ -12,7 +12,7 @@ const END: &str = "-----END PGP SIGNATURE-----\n";
 const MAX_BYTES: usize = 16 * 1024;
 
 /// Returns the bytes that the armor holds.
-pub(super) fn decode(armor: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub(in crate::trust) fn decode(armor: &[u8]) -> Result<Vec<u8>, Refusal> {
     let refused = |why: &str| Refusal::new(Code::ArmorNotCanonical, format!("the armor of its signature {why}"));
     if armor.starts_with(b"-----BEGIN SSH SIGNATURE-----") {
         return Err(Refusal::new(Code::UnsupportedSignature, "it is signed with an SSH key"));
@@ -37,7 +37,7 @@ pub(super) fn decode(armor: &[u8]) -> Result<Vec<u8>, Refusal> {
 }
 
 /// Returns the armor of `bytes`.
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub(in crate::trust) fn encode(bytes: &[u8]) -> String {
     let mut text = BEGIN.to_owned();
     // 48 bytes make 64 characters.
     for line in bytes.chunks(48) {
