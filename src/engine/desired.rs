@@ -120,7 +120,8 @@ fn judge(
         trust::authenticate(mirror, &config.anchor, None, tip, host.now(), &mut Cache::default()).map_err(Box::new)?;
     }
     let pin = pin.map(|pin| pin.commit);
-    let tree = trust::authenticate(mirror, &config.anchor, pin.as_ref(), tip, host.now(), &mut Cache::default()).map_err(Box::new)?;
+    let tree = trust::authenticate(mirror, &config.anchor, pin.as_ref(), tip, host.now(), &mut Cache::default())
+        .map_err(Box::new)?;
     let facts = Facts::gather(host, &config.host)?;
     let desired =
         manifest::compile(&tree, &config.host, &facts).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;

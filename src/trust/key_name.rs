@@ -23,7 +23,9 @@ pub enum KeyName {
 pub enum NotAKeyName {
     #[error("\"{0}\" names no kind of key; write openpgp: or ssh:SHA256: and the fingerprint")]
     Kind(String),
-    #[error("\"{0}\" has no whole fingerprint: it takes SHA256: and 43 characters, as `ssh-keygen -lf KEY.pub` prints them")]
+    #[error(
+        "\"{0}\" has no whole fingerprint: it takes SHA256: and 43 characters, as `ssh-keygen -lf KEY.pub` prints them"
+    )]
     Ssh(String),
     #[error(
         "\"{0}\" has no whole fingerprint: it takes 40 or 64 hexadecimal digits without spaces, \

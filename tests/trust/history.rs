@@ -32,9 +32,9 @@ fn an_accepted_tree_gives_its_files_and_may_be_authorized() {
     assert_eq!(tree.read("files").unwrap(), None);
     assert_eq!(*tree.tree(), fleet.repo.id("HEAD^{tree}"));
     assert_eq!(tree.policy_version(), 1);
-    let authorized = authorize(&tree, "desired").unwrap();
+    let authorized = authorize(&tree, "desired", &mut NoHosts).unwrap();
     assert_eq!((*authorized.desired(), authorized.commit()), ("desired", &tip));
-    assert_eq!(authorized.signers().last().unwrap().fingerprint, fleet.alice.fingerprint);
+    assert_eq!(authorized.signers().last().unwrap().key.to_string(), format!("openpgp:{}", fleet.alice.fingerprint));
 }
 
 #[test]

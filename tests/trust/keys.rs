@@ -111,11 +111,17 @@ fn a_backdated_committer_date_does_not_revive_an_expired_key() {
     let store = fleet.repo.store();
     let anchor = fleet.anchor();
     let day = std::time::Duration::from_secs(24 * 3600);
-    let at = |time| authenticate(&store, &anchor, None, &tip, time).map(drop).map_err(|refusal| refusal.code());
+    let at = |time| {
+        authenticate(&store, &anchor, None, &tip, time, &mut Cache::default())
+            .map(drop)
+            .map_err(|refusal| refusal.code())
+    };
     assert_eq!(at(SystemTime::now() + day), Ok(()));
-    assert_eq!(at(SystemTime::now() + 3 * day), Err(Code::KeyExpired));
+    assert_eq!(at(SystemTime::now() + 3 * day, &mut Cache::default()), Err(Code::KeyExpired));
     // A host that accepted the commit while the key was good keeps enforcing it.
-    assert!(authenticate(&store, &anchor, Some(&tip), &tip, SystemTime::now() + 3 * day).is_ok());
+    assert!(
+        authenticate(&store, &anchor, Some(&tip), &tip, SystemTime::now() + 3 * day, &mut Cache::default()).is_ok()
+    );
 }
 
 #[test]

@@ -12,11 +12,14 @@ mod objects;
 mod policies;
 mod signatures;
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use fixture::{Fleet, Key, payload, with_header};
+use hostwrit::model::HostState;
 use hostwrit::model::git::{Objects, Oid};
-use hostwrit::trust::{Anchor, AuthenticTree, Cache, Code, Refusal, authenticate};
+use hostwrit::trust::{Anchor, AuthenticTree, Cache, Code, Compile, Refusal, authenticate};
 
 /// Returns the principals who signed what is new, oldest commit first.
 #[track_caller]
@@ -57,6 +60,15 @@ fn signed(fleet: &Fleet, key: &Key, options: &[&str], forge: impl Fn(&str) -> St
     let commit = payload(&tree, &[fleet.root], "change");
     let armor = fleet.keys.sign(key, commit.as_bytes(), options);
     fleet.repo.object("commit", with_header(&commit, "gpgsig", &forge(&armor)).as_bytes())
+}
+
+/// A compiler that judges no host.
+struct NoHosts;
+
+impl Compile for NoHosts {
+    fn hosts(&mut self, _: &AuthenticTree<'_>) -> BTreeMap<String, Option<Rc<HostState>>> {
+        BTreeMap::new()
+    }
 }
 
 #[test]

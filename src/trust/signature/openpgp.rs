@@ -92,7 +92,13 @@ impl OpenPgp {
     /// Verifies that the issuer's key in `cert` made this signature of `payload` and could at that time, and, for
     /// `valid_now`, that it still can. `now` also decides which algorithms count as good; the commit's own dates
     /// decide nothing.
-    pub(in crate::trust) fn verify(&self, payload: &[u8], cert: &Cert, now: SystemTime, valid_now: bool) -> Result<(), Refusal> {
+    pub(in crate::trust) fn verify(
+        &self,
+        payload: &[u8],
+        cert: &Cert,
+        now: SystemTime,
+        valid_now: bool,
+    ) -> Result<(), Refusal> {
         let policy = StandardPolicy::at(now);
         let key = cert.keys().find(|key| key.key().fingerprint() == self.issuer);
         let key = key.ok_or_else(|| Refusal::new(Code::UnknownSigner, "the certificate lacks its key"))?;
