@@ -10,6 +10,7 @@ mod history;
 mod keys;
 mod objects;
 mod policies;
+mod rules;
 mod signatures;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,7 @@ fn every_code_has_a_test() {
         include_str!("keys.rs"),
         include_str!("objects.rs"),
         include_str!("policies.rs"),
+        include_str!("rules.rs"),
         include_str!("signatures.rs"),
     ]
     .concat();
