@@ -5,6 +5,7 @@
 //! wrong. Nothing here touches a host, except that [`Facts`] are gathered from one.
 
 mod checks;
+mod effects;
 mod facts;
 mod layer;
 mod merge;
@@ -27,6 +28,7 @@ use crate::trust::AuthenticTree;
 use crate::yaml::{self, Entry};
 
 pub use checks::is_host_name;
+pub use effects::{Effects, EveryHost, OneHost};
 pub use facts::{Facts, Os};
 
 use layer::{Layer, Sort};
@@ -166,8 +168,13 @@ fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Compiled, 
     faults.or(Compiled { labels: own.labels.clone(), desired })
 }
 
+/// Returns the path of a host's file.
+fn host_file(host: &str) -> String {
+    format!("hosts/{host}.yaml")
+}
+
 fn host_layer(repo: &Repo<'_>, host: &str) -> Result<Rc<Layer>, Faults> {
-    let path = format!("hosts/{host}.yaml");
+    let path = host_file(host);
     if let Some(layer) = repo.layer(&path, Sort::Host)? {
         return Ok(layer);
     }
