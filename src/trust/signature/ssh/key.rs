@@ -19,7 +19,7 @@ const RSA_BITS: std::ops::RangeInclusive<i32> = 3072..=16384;
 
 /// Encoded points of order 1, 2, 4 or 8, without the sign bit. No secret belongs to them: for such a "key", anybody can
 /// make a signature of some messages or of all.
-const SMALL_ORDER: [[u8; 32]; 7] = [
+pub(super) const SMALL_ORDER: [[u8; 32]; 7] = [
     small(0, 0, 0),
     small(1, 0, 0),
     [
@@ -87,7 +87,7 @@ pub(super) enum Curve {
 }
 
 impl Curve {
-    fn name(self) -> &'static [u8] {
+    pub(super) fn name(self) -> &'static [u8] {
         match self {
             Self::P256 => b"nistp256",
             Self::P384 => b"nistp384",
@@ -104,7 +104,7 @@ impl Curve {
         }
     }
 
-    fn nid(self) -> Nid {
+    pub(super) fn nid(self) -> Nid {
         match self {
             Self::P256 => Nid::X9_62_PRIME256V1,
             Self::P384 => Nid::SECP384R1,
