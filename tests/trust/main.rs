@@ -12,6 +12,7 @@ mod objects;
 mod policies;
 mod rules;
 mod signatures;
+mod ssh;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -89,6 +90,7 @@ fn every_code_has_a_test() {
         include_str!("policies.rs"),
         include_str!("rules.rs"),
         include_str!("signatures.rs"),
+        include_str!("ssh.rs"),
     ]
     .concat();
     let untested: Vec<_> = Code::ALL.iter().filter(|code| !tests.contains(&format!("Code::{code:?})"))).collect();

@@ -71,7 +71,8 @@ fn a_signature_names_its_key_and_no_time() {
     let tip = fleet.change("one");
     let store = fleet.repo.store();
     let tree = judge(&store, &fleet.anchor(), None, &tip).unwrap();
-    let last = tree.signers().last().unwrap();
+    let signers = tree.signers();
+    let last = signers.last().unwrap();
     assert_eq!(last.key, fleet.alice.name());
     assert!(matches!(last.key, KeyName::Ssh(_)));
     assert_eq!(last.created, None);
