@@ -242,6 +242,33 @@ fn a_committer_date_neither_helps_nor_harms_a_key() {
 }
 
 #[test]
+fn a_revoked_ssh_key_counts_until_then_or_never() {
+    let fleet = ssh_fleet();
+    let bob = fleet.keys.ssh_key("bob", "ed25519");
+    let both = [("alice", &fleet.alice), ("bob", &bob)];
+    fleet.policy(2, &both);
+    fleet.repo.commit("welcome bob", Some(&fleet.alice));
+    let by_bob = fleet.repo.commit("by bob", Some(&bob));
+    let revoke = |how: &str| {
+        fleet.repo.checkout(&by_bob);
+        fleet.policy(3, &both);
+        let policy = fleet.repo.path().join("policy/policy.yaml");
+        let text = std::fs::read_to_string(policy).unwrap();
+        fleet.repo.write("policy/policy.yaml", &format!("{text}revoked:\n  - {{key: \"{}\"{how}}}\n", bob.name()));
+        fleet.repo.commit("revoke bob's key", Some(&fleet.alice))
+    };
+    // An SSH signature has no time: what is below the policy that revokes the key stays good, what is above is not.
+    accepted(&fleet, None, &revoke(", since: 2026-01-01T00:00:00Z"));
+    let later = fleet.repo.commit("by bob again", Some(&bob));
+    assert_eq!(refused(&fleet, None, &later, Code::KeyRevoked).commit(), Some(&later));
+    // Without a time, nothing that it signed counts but what is named.
+    assert_eq!(refused(&fleet, None, &revoke(""), Code::KeyRevoked).commit(), Some(&by_bob));
+    accepted(&fleet, None, &revoke(&format!(", except: [{by_bob}]")));
+    let later = fleet.repo.commit("by bob again", Some(&bob));
+    assert_eq!(refused(&fleet, None, &later, Code::KeyRevoked).commit(), Some(&later));
+}
+
+#[test]
 fn a_root_may_be_signed_with_ssh_and_only_by_a_signer_of_the_anchor() {
     let fleet = ssh_fleet();
     accepted(&fleet, None, &fleet.root);
