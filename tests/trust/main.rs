@@ -9,7 +9,9 @@ mod commits;
 mod history;
 mod keys;
 mod objects;
+mod places;
 mod policies;
+mod revocations;
 mod rules;
 mod signatures;
 mod ssh;
@@ -87,7 +89,9 @@ fn every_code_has_a_test() {
         include_str!("history.rs"),
         include_str!("keys.rs"),
         include_str!("objects.rs"),
+        include_str!("places.rs"),
         include_str!("policies.rs"),
+        include_str!("revocations.rs"),
         include_str!("rules.rs"),
         include_str!("signatures.rs"),
         include_str!("ssh.rs"),
