@@ -13,15 +13,19 @@
 //! | `key_name`, `revocation` | keys by their fingerprints, and those that count no more |
 //! | `policy` | `policy/policy.yaml` and the keys that it names |
 //! | `cache` | what was proven before |
-//! | `walk` | which commits are new, oldest first |
+//! | `walk`, `ancestry` | which commits are new, oldest first; which of two is the later one |
+//! | `order` | what the owners tell one host past its repo |
 
+mod ancestry;
 pub mod anchor;
 mod authenticate;
 mod authorize;
 mod cache;
 mod commit;
+mod heartbeat;
 pub mod key_name;
 mod objects;
+pub mod order;
 pub mod policy;
 pub mod refusal;
 pub mod revocation;
@@ -32,11 +36,14 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use ancestry::descends;
 pub use anchor::Anchor;
 pub use authenticate::{AuthenticTree, Signature, authenticate};
 pub use authorize::{Authorized, Compile, authorize};
 pub use cache::Cache;
+pub use heartbeat::HEARTBEAT_REF;
 pub use key_name::{KeyName, NotAKeyName};
+pub use order::Order;
 pub use policy::PolicyFile;
 pub use refusal::{Code, Refusal};
 pub use revocation::Revocations;

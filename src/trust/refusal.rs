@@ -88,6 +88,16 @@ codes! {
     WrongFleet = "wrong-fleet", "fleet must be the same in the configuration and in the policy";
     /// The policy is another ref's.
     WrongRef = "wrong-ref", "ref must be the same in the configuration and in the policy";
+    /// The order is not one that can be read.
+    OrderMalformed = "order-malformed", "write it as docs/how-to/break-glass.md shows, and sign it again";
+    /// None of the keys that the host obeys signed the order.
+    OrderSigner = "order-signer", "sign it with a key of trust.break_glass of the host's configuration";
+    /// The order is for another host or fleet.
+    OrderElsewhere = "order-elsewhere", "write and sign one for this host";
+    /// It is not the order's time, or its time is too long.
+    OrderExpired = "order-expired", "write and sign a new one, for 4 hours at the most; times are in UTC";
+    /// The host has obeyed the order before.
+    OrderUsed = "order-used", "write and sign a new one, with another nonce";
 }
 
 impl fmt::Display for Code {
