@@ -37,3 +37,62 @@ pub fn write(cache: &Cache, host: &dyn WriteHost) -> Result<(), HostError> {
     let file = NewFile { content: &text, owner: None, mode: 0o600, check: None };
     host.replace_file(Path::new(ANSWERS), &file)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "damages a temporary root by hand")]
+
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::host::RealHost;
+
+    fn scene() -> (tempfile::TempDir, RealHost, Cache) {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("var/lib/hostwrit")).unwrap();
+        let host = RealHost::open(root.path()).unwrap();
+        let cache = Cache::of([Digest::of(b"one"), Digest::of(b"two")]);
+        write(&cache, &host).unwrap();
+        (root, host, cache)
+    }
+
+    #[test]
+    fn answers_are_kept_where_only_root_can_read_them() {
+        let (root, host, cache) = scene();
+        assert_eq!(read(&host), cache);
+        let mode = fs::metadata(root.path().join(&ANSWERS[1..])).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn what_is_missing_damaged_or_foreign_is_as_good_as_none() {
+        let (root, host, _) = scene();
+        let path = root.path().join(&ANSWERS[1..]);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let left = read(&host);
+            // A cut between two answers leaves whole answers, each of which stands for itself.
+            assert!(left.proven().count() < 2 && left.proven().all(|digest| read_of(&whole).contains(digest)));
+        }
+        fs::write(&path, [b"hostwrit trust cache 0.0.0\n", &whole[HEAD.len()..]].concat()).unwrap();
+        assert_eq!(read(&host), Cache::default(), "another version may ask in other words");
+        fs::write(&path, [HEAD, &vec![7; 32 * (MAX_ANSWERS + 1)]].concat()).unwrap();
+        assert_eq!(read(&host), Cache::default(), "no cycle wrote so much");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(read(&host), Cache::default());
+    }
+
+    fn read_of(text: &[u8]) -> Vec<Digest> {
+        text[HEAD.len()..].as_chunks::<32>().0.iter().map(|bytes| Digest::from_bytes(*bytes)).collect()
+    }
+
+    #[test]
+    fn no_more_than_the_limit_is_kept() {
+        let (_root, host, _) = scene();
+        let many = (0..MAX_ANSWERS as u64 + 10).map(|number| Digest::of(&number.to_be_bytes()));
+        write(&Cache::of(many), &host).unwrap();
+        assert_eq!(read(&host).proven().count(), MAX_ANSWERS);
+    }
+}
