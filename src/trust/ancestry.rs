@@ -3,9 +3,8 @@
 
 use std::collections::HashSet;
 
-use crate::model::git::{ObjectType, Objects, Oid};
+use crate::model::git::{Objects, Oid};
 
-use super::commit::{self, Commit};
 use super::objects::Proven;
 use super::refusal::{Code, Refusal};
 
@@ -17,19 +16,17 @@ const MAX_COMMITS: usize = 200_000;
 /// # Errors
 /// A commit on the way cannot be read, or there are too many.
 pub fn descends(objects: &dyn Objects, commit: &Oid, ancestor: &Oid) -> Result<bool, Refusal> {
-    let objects = Proven::new(objects);
+    descends_in(&Proven::new(objects), commit, ancestor)
+}
+
+pub(super) fn descends_in(objects: &Proven<'_>, commit: &Oid, ancestor: &Oid) -> Result<bool, Refusal> {
     let mut seen = HashSet::from([*commit]);
     let mut left = vec![*commit];
     while let Some(id) = left.pop() {
         if id == *ancestor {
             return Ok(true);
         }
-        let parents = || {
-            let data = objects.read(&id, ObjectType::Commit, commit::MAX_BYTES)?;
-            Ok(Commit::parse(&data, id.kind())?.parents)
-        };
-        let parents = parents().map_err(|refusal: Refusal| refusal.of(&id))?;
-        left.extend(parents.into_iter().filter(|parent| seen.insert(*parent)));
+        left.extend(objects.commit(&id)?.parents.iter().filter(|parent| seen.insert(**parent)));
         if seen.len() > MAX_COMMITS {
             return Err(Refusal::new(Code::TooLong, format!("it has more than {MAX_COMMITS} commits")).of(commit));
         }

@@ -11,9 +11,13 @@
 //! | `commit`, `tree` | the closed grammars |
 //! | `signature/` | OpenPGP and SSH signatures: the one form, and what makes one count |
 //! | `key_name`, `revocation` | keys by their fingerprints, and those that count no more |
-//! | `policy` | `policy/policy.yaml` and the keys that it names |
+//! | `policy/` | `policy/policy.yaml` and the keys that it names |
 //! | `cache` | what was proven before |
-//! | `walk`, `ancestry` | which commits are new, oldest first; which of two is the later one |
+//! | `trailers` | what binds a commit to its place |
+//! | `walk`, `history` | which commits are new, oldest first, and what was judged of them |
+//! | `ancestry` | which of two commits is the later one |
+//! | `verify` | the mathematics, on all cores |
+//! | `heartbeat` | up to when the ref is known, by a key that may say nothing else |
 //! | `order` | what the owners tell one host past its repo |
 
 mod ancestry;
@@ -23,6 +27,7 @@ mod authorize;
 mod cache;
 mod commit;
 mod heartbeat;
+mod history;
 pub mod key_name;
 mod objects;
 pub mod order;
@@ -30,7 +35,9 @@ pub mod policy;
 pub mod refusal;
 pub mod revocation;
 mod signature;
+mod trailers;
 mod tree;
+mod verify;
 mod walk;
 
 #[cfg(test)]
@@ -39,9 +46,9 @@ mod tests;
 pub use ancestry::descends;
 pub use anchor::Anchor;
 pub use authenticate::{AuthenticTree, Signature, authenticate};
-pub use authorize::{Authorized, Compile, authorize};
+pub use authorize::{Authorized, Compile, Decision, authorize};
 pub use cache::Cache;
-pub use heartbeat::HEARTBEAT_REF;
+pub use heartbeat::{HEARTBEAT_REF, heartbeat};
 pub use key_name::{KeyName, NotAKeyName};
 pub use order::Order;
 pub use policy::PolicyFile;
