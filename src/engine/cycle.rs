@@ -123,7 +123,7 @@ impl<'c> Cycle<'c> {
         let known = self.known(&state)?;
         let (selected, plan) = self.select_and_plan(fetched, &known, &state, &mut answers::read(self.host))?;
         state.ordered = known.ordered;
-        let refused = state.learn(&selected.times, heartbeat);
+        let refused = state.learn(&selected.times, heartbeat, self.host.now());
         let mut report = report(selected.hindrance, plan, &selected.desired, &state);
         if report.accepted {
             state.ordered = None;
@@ -188,7 +188,7 @@ impl<'c> Cycle<'c> {
         if state.pin.is_some() {
             state.root = Some(self.root());
         }
-        let refused = state.learn(&selected.times, heartbeat);
+        let refused = state.learn(&selected.times, heartbeat, self.host.now());
         let mut report = report(selected.hindrance, plan, &selected.desired, &state);
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
             self.carry_out(&selected.desired, &mut report, &mut state, watch)?;

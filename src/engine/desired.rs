@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::host::{HostError, ReadHost};
-use crate::manifest::{self, Facts};
+use crate::manifest::{Effects, Facts};
 use crate::model::Faults;
 use crate::model::git::Oid;
 use crate::resources::Desired;
@@ -28,7 +28,7 @@ pub struct Selected {
 /// What the enforced commit says of time.
 #[derive(Debug, Default)]
 pub struct Times {
-    /// When the commit was signed, where that was judged and can be known.
+    /// When the commit was made at the earliest, by what its signers say.
     pub signed: Option<SystemTime>,
     /// How old the newest statement may be.
     pub max_age: Option<Duration>,
@@ -147,29 +147,20 @@ impl Judge<'_> {
     /// Proves the commit, compiles its tree for this host and asks whether its signers may.
     fn judge(&mut self, anchor: &Anchor, pin: Option<Pin>, tip: &Oid) -> Result<Selected, Hindrance> {
         let now = self.host.now();
+        let mut effects = Effects::of_host(&self.config.host, Facts::gather(self.host, &self.config.host)?);
         if pin.is_some_and(|pin| !pin.same_root) {
-            trust::authenticate(self.mirror, anchor, None, tip, now, self.cache).map_err(Box::new)?;
+            let whole = trust::authenticate(self.mirror, anchor, None, tip, now, self.cache).map_err(Box::new)?;
+            trust::authorize(&whole, (), &mut effects).map_err(Box::new)?;
         }
         let pin = pin.map(|pin| pin.commit);
         let tree = trust::authenticate(self.mirror, anchor, pin.as_ref(), tip, now, self.cache).map_err(Box::new)?;
-        let facts = Facts::gather(self.host, &self.config.host)?;
-        let desired = manifest::compile(&tree, &self.config.host, &facts)
-            .map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
-        let desired = trust::authorize(&tree, desired, &mut Nothing).map_err(Box::new)?;
-        let signed = tree.signers().last().and_then(|signature| signature.created);
-        let times = Times { signed, ..Times::default() };
+        let desired = effects.desired(&tree).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
+        let desired = trust::authorize(&tree, desired, &mut effects).map_err(Box::new)?;
+        let times = Times {
+            signed: tree.time(self.cache).map_err(Box::new)?,
+            max_age: tree.freshness().map(|freshness| freshness.max_age),
+            heartbeat: self.heartbeat.map(|commit| trust::heartbeat(&tree, &commit, now).map_err(Box::new)),
+        };
         Ok(Selected { desired, hindrance: None, times })
-    }
-}
-
-/// Stands where the compiler will.
-struct Nothing;
-
-impl trust::Compile for Nothing {
-    fn hosts(
-        &mut self,
-        _: &trust::AuthenticTree<'_>,
-    ) -> std::collections::BTreeMap<String, Option<std::rc::Rc<crate::model::HostState>>> {
-        std::collections::BTreeMap::new()
     }
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// How far a clock may be behind a time that was signed for.
 const BEHIND: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How far a signer's clock may be ahead of this host's.
+const SKEW: Duration = Duration::from_secs(5 * 60);
+
 /// The end of the year 9999: later times cannot be written down.
 const LATEST: u64 = 253_402_300_799;
 
@@ -37,8 +40,12 @@ pub struct Stale {
 }
 
 impl Freshness {
-    /// Learns of a time that a trusted key has signed for.
-    pub fn learn(&mut self, time: SystemTime) {
+    /// Learns of a time that a trusted key has signed for. One after `now` is not believed: it would make every clock
+    /// suspect.
+    pub fn learn(&mut self, time: SystemTime, now: SystemTime) {
+        if time > now + SKEW {
+            return;
+        }
         let time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.newest = self.newest.max(Some(time));
     }
@@ -99,9 +106,10 @@ mod tests {
     #[test]
     fn the_newest_time_never_goes_back() {
         let mut freshness = Freshness::default();
-        freshness.learn(at(100 * DAY));
-        freshness.learn(at(99 * DAY));
-        assert_eq!(freshness.newest(), Some(at(100 * DAY)));
+        freshness.learn(at(100 * DAY), at(100 * DAY));
+        freshness.learn(at(99 * DAY), at(100 * DAY));
+        freshness.learn(at(102 * DAY), at(101 * DAY));
+        assert_eq!(freshness.newest(), Some(at(100 * DAY)), "a time that is yet to come is not believed");
         assert_eq!(freshness.at_least(at(5)), at(100 * DAY));
         assert_eq!(freshness.at_least(at(101 * DAY)), at(101 * DAY));
     }
@@ -110,7 +118,7 @@ mod tests {
     fn a_clock_is_doubted_when_it_is_more_than_a_day_behind() {
         let mut freshness = Freshness::default();
         assert!(!freshness.doubts(at(0)));
-        freshness.learn(at(100 * DAY));
+        freshness.learn(at(100 * DAY), at(100 * DAY));
         assert!(!freshness.doubts(at(99 * DAY)));
         assert!(freshness.doubts(at(99 * DAY - 1)));
         assert!(!freshness.doubts(at(1000 * DAY)));
@@ -119,7 +127,7 @@ mod tests {
     #[test]
     fn staleness_begins_after_the_allowed_age_and_only_where_the_policy_asks() {
         let mut freshness = Freshness::default();
-        freshness.learn(at(100 * DAY));
+        freshness.learn(at(100 * DAY), at(100 * DAY));
         assert_eq!(freshness.stale(at(1000 * DAY)), None);
         freshness.allow(Some(Duration::from_secs(2 * DAY)));
         assert_eq!(freshness.stale(at(102 * DAY)), None);

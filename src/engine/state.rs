@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -105,10 +106,10 @@ impl State {
 
     /// Learns what the enforced commit and the heartbeat say of time. `heartbeat` is the commit at the heartbeat ref, the
     /// outer `None` where the remote could not be asked. Returns why the heartbeat does not count, if so.
-    pub fn learn(&mut self, times: &Times, heartbeat: Option<Option<String>>) -> Option<String> {
+    pub fn learn(&mut self, times: &Times, heartbeat: Option<Option<String>>, now: SystemTime) -> Option<String> {
         self.freshness.allow(times.max_age);
         let heard = times.heartbeat.as_ref().and_then(|heartbeat| heartbeat.as_ref().ok());
-        times.signed.iter().chain(heard).for_each(|time| self.freshness.learn(*time));
+        times.signed.iter().chain(heard).for_each(|time| self.freshness.learn(*time, now));
         if let Some(heartbeat) = heartbeat {
             self.freshness.heartbeat = heartbeat;
         }

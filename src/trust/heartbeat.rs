@@ -53,23 +53,22 @@ fn judge(tree: &AuthenticTree<'_>, id: &Oid, now: SystemTime) -> Result<SystemTi
     signature.check_key(holder.key, now, "now")?;
 
     let said = Trailers::of(&commit)?;
-    for (name, found, wanted) in [
-        ("Hostwrit-Repo", said.repo, history.anchor.fleet.as_str()),
-        ("Hostwrit-Ref", said.git_ref, HEARTBEAT_REF),
-    ] {
+    for (name, found, wanted) in
+        [("Hostwrit-Repo", said.repo, history.anchor.fleet.as_str()), ("Hostwrit-Ref", said.git_ref, HEARTBEAT_REF)]
+    {
         match found {
             Some(found) if found == wanted => {}
             Some(found) => {
                 let detail = format!("it was made for another place: {name} is \"{found}\", this is \"{wanted}\"");
                 return Err(Refusal::new(Code::Teleport, detail));
             }
-            None => return Err(Refusal::new(Code::TrailersMissing, format!("it has no {name}"))),
+            None => return Err(Refusal::new(Code::HeartbeatPlace, format!("it has no {name}"))),
         }
     }
     let text = trailers::value(&commit, TIME)?;
-    let text = text.ok_or_else(|| Refusal::new(Code::TrailersMissing, format!("it has no {TIME}")))?;
+    let text = text.ok_or_else(|| Refusal::new(Code::HeartbeatPlace, format!("it has no {TIME}")))?;
     let time = humantime::parse_rfc3339(&text)
-        .map_err(|_| Refusal::new(Code::MalformedTrailers, format!("{TIME} \"{text}\" is not a time in UTC")))?;
+        .map_err(|_| Refusal::new(Code::HeartbeatPlace, format!("{TIME} \"{text}\" is not a time in UTC")))?;
     if time > now + SKEW {
         let detail = format!("it is of {text}, which is after this host's time");
         return Err(Refusal::new(Code::SignatureFromFuture, detail));

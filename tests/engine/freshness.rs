@@ -8,6 +8,7 @@ use super::site::Site;
 const CONFIG: &str = "/etc/hostwrit/config.yaml";
 const STATE: &str = "/var/lib/hostwrit/state.json";
 const REVOKED: &str = "/etc/hostwrit/revoked.yaml";
+const EMPTY: &str = "format: 1\nrevoked: []\n";
 
 fn motd(text: &str) -> String {
     format!("files:\n  /etc/motd: {{content: \"{text}\\n\"}}\n")
@@ -37,13 +38,13 @@ fn keeps_to_the_last_good_state(site: &Site, code: &str) {
 fn a_list_of_revocations_that_is_gone_stops_all_that_is_new() {
     let site = converged();
     site.put(CONFIG, &format!("{}  revocations: {REVOKED}\n", site.get(CONFIG).unwrap()));
-    site.put(REVOKED, "[]\n");
+    site.put(REVOKED, EMPTY);
     site.converge();
     std::fs::remove_file(site.path(REVOKED)).unwrap();
     let planned = site.run(&["plan"]);
     assert_eq!(planned.code, 4, "a host that agrees notices it too: {planned:?}");
     keeps_to_the_last_good_state(&site, "revocations-unreadable");
-    site.put(REVOKED, "[]\n");
+    site.put(REVOKED, EMPTY);
     site.converge();
     assert_eq!(site.get("/etc/motd").unwrap(), "next\n");
 }
