@@ -272,6 +272,8 @@ fn break_glass_makes_a_commit_count_and_is_shown_until_one_counts_by_itself() {
         let status = scene.site.run(&["status"]).stdout;
         assert!(status.contains("[break-glass]") && status.contains("bottom of the sea"), "{status}");
     }
+    let why = scene.site.run(&["why", "file:/etc/motd"]).stdout;
+    assert!(why.contains("by the break-glass nonce-one of ssh:SHA256:"), "{why}");
     // The log alone is enough to know it.
     std::fs::remove_file(scene.site.path(STATE)).unwrap();
     scene.site.converge();
