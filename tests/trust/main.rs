@@ -9,7 +9,10 @@ mod commits;
 mod history;
 mod keys;
 mod objects;
+mod places;
 mod policies;
+mod revocations;
+mod rules;
 mod signatures;
 
 use std::collections::BTreeMap;
@@ -85,7 +88,10 @@ fn every_code_has_a_test() {
         include_str!("history.rs"),
         include_str!("keys.rs"),
         include_str!("objects.rs"),
+        include_str!("places.rs"),
         include_str!("policies.rs"),
+        include_str!("revocations.rs"),
+        include_str!("rules.rs"),
         include_str!("signatures.rs"),
     ]
     .concat();
