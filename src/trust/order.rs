@@ -56,16 +56,25 @@ pub struct Order {
 }
 
 /// The file as people write it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct OrderFile {
+pub struct OrderFile {
+    /// What the order lifts.
     order: Kind,
+    /// The fleet's id, as the host's configuration has it.
     fleet: String,
+    /// The one host that it is for, by its name in the infra repo.
     host: String,
+    /// The whole id of the commit that the pin moves to.
     commit: String,
+    /// 8 to 64 letters, digits and hyphens that no other order for the host has.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9-]{8,64}$"))]
     nonce: String,
+    /// When the order begins to count: RFC 3339, UTC.
     not_before: String,
+    /// When it ends: 4 hours after that at the most.
     not_after: String,
+    /// Why it is given; the audit log keeps it.
     reason: String,
 }
 

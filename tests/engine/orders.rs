@@ -251,6 +251,7 @@ fn an_order_is_used_up_whatever_is_lost_of_state_and_log() {
 fn a_re_pin_to_a_commit_that_is_not_proven_is_refused() {
     let scene = Scene::new();
     let strange = scene.stranger("strange");
+    assert_eq!(scene.site.run(&["plan"]).code, 4);
     let state = scene.site.get(STATE).unwrap();
     let obeyed = scene.order("re-pin", &strange, "nonce-one");
     assert_eq!(obeyed.code, 4, "{obeyed:?}");
@@ -304,6 +305,19 @@ fn break_glass_does_not_make_an_unsound_or_absent_commit_count() {
     assert_eq!(scene.site.events("ordered"), 0);
     scene.go_back(&scene.second);
     scene.site.agrees();
+}
+
+#[test]
+fn an_order_is_obeyed_without_the_remote_if_the_commit_is_there() {
+    let scene = Scene::new();
+    let config = scene.site.get("/etc/hostwrit/config.yaml").unwrap();
+    scene.site.put("/etc/hostwrit/config.yaml", &config.replace("remote: /", "remote: /gone/"));
+    let absent = scene.order("re-pin", &COMMIT.parse().unwrap(), "nonce-one");
+    assert_eq!(absent.code, 1, "{absent:?}");
+    assert!(absent.stderr.contains("the remote cannot be pulled"), "{absent:?}");
+    assert_eq!(scene.order("re-pin", &scene.first, "nonce-one").code, 0);
+    assert_eq!(scene.site.run(&["apply"]).code, 1);
+    assert_eq!(scene.motd(), "one\n");
 }
 
 #[test]
