@@ -66,7 +66,7 @@ impl Known {
             None => Self::default(),
             Some(told) => {
                 let commit = Oid::from_hex(told.commit.as_bytes()).map_err(|_| StateError::Pin(told.commit))?;
-                let same_root = told.root.is_some_and(|accepted| accepted == root.to_string());
+                let same_root = told.root.and_then(|accepted| Oid::from_hex(accepted.as_bytes()).ok()) == Some(*root);
                 Self { pin: Some(Pin { commit, same_root }), ordered: told.ordered, conflict: None }
             }
         };

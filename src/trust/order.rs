@@ -114,7 +114,8 @@ impl Order {
                 return Err(Refusal::new(Code::OrderElsewhere, detail));
             }
         }
-        let commit = Oid::from_hex(file.commit.as_bytes()).ok().filter(|commit| commit.to_string() == file.commit);
+        let lower = !file.commit.bytes().any(|byte| byte.is_ascii_uppercase());
+        let commit = Oid::from_hex(file.commit.as_bytes()).ok().filter(|_| lower);
         let commit = commit.ok_or_else(|| malformed("commit: is not the whole id of a commit".to_owned()))?;
         let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
         if !(8..=64).contains(&file.nonce.len()) || !file.nonce.bytes().all(plain) {

@@ -245,7 +245,9 @@ fn what_is_no_good_heartbeat_keeps_nothing_fresh_and_the_alarm_says_why() {
     let no_time = good.replace("Hostwrit-Heartbeat", "Hostwrit-Beat");
     let later = Watched::message(4 * DAY);
     let no_day = good.replace("Hostwrit-Heartbeat: 2", "Hostwrit-Heartbeat: x2");
-    let cases: [(&str, Option<&Key>, &str, &[Oid], String); 12] = [
+    /// The code, the signer, the tree, the parents and the message.
+    type Case<'c> = (&'c str, Option<&'c Key>, &'c str, &'c [Oid], String);
+    let cases: [Case<'_>; 12] = [
         ("unsigned", None, tree, &[tip], good.clone()),
         ("heartbeat-signer", Some(&site.keys.alice), tree, &[tip], good.clone()),
         ("heartbeat-signer", Some(&site.keys.mallory), tree, &[tip], good.clone()),
