@@ -11,6 +11,7 @@ mod keys;
 mod objects;
 mod policies;
 mod signatures;
+mod suites;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
