@@ -3,6 +3,7 @@
 //!
 //! README.md beside this folder names the source of each, and where our answer is meant to differ from theirs.
 
+mod differences;
 mod dotfiles;
 mod fsck;
 mod gitsign;
