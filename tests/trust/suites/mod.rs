@@ -10,6 +10,7 @@ mod gitsign;
 mod gittuf;
 mod guix;
 mod merges;
+mod revocation;
 mod sequoia_git;
 mod signed_commit;
 

@@ -53,7 +53,13 @@ fn a_rebase_drops_a_signature_unless_it_is_told_to_sign() {
     fleet.change("seventh");
     fleet.repo.git(&["rebase", "--quiet", "-f", &fleet.root.to_string(), "--no-gpg-sign"]);
     refused(&fleet, None, &fleet.repo.id("HEAD"), Code::Unsigned);
-    fleet.repo.git(&["rebase", "--quiet", "-f", &format!("-S{}", fleet.alice.fingerprint), &fleet.root.to_string()]);
+    fleet.repo.git(&[
+        "rebase",
+        "--quiet",
+        "--signoff",
+        &format!("-S{}", fleet.alice.fingerprint),
+        &fleet.root.to_string(),
+    ]);
     let tip = fleet.repo.id("HEAD");
     both_accept(&fleet, &tip);
     // To a host that stands on the old commit that is rewritten history all the same.
@@ -150,4 +156,29 @@ fn trust_levels_of_gpg_change_nothing() {
         assert_eq!(fleet.repo.says_yes(&verdict, b""), ultimate, "level {level}");
         accepted(&fleet, None, &tip);
     }
+}
+
+#[test]
+fn a_tip_by_a_key_that_has_expired_or_was_revoked_is_refused() {
+    let keys = fixture::Keyring::new();
+    let alice = keys.key_of("alice", "ed25519", "20250101T000000", &["--faked-system-time", "20240101T000000!"]);
+    let bob = keys.key("bob");
+    let mut fleet = Fleet::of(keys, bob.clone());
+    fleet.policy(2, &[("alice", &alice), ("bob", &bob)]);
+    fleet.root = fleet.repo.commit("root", Some(&bob));
+    let in_time = ["--faked-system-time", "20240601T000000!"];
+    both_refuse(&fleet, &signed(&fleet, &alice, &in_time, str::to_owned), Code::KeyExpired);
+
+    let fleet = Fleet::new();
+    let bob = fleet.keys.key("bob");
+    fleet.policy(2, &[("alice", &fleet.alice), ("bob", &bob)]);
+    fleet.repo.commit("welcome bob", Some(&fleet.alice));
+    let by_bob = fleet.repo.commit("by bob", Some(&bob));
+    both_accept(&fleet, &by_bob);
+    fleet.keys.revoke(&bob);
+    assert!(!git_says_good(&fleet, &by_bob), "gpg knows of the revocation");
+    // The policy does not, yet: its certificates alone count here.
+    accepted(&fleet, None, &by_bob);
+    fleet.policy(3, &[("alice", &fleet.alice), ("bob", &bob)]);
+    accepted(&fleet, Some(&by_bob), &fleet.repo.commit("bob's key is revoked", Some(&fleet.alice)));
 }
