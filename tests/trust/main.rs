@@ -9,6 +9,7 @@ mod commits;
 mod history;
 mod keys;
 mod objects;
+mod office;
 mod policies;
 mod signatures;
 mod suites;

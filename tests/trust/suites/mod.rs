@@ -13,6 +13,7 @@ mod merges;
 mod revocation;
 mod sequoia_git;
 mod signed_commit;
+mod two_persons;
 
 use hostwrit::model::git::{ObjectType, RawObject};
 
