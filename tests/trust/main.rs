@@ -7,6 +7,7 @@ mod fixture;
 
 mod commits;
 mod history;
+mod hostile;
 mod keys;
 mod objects;
 mod office;

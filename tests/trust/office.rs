@@ -46,7 +46,11 @@ impl Office {
 
     /// Writes the policy with all principals but mallory, and these rules.
     pub fn policy(&self, version: u64, rules: &str) {
-        self.policy_of(version, &[("alice", &self.alice), ("bob", &self.bob), ("carol", &self.carol), ("dan", &self.dan)], rules);
+        self.policy_of(
+            version,
+            &[("alice", &self.alice), ("bob", &self.bob), ("carol", &self.carol), ("dan", &self.dan)],
+            rules,
+        );
     }
 
     pub fn policy_of(&self, version: u64, principals: &[(&str, &Key)], rules: &str) {

@@ -177,8 +177,10 @@ fn a_tip_by_a_key_that_has_expired_or_was_revoked_is_refused() {
     both_accept(&fleet, &by_bob);
     fleet.keys.revoke(&bob);
     assert!(!git_says_good(&fleet, &by_bob), "gpg knows of the revocation");
-    // The policy does not, yet: its certificates alone count here.
+    // The policy does not, yet: its certificates alone count here. Once it does, the past counts no more either, for
+    // a revocation without a reason may mean that the key was stolen.
     accepted(&fleet, None, &by_bob);
     fleet.policy(3, &[("alice", &fleet.alice), ("bob", &bob)]);
-    accepted(&fleet, Some(&by_bob), &fleet.repo.commit("bob's key is revoked", Some(&fleet.alice)));
+    let told = fleet.repo.commit("bob's key is revoked", Some(&fleet.alice));
+    assert_eq!(refused(&fleet, Some(&by_bob), &told, Code::KeyRevoked).commit(), Some(&by_bob));
 }
