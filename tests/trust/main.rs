@@ -11,7 +11,10 @@ mod hostile;
 mod keys;
 mod objects;
 mod office;
+mod places;
 mod policies;
+mod revocations;
+mod rules;
 mod signatures;
 mod suites;
 
@@ -86,9 +89,13 @@ fn every_code_has_a_test() {
     let tests = [
         include_str!("commits.rs"),
         include_str!("history.rs"),
+        include_str!("hostile.rs"),
         include_str!("keys.rs"),
         include_str!("objects.rs"),
+        include_str!("places.rs"),
         include_str!("policies.rs"),
+        include_str!("revocations.rs"),
+        include_str!("rules.rs"),
         include_str!("signatures.rs"),
     ]
     .concat();
