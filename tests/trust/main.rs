@@ -6,6 +6,7 @@
 mod fixture;
 
 mod commits;
+mod gaps;
 mod history;
 mod hostile;
 mod keys;
