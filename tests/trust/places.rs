@@ -132,7 +132,18 @@ fn a_key_that_ran_out_cannot_come_back_by_way_of_an_old_branch() {
     // While the key was good the same merge was, and stays so.
     let main = signed_at(&fleet, &fleet.alice, &tree, &[fleet.root], "20240701T000000!");
     let merge = signed_at(&fleet, &fleet.alice, &tree, &[main, stale], "20240801T000000!");
-    accepted(&fleet, None, &merge);
+    accepted(&fleet, None, &signed_at(&fleet, &fleet.alice, &tree, &[merge], "20240901T000000!"));
+}
+
+#[test]
+fn whoever_counts_for_the_tip_must_be_able_to_sign_now() {
+    let (fleet, bob, tree) = of_2024();
+    let branch = signed_at(&fleet, &bob, &tree, &[fleet.root], "20240601T000000!");
+    let approval = signed_at(&fleet, &fleet.alice, &tree, &[fleet.root, branch], "20240701T000000!");
+    let refusal = refused(&fleet, None, &approval, Code::KeyExpired);
+    assert_eq!(refusal.commit(), Some(&branch));
+    // Below the tip it is history.
+    accepted(&fleet, None, &signed_at(&fleet, &fleet.alice, &tree, &[approval], "20240801T000000!"));
 }
 
 #[test]
