@@ -17,6 +17,7 @@ mod policies;
 mod revocations;
 mod rules;
 mod signatures;
+mod ssh;
 mod suites;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,7 @@ fn every_code_has_a_test() {
         include_str!("revocations.rs"),
         include_str!("rules.rs"),
         include_str!("signatures.rs"),
+        include_str!("ssh.rs"),
     ]
     .concat();
     let untested: Vec<_> = Code::ALL.iter().filter(|code| !tests.contains(&format!("Code::{code:?})"))).collect();

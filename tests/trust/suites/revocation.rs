@@ -127,7 +127,7 @@ impl Series {
         let alice = keys.key_of("alice", "ed25519", "never", &first);
         keys.gpg(&["--import"], &bob.as_tsk().to_vec().unwrap());
         let fleet = Fleet::of(keys, alice.clone());
-        let bob_key = Key { fingerprint: bob.fingerprint().to_hex() };
+        let bob_key = Key::openpgp(bob.fingerprint().to_hex());
         fleet.policy(2, &[("alice", &alice), ("bob", &bob_key)]);
         let armored = listed.clone().strip_secret_key_material().armored().to_vec().unwrap();
         fleet.repo.write("policy/keys/bob.asc", std::str::from_utf8(&armored).unwrap());
@@ -144,7 +144,7 @@ impl Series {
         let commit = payload(&self.history.tree, parents, "change");
         let [option, time] = on(on_day);
         // The exclamation mark keeps gpg from choosing another key of the certificate.
-        let key = Key { fingerprint: format!("{key}!") };
+        let key = Key::openpgp(format!("{key}!"));
         let armor = self.history.fleet.keys.sign(&key, commit.as_bytes(), &[&option, &time]);
         self.history.add(ObjectType::Commit, with_header(&commit, "gpgsig", &armor).into_bytes())
     }

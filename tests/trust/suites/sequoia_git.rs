@@ -272,7 +272,7 @@ fn a_principal_may_renew_a_key_of_his_own_and_nobody_elses() {
         let renewed = [(format!("{name}.asc"), keys.public(key))];
         let renewed = renewed.each_ref().map(|(file, key)| (file.as_str(), key.clone()));
         // The exclamation mark keeps gpg from signing with the new subkey, which counts only from then on.
-        let primary = Key { fingerprint: format!("{}!", key.fingerprint) };
+        let primary = Key::openpgp(format!("{}!", key.fingerprint));
         let own = with_keys(&office, &root, name, &renewed, &primary);
         office.allowed(&root, &own);
         let by_dan = with_keys(&office, &root, name, &renewed, &office.dan);
