@@ -600,3 +600,11 @@ fn key_of_a_robot_that_may_only_say_that_all_is_well() {
     refused(&fleet, Some(&pin), &fleet.repo.merge(&side, &ci), Code::HeartbeatKey);
     accepted(&fleet, Some(&pin), &side);
 }
+
+#[test]
+fn every_attack_is_in_the_table() {
+    let (table, tests) = (include_str!("README.md"), include_str!("hostile.rs"));
+    let names = tests.split("#[test]\nfn ").skip(1).map(|test| test.split('(').next().unwrap());
+    let missing: Vec<_> = names.filter(|name| !table.contains(name) && !name.starts_with("every_")).collect();
+    assert!(missing.is_empty(), "tests/trust/README.md does not name {missing:?}");
+}
