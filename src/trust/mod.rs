@@ -20,6 +20,8 @@ mod authenticate;
 mod authorize;
 mod cache;
 mod commit;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod key_name;
 mod objects;
 pub mod policy;

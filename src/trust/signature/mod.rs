@@ -8,5 +8,5 @@ pub(super) mod ssh;
 pub(super) use openpgp::OpenPgp;
 pub(super) use ssh::Ssh;
 
-#[cfg(test)]
+#[cfg(any(fuzzing, test))]
 pub(super) use armor::{decode as decode_armor, encode as encode_armor};
