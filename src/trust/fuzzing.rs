@@ -6,8 +6,8 @@
 //! all input. What it demands is found by another road than the parser's own: with Git's grammar as gix reads it, by
 //! taking bytes apart anew, or by trying the twins that a laxer parser would accept beside the original.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::time::{Duration, SystemTime};
 
 use gix::bstr::ByteSlice as _;
 use gix::hash::Kind as Hash;
@@ -17,12 +17,15 @@ use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::serialize::MarshalInto as _;
 use sequoia_openpgp::{Cert, KeyID, Packet, PacketPile};
 
-use super::KeyName;
+use crate::model::{Faults, ObjectId};
+
 use super::commit::Commit;
-use super::policy::Policy;
+use super::policy::change::{ADD_KEY, REMOVE_KEY, changes};
+use super::policy::{Place, Policy};
 use super::signature::ssh::{GIT, SshKey};
 use super::signature::{OpenPgp, Ssh, decode_armor, encode_armor};
-use super::tree;
+use super::trailers::Trailers;
+use super::{KeyName, Revocations, tree};
 
 #[cfg(test)]
 mod tests;
@@ -59,11 +62,6 @@ const FIXTURES: &[Fixture] = &[
     fixture!("ssh-ecdsa", ".pub", true),
 ];
 
-/// A day after the fixtures were made.
-fn now() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_460_000)
-}
-
 /// Takes the content of a commit object.
 pub fn commit(data: &[u8]) -> bool {
     let accepted = [Hash::Sha1, Hash::Sha256].map(|hash| commit_of(data, hash));
@@ -73,7 +71,7 @@ pub fn commit(data: &[u8]) -> bool {
 
 fn commit_of(data: &[u8], hash: Hash) -> bool {
     let Ok(commit) = Commit::parse(data, hash) else { return false };
-    let payload = commit.payload(hash);
+    let payload = &commit.payload;
     let header = if hash == Hash::Sha256 { "gpgsig-sha256" } else { "gpgsig" };
 
     // The content that is signed and the signature leave no room for anything else: together they are the commit.
@@ -86,9 +84,13 @@ fn commit_of(data: &[u8], hash: Hash) -> bool {
     assert_eq!(whole.as_bstr(), data.as_bstr());
 
     // What is signed is a commit itself, one that nobody signed.
-    let unsigned = Commit::parse(&payload, hash).expect("the content that is signed is a commit");
+    let unsigned = Commit::parse(payload, hash).expect("the content that is signed is a commit");
     assert!(unsigned.signature.is_none());
-    assert_eq!(unsigned.payload(hash).as_bstr(), payload.as_bstr());
+    assert_eq!(unsigned.payload.as_bstr(), payload.as_bstr());
+    assert_eq!(
+        (unsigned.tree, &unsigned.parents, unsigned.message()),
+        (commit.tree, &commit.parents, commit.message())
+    );
 
     // Git reads the same in it. Two programs that see different parents would judge different histories.
     let other = gix::objs::CommitRef::from_bytes(data, hash).expect("our grammar is narrower than Git's");
@@ -99,10 +101,18 @@ fn commit_of(data: &[u8], hash: Hash) -> bool {
         assert_eq!(*name, header);
         assert_eq!(value.trim_end_with(|c| c == '\n').as_bstr(), signature_text(&commit).as_bstr());
     }
+    assert_eq!(other.message, commit.message());
+
+    // A trailer is on one line of the message. Bytes that are no text cannot be compared; they equal no fleet and no ref.
+    if let Ok(trailers) = Trailers::of(&commit) {
+        for text in [trailers.repo, trailers.git_ref].iter().flatten().filter(|text| !text.contains('\u{fffd}')) {
+            assert!(!text.contains('\n') && commit.message().contains_str(text));
+        }
+    }
     true
 }
 
-fn signature_text<'a>(commit: &'a Commit<'_>) -> &'a [u8] {
+fn signature_text(commit: &Commit) -> &[u8] {
     commit.signature.as_deref().unwrap_or_default().trim_end_with(|c| c == '\n')
 }
 
@@ -140,28 +150,100 @@ fn tree_of(data: &[u8], hash: Hash) -> bool {
     true
 }
 
-/// Takes the text of a `policy.yaml`. The keys of `fuzz/fixtures` stand in `keys/`.
+/// Takes the text of a `policy.yaml`, or of a host's own file of revocations. The keys of `fuzz/fixtures` stand in `keys/`.
 pub fn policy(data: &[u8]) -> bool {
-    let read = |text: &[u8]| {
-        let key = |path: &str| FIXTURES.iter().find(|fixture| fixture.path == path).map(|fixture| fixture.key.to_vec());
-        match Policy::read(text, |path| Ok::<_, Infallible>(key(path))) {
-            Ok(outcome) => outcome,
-            Err(never) => match never {},
-        }
-    };
-    let policy = match read(data) {
+    let as_revocations = revocations(data);
+    let policy = match read_policy(data) {
         Ok(policy) => policy,
         Err(faults) => {
-            let shown = faults.to_string();
-            assert!(!shown.is_empty(), "it is refused and has no fault");
-            assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "a fault steers the terminal: {shown:?}");
-            assert_eq!(read(data).err(), Some(faults), "the same text has other faults the second time");
+            faults_hold(&faults);
+            assert_eq!(read_policy(data).err(), Some(faults), "the same text has other faults the second time");
+            return as_revocations;
+        }
+    };
+    assert!(read_policy(&[data, b"\n# A comment.\n"].concat()).is_ok(), "a comment at its end makes a fault of it");
+    assert!(read_policy(&[data, b"\n", data].concat()).is_err(), "one of two policies in the same file does not count");
+    policy_holds(&policy);
+    true
+}
+
+fn read_policy(text: &[u8]) -> Result<Policy, Faults> {
+    let key = |path: &str| FIXTURES.iter().find(|fixture| fixture.path == path).map(|fixture| fixture.key.to_vec());
+    let Ok(outcome) = Policy::read(text, |path| Ok::<_, Infallible>(key(path)));
+    outcome
+}
+
+fn faults_hold(faults: &Faults) {
+    let shown = faults.to_string();
+    assert!(!shown.is_empty(), "it is refused and has no fault");
+    assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "a fault steers the terminal: {shown:?}");
+}
+
+/// What must hold of every policy that counts, whatever its text.
+fn policy_holds(policy: &Policy) {
+    let mut keys = 0;
+    for (name, own) in &policy.principals {
+        assert!(!own.is_empty(), "{name} has no key");
+        for key in own {
+            let holder = policy.holder(key.name()).expect("its key belongs to nobody");
+            assert_eq!((holder.principal, holder.key.name()), (name.as_str(), key.name()));
+            keys += 1;
+        }
+        assert!(!policy.is_heartbeat(name) || policy.rules.iter().all(|rule| !rule.members.contains(name)));
+    }
+    assert!((1..=FIXTURES.len()).contains(&keys), "one key counts twice");
+    for rule in &policy.rules {
+        assert!((1..=rule.members.len()).contains(&rule.signers), "nobody can ever do what rule {} asks", rule.number);
+        assert!(rule.members.iter().all(|name| policy.principals.contains_key(name)));
+    }
+    // Without a rule for it the policy could never be corrected.
+    let fleet_rule = policy.rule(&ObjectId::new("policy", "rules"), Place::Fleet).expect("no rule covers the rules");
+    let labels = BTreeMap::from([("tenant".to_owned(), "shop".to_owned())]);
+    for object in [ObjectId::new("file", "/etc/ssh/sshd_config"), ObjectId::new("user", "deploy")] {
+        // The first that matches decides.
+        let decides = policy.rule(&object, Place::Host(&labels)).map(|rule| rule.number);
+        let anywhere = policy.rule(&object, Place::Host(&BTreeMap::new())).map(|rule| rule.number);
+        assert!(anywhere.is_none() || decides.is_some_and(|decides| Some(decides) <= anywhere));
+    }
+    assert!(fleet_rule.number >= 1);
+    assert_eq!(changes(policy, policy), []);
+    assert_eq!(policy.revocation_lost_in(policy), None);
+
+    let base = read_policy(BASE).expect("the known policy is one");
+    let (there, back) = (changes(&base, policy), changes(policy, &base));
+    assert_eq!(there.is_empty(), back.is_empty(), "a change that cannot be seen from both sides");
+    // A key that comes one way goes the other way.
+    let of_kind = |changed: &[ObjectId], kind| changed.iter().filter(|object| object.kind() == kind).count();
+    assert_eq!(of_kind(&there, ADD_KEY), of_kind(&back, REMOVE_KEY));
+    assert_eq!(of_kind(&there, REMOVE_KEY), of_kind(&back, ADD_KEY));
+}
+
+/// A policy to compare with.
+const BASE: &[u8] = b"format: 1
+version: 1
+fleet: infra.example.org
+ref: refs/heads/main
+principals: {alice: {openpgp: [keys/openpgp-ed25519.asc]}}
+roles: {owners: [alice]}
+rules: [{change: [\"*\"], needs: {role: owners}}]
+";
+
+fn revocations(data: &[u8]) -> bool {
+    let revoked = match Revocations::parse("revocations.yaml", data) {
+        Ok(revoked) => revoked,
+        Err(faults) => {
+            faults_hold(&faults);
             return false;
         }
     };
-    assert!(read(&[data, b"\n# A comment.\n"].concat()).is_ok(), "a comment at its end makes a fault of it");
-    assert!(read(&[data, b"\n", data].concat()).is_err(), "one of two policies in the same file does not count");
-    let _ = policy;
+    // Nothing is lost on the way to itself, and to say it twice changes nothing.
+    assert_eq!(revoked.lost_in(&revoked), None);
+    let mut twice = revoked.clone();
+    twice.add(&revoked);
+    assert_eq!(twice, revoked);
+    let mut from_none = Revocations::default();
+    from_none.add(&revoked);
+    assert_eq!(from_none, revoked);
     true
 }
 
@@ -221,7 +303,7 @@ fn openpgp_signature(text: &[u8]) -> bool {
 
     for fixture in FIXTURES.iter().filter(|fixture| fixture.path.ends_with(".asc") && !fixture.has_twin) {
         let cert = Cert::from_bytes(fixture.key).expect("the fixture is a certificate");
-        if signature.verify(PAYLOAD, &cert, now(), true).is_ok() {
+        if signature.verify(PAYLOAD, &cert).is_ok() {
             assert_eq!(text.as_bstr(), fixture.signature.as_bstr(), "a second form of a signature by {}", fixture.path);
         }
     }
@@ -230,21 +312,16 @@ fn openpgp_signature(text: &[u8]) -> bool {
 
 /// A certificate is read as the key file of a policy, for there is no other way to it.
 fn certificate(data: &[u8]) -> bool {
-    const POLICY: &[u8] = b"format: 1
-version: 1
-fleet: infra.example.org
-ref: refs/heads/main
-principals: {alice: {openpgp: [keys/alice.asc]}}
-";
-    let Ok(outcome) = Policy::read(POLICY, |_| Ok::<_, Infallible>(Some(data.to_vec())));
+    let Ok(outcome) = Policy::read(BASE, |_| Ok::<_, Infallible>(Some(data.to_vec())));
     let Ok(policy) = outcome else { return false };
     // Each of its keys leads back to it.
     let cert = Cert::from_bytes(data).expect("it was read before");
     assert!(!cert.is_tsk(), "a secret key was accepted");
     for key in cert.keys() {
-        let (name, holder) = policy.holder(&key.key().fingerprint()).expect("its key belongs to nobody");
-        assert_eq!((name, holder.fingerprint()), ("alice", cert.fingerprint()));
+        let holder = policy.holder(&KeyName::OpenPgp(key.key().fingerprint())).expect("its key belongs to nobody");
+        assert_eq!((holder.principal, holder.key.name()), ("alice", &KeyName::OpenPgp(cert.fingerprint())));
     }
+    policy_holds(&policy);
     true
 }
 
