@@ -82,6 +82,9 @@ fn commit_of(data: &[u8], hash: Hash) -> bool {
         whole.splice(header_end..header_end, [header.as_bytes(), b" ", &lines, b"\n"].concat());
     }
     assert_eq!(whole.as_bstr(), data.as_bstr());
+    let parents: String = commit.parents.iter().map(|parent| format!("parent {parent}\n")).collect();
+    let ids = format!("tree {}\n{parents}author ", commit.tree);
+    assert!(data.starts_with(ids.as_bytes()), "an id is written in another way");
 
     // What is signed is a commit itself, one that nobody signed.
     let unsigned = Commit::parse(payload, hash).expect("the content that is signed is a commit");
