@@ -27,6 +27,8 @@ mod authorize;
 mod cache;
 mod commit;
 mod heartbeat;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod history;
 pub mod key_name;
 mod objects;
