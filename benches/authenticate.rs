@@ -29,7 +29,9 @@ fn main() {
     let sizes = std::env::var("HOSTWRIT_BENCH_CHAINS").unwrap_or_else(|_| "100,1000,10000".to_owned());
     let sizes: Vec<usize> = sizes.split(',').map(|size| size.trim().parse().expect("numbers with commas")).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("authenticating a chain of N commits, cold from the root; milliseconds of wall time (of the processor) on {cores} cores");
+    println!(
+        "authenticating a chain of N commits, cold from the root; milliseconds of wall time (of the processor) on {cores} cores"
+    );
     println!(
         "{:>16} {:>6}  {:>17}  {:>17}  {:>6}  {:>9}  {:>17}  {:>17}",
         "", "N", "bound", "authenticate", "ratio", "one new", "sq-git log", "git log %G?"
@@ -43,7 +45,9 @@ fn main() {
                 bounds.push(spent(UsageWho::RUSAGE_SELF, || chain.bare_checks(cores)));
                 colds.push(spent(UsageWho::RUSAGE_SELF, || cold(&chain)));
                 warms.push(warm(&chain));
-                sqs.extend(peers::sq_git(&chain).map(|mut log| spent(UsageWho::RUSAGE_CHILDREN, || peers::run(&mut log))));
+                sqs.extend(
+                    peers::sq_git(&chain).map(|mut log| spent(UsageWho::RUSAGE_CHILDREN, || peers::run(&mut log))),
+                );
             }
             let git = (size <= LONGEST_FOR_GIT).then(|| peers::git_log(&chain)).flatten();
             let git = git.map(|mut log| spent(UsageWho::RUSAGE_CHILDREN, || peers::run(&mut log)));
@@ -59,7 +63,9 @@ fn main() {
             );
         }
     }
-    println!("sq-git reads keys and rights from each parent, as authenticate does; git asks only whether a key of the key ring signed.");
+    println!(
+        "sq-git reads keys and rights from each parent, as authenticate does; git asks only whether a key of the key ring signed."
+    );
 }
 
 /// What something took. Ordered by wall time.
@@ -107,8 +113,7 @@ fn warm(chain: &Chain) -> Duration {
     let mut cache = Cache::default();
     authenticate(&mirror, chain.anchor(), Some(pin), pin, SystemTime::now(), &mut cache).unwrap();
     let start = Instant::now();
-    let tree =
-        authenticate(&mirror, chain.anchor(), Some(pin), chain.tip(), SystemTime::now(), &mut cache).unwrap();
+    let tree = authenticate(&mirror, chain.anchor(), Some(pin), chain.tip(), SystemTime::now(), &mut cache).unwrap();
     let taken = start.elapsed();
     assert_eq!(tree.signers().len(), 1);
     taken

@@ -264,7 +264,8 @@ impl Key {
                 (text, Check { message: Message::OpenPgp { payload, packet }, signature })
             }
             Self::Ssh { key, public } => {
-                let signature = Signer::new_without_digest(key).unwrap().sign_oneshot_to_vec(&signed_by_ssh(&payload)).unwrap();
+                let signature =
+                    Signer::new_without_digest(key).unwrap().sign_oneshot_to_vec(&signed_by_ssh(&payload)).unwrap();
                 let blob = [
                     b"SSHSIG\0\0\0\x01".as_slice(),
                     &string(&wire_key(public)),
@@ -275,8 +276,11 @@ impl Key {
                 ]
                 .concat();
                 let base64 = encode_block(&blob);
-                let lines: String =
-                    base64.as_bytes().chunks(70).map(|line| format!("{}\n", std::str::from_utf8(line).unwrap())).collect();
+                let lines: String = base64
+                    .as_bytes()
+                    .chunks(70)
+                    .map(|line| format!("{}\n", std::str::from_utf8(line).unwrap()))
+                    .collect();
                 let text = format!("-----BEGIN SSH SIGNATURE-----\n{lines}-----END SSH SIGNATURE-----\n");
                 (text, Check { message: Message::Ssh { payload }, signature })
             }

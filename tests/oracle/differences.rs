@@ -6,7 +6,10 @@ use hostwrit::trust::Code;
 /// The refusal, and why it is right. Each must occur in the generated chains.
 pub const INTENDED: &[(Code, &str)] = &[
     (Code::ArmorNotCanonical, "only gpg's own armor: any other gives one signed commit two ids"),
-    (Code::MalformedSignature, "one version 4 signature of a binary document: text mode and a second packet make other ids of the same"),
+    (
+        Code::MalformedSignature,
+        "one version 4 signature of a binary document: text mode and a second packet make other ids of the same",
+    ),
     (Code::WeakSignature, "SHA-256 and RSA of 3072 bits at least; sq-git takes SHA-224 and RSA of 2048 bits"),
     (Code::MalformedCommit, "no header that git and its libraries would read differently"),
     (Code::SignatureFromFuture, "five minutes for clocks that differ; sq-git allows thirty"),

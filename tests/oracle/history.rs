@@ -77,7 +77,8 @@ pub fn merges() -> impl Strategy<Value = Vec<Plan>> {
 }
 
 fn plan(merge: BoxedStrategy<Option<prop::sample::Index>>) -> impl Strategy<Value = Plan> {
-    let form = prop_oneof![5 => Just(Form::Plain), 2 => Just(Form::Renewed), 1 => Just(Form::Soft), 1 => Just(Form::Hard)];
+    let form =
+        prop_oneof![5 => Just(Form::Plain), 2 => Just(Form::Renewed), 1 => Just(Form::Soft), 0 => Just(Form::Hard)];
     let act = prop_oneof![
         8 => Just(Act::Edit),
         9 => (0..COUNT, form).prop_map(|(person, form)| Act::List(person, form)),
@@ -264,11 +265,8 @@ impl<'p> History<'p> {
         if signer == Some(WES) {
             oddities.push(Code::WeakSignature);
         }
-        let story = format!(
-            "{:?} by {} ({shape:?})",
-            plan.act,
-            signer.map_or("nobody", |person| self.people.get(person).name)
-        );
+        let story =
+            format!("{:?} by {} ({shape:?})", plan.act, signer.map_or("nobody", |person| self.people.get(person).name));
         self.write(parents, content, signer, shape, signed, oddities, story)
     }
 
@@ -363,9 +361,7 @@ impl<'p> History<'p> {
             let rest = &path[dir.len()..];
             let (name, kind, oid) = match rest.split_once('/') {
                 Some((name, _)) if tree.entries.iter().any(|entry| entry.filename == name) => continue,
-                Some((name, _)) => {
-                    (name, EntryKind::Tree, self.write_directory(files, &format!("{dir}{name}/")))
-                }
+                Some((name, _)) => (name, EntryKind::Tree, self.write_directory(files, &format!("{dir}{name}/"))),
                 None => (rest, EntryKind::Blob, self.write_object(Kind::Blob, content.clone().into_bytes())),
             };
             tree.entries.push(Entry { mode: kind.into(), filename: name.into(), oid });

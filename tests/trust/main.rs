@@ -10,6 +10,7 @@ mod history;
 mod keys;
 mod objects;
 mod policies;
+mod short_numbers;
 mod signatures;
 
 use std::collections::BTreeMap;
