@@ -330,7 +330,7 @@ fn policy(key: &Key) -> String {
     format!(
         "format: 1\nversion: 1\nfleet: {FLEET}\nref: {REF}\nprincipals:\n  alice: {{{kind}: [{}]}}\n{}",
         key.file(),
-        include_str!("../../tests/oracle/rules.yaml")
+        include_str!("../../tests/oracle/rules.yaml").replace("EVERYONE", "alice")
     )
 }
 

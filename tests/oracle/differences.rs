@@ -16,6 +16,8 @@ pub const INTENDED: &[(Code, &str)] = &[
     (Code::PolicyRollback, "the version of the policy never goes down; sq-git's policy has no such number"),
     (Code::PolicyMissing, "a commit without a policy is refused at once; in sq-git nobody may build on it"),
     (Code::PolicyUnreadable, "so is one whose policy knows nobody"),
+    (Code::TimeBackwards, "signatures never go back in time along parents, or an old key could be made to count"),
+    (Code::RevocationDropped, "a revocation stays in the policy; in sq-git whoever may retire people may take it out"),
     (Code::KeyExpired, "the key of the tip must be valid today, not only when it signed"),
     (Code::KeyRevoked, "and it must not be revoked today"),
 ];

@@ -65,6 +65,7 @@ enum Shape {
     Altered,
     QuarterOfAnHourAhead,
     DayAhead,
+    BeforeTheRoot,
     BeforeTheKey,
 }
 
@@ -78,7 +79,7 @@ pub fn merges() -> impl Strategy<Value = Vec<Plan>> {
 
 fn plan(merge: BoxedStrategy<Option<prop::sample::Index>>) -> impl Strategy<Value = Plan> {
     let form =
-        prop_oneof![5 => Just(Form::Plain), 2 => Just(Form::Renewed), 1 => Just(Form::Soft), 0 => Just(Form::Hard)];
+        prop_oneof![5 => Just(Form::Plain), 2 => Just(Form::Renewed), 1 => Just(Form::Soft), 1 => Just(Form::Hard)];
     let act = prop_oneof![
         8 => Just(Act::Edit),
         9 => (0..COUNT, form).prop_map(|(person, form)| Act::List(person, form)),
@@ -99,6 +100,7 @@ fn plan(merge: BoxedStrategy<Option<prop::sample::Index>>) -> impl Strategy<Valu
         Shape::Altered,
         Shape::QuarterOfAnHourAhead,
         Shape::DayAhead,
+        Shape::BeforeTheRoot,
         Shape::BeforeTheKey,
     ]);
     let shape = prop_oneof![6 => Just(Shape::Plain), 1 => odd];
@@ -205,11 +207,13 @@ impl<'p> History<'p> {
         let first = self.commits[first].clone();
         let mut parents = vec![first.id];
         let mut content = first.content;
+        let mut parents_contents = vec![content.clone()];
         let mut least_version = content.version;
         if let Some(other) = &plan.merge {
             let other = other.get(&self.commits);
             if other.id != first.id {
                 parents.push(other.id);
+                parents_contents.push(other.content.clone());
                 least_version = least_version.max(other.content.version);
                 content.version = least_version;
             }
@@ -232,6 +236,13 @@ impl<'p> History<'p> {
             Act::LowerVersion => content.version -= 1,
             Act::NoPolicy => content.policy = false,
         }
+        let was_revoked =
+            |content: &Content, person| matches!(content.members.get(person), Some(Form::Soft | Form::Hard));
+        if parents_contents.iter().any(|before| {
+            before.members.keys().any(|person| was_revoked(before, person) && !was_revoked(&content, person))
+        }) {
+            oddities.push(Code::RevocationDropped);
+        }
         if !content.policy {
             oddities.push(Code::PolicyMissing);
         } else if content.members.is_empty() {
@@ -251,6 +262,7 @@ impl<'p> History<'p> {
         let signed = match shape {
             Shape::QuarterOfAnHourAhead => SystemTime::now() + Duration::from_secs(15 * 60),
             Shape::DayAhead => SystemTime::now() + DAY,
+            Shape::BeforeTheRoot => SystemTime::UNIX_EPOCH + Duration::from_secs(FIRST) - DAY,
             Shape::BeforeTheKey => SystemTime::UNIX_EPOCH + Duration::from_secs(FIRST) - 365 * DAY,
             _ => in_turn,
         };
@@ -260,6 +272,7 @@ impl<'p> History<'p> {
             Shape::Sha224 => Some(Code::WeakSignature),
             Shape::ExtraHeader => Some(Code::MalformedCommit),
             Shape::QuarterOfAnHourAhead => Some(Code::SignatureFromFuture),
+            Shape::BeforeTheRoot => Some(Code::TimeBackwards),
             Shape::Plain | Shape::Altered | Shape::DayAhead | Shape::BeforeTheKey => None,
         });
         if signer == Some(WES) {

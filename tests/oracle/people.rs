@@ -29,7 +29,7 @@ pub const COUNT: usize = 7;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Plain,
-    /// Its expiry lifted; the same as plain for those whose keys never expire.
+    /// Dora's with its expiry lifted, nick's with the subkey that he signs with; as before for the others.
     Renewed,
     /// Retired: counts no more from a day on.
     Soft,
@@ -79,14 +79,22 @@ impl People {
             .map(|(name, algorithm, expiry)| {
                 let born = ["--faked-system-time", BORN];
                 let key = keyring.key_of(name, algorithm, expiry, &born);
-                if name == "bob" {
-                    // He signs with a subkey: gpg takes the newest key that can.
+                let add_subkey = || {
                     let args = ["--passphrase", "", "--quick-add-key", &key.fingerprint, "ed25519", "sign", "never"];
                     keyring.gpg(&[&born, &args[..]].concat(), b"");
+                };
+                // These two sign with a subkey: gpg takes the newest key that can.
+                if name == "bob" {
+                    add_subkey();
                 }
                 let plain = keyring.public(&key);
-                if expiry != "never" {
-                    keyring.gpg(&["--faked-system-time", RENEWED, "--quick-set-expire", &key.fingerprint, "0"], b"");
+                match name {
+                    "dora" => {
+                        let args = ["--faked-system-time", RENEWED, "--quick-set-expire", &key.fingerprint, "0"];
+                        keyring.gpg(&args, b"");
+                    }
+                    "nick" => add_subkey(),
+                    _ => {}
                 }
                 let renewed = keyring.public(&key);
                 let secret = keyring.gpg(&["--export-secret-keys", &key.fingerprint], b"");
