@@ -18,6 +18,7 @@ pub const INTENDED: &[(Code, &str)] = &[
     (Code::PolicyUnreadable, "so is one whose policy knows nobody"),
     (Code::TimeBackwards, "signatures never go back in time along parents, or an old key could be made to count"),
     (Code::RevocationDropped, "a revocation stays in the policy; in sq-git whoever may retire people may take it out"),
+    (Code::UnknownSigner, "a new subkey signs from the next commit on, like any new key; in sq-git at once"),
     (Code::KeyExpired, "the key of the tip must be valid today, not only when it signed"),
     (Code::KeyRevoked, "and it must not be revoked today"),
 ];

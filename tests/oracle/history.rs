@@ -14,7 +14,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::fixture::{FLEET, REF, Store, with_header};
-use crate::people::{ALICE, COUNT, Form, People, WES};
+use crate::people::{ALICE, COUNT, Form, NICK, People, WES};
 
 /// The root is signed on 2024-02-01, each further commit 25 days after the one before.
 const FIRST: u64 = 1_706_745_600;
@@ -39,6 +39,8 @@ enum Act {
     /// The person's certificate is in the policy in this form from now on.
     List(usize, Form),
     Drop(prop::sample::Index),
+    /// A member's certificate is renewed by a commit that he signs himself.
+    Renew(prop::sample::Index),
     DropAll,
     LowerVersion,
     /// The files of the policy are gone, ours and theirs.
@@ -84,6 +86,7 @@ fn plan(merge: BoxedStrategy<Option<prop::sample::Index>>) -> impl Strategy<Valu
         8 => Just(Act::Edit),
         9 => (0..COUNT, form).prop_map(|(person, form)| Act::List(person, form)),
         2 => any::<prop::sample::Index>().prop_map(Act::Drop),
+        3 => any::<prop::sample::Index>().prop_map(Act::Renew),
         1 => prop_oneof![Just(Act::DropAll), Just(Act::LowerVersion), Just(Act::NoPolicy)],
     ];
     let signer = prop_oneof![
@@ -207,18 +210,19 @@ impl<'p> History<'p> {
         let first = self.commits[first].clone();
         let mut parents = vec![first.id];
         let mut content = first.content;
-        let mut parents_contents = vec![content.clone()];
+        let mut contents_before = vec![content.clone()];
         let mut least_version = content.version;
         if let Some(other) = &plan.merge {
             let other = other.get(&self.commits);
             if other.id != first.id {
                 parents.push(other.id);
-                parents_contents.push(other.content.clone());
+                contents_before.push(other.content.clone());
                 least_version = least_version.max(other.content.version);
                 content.version = least_version;
             }
         }
         let mut oddities = Vec::new();
+        let mut renewer = None;
         content.edits = self.commits.len();
         match &plan.act {
             Act::Edit => {}
@@ -232,15 +236,29 @@ impl<'p> History<'p> {
                 content.version += 1;
             }
             Act::Drop(_) => {}
+            Act::Renew(which) => {
+                let members: Vec<_> = content.members.keys().copied().collect();
+                if let Some(person) = members.get(which.index(members.len().max(1))) {
+                    content.members.insert(*person, Form::Renewed);
+                    renewer = Some(*person);
+                }
+                content.version += 1;
+            }
             Act::DropAll => content.members.clear(),
             Act::LowerVersion => content.version -= 1,
             Act::NoPolicy => content.policy = false,
         }
-        let was_revoked =
-            |content: &Content, person| matches!(content.members.get(person), Some(Form::Soft | Form::Hard));
-        if parents_contents.iter().any(|before| {
-            before.members.keys().any(|person| was_revoked(before, person) && !was_revoked(&content, person))
-        }) {
+        let drops = |before: &Content| {
+            before.members.iter().any(|(person, form)| {
+                let after = content.members.get(person);
+                match form {
+                    Form::Plain | Form::Renewed => false,
+                    Form::Soft => !matches!(after, Some(Form::Soft | Form::Hard)),
+                    Form::Hard => after != Some(&Form::Hard),
+                }
+            })
+        };
+        if contents_before.iter().any(drops) {
             oddities.push(Code::RevocationDropped);
         }
         if !content.policy {
@@ -252,6 +270,7 @@ impl<'p> History<'p> {
         }
         let members: Vec<_> = content.members.keys().copied().collect();
         let signer = match &plan.signer {
+            Signer::Member(_) if renewer.is_some() => renewer,
             Signer::Member(which) if !members.is_empty() => Some(*which.get(&members)),
             Signer::Member(_) => Some(ALICE),
             Signer::Anyone(person) => Some(*person),
@@ -275,6 +294,16 @@ impl<'p> History<'p> {
             Shape::BeforeTheRoot => Some(Code::TimeBackwards),
             Shape::Plain | Shape::Altered | Shape::DayAhead | Shape::BeforeTheKey => None,
         });
+        // Signed by a key that the commit itself retires: sq-git leaves the child's revocations out of account.
+        if signer.is_some_and(|signer| {
+            let form = |content: &Content| content.members.get(&signer).copied();
+            form(&content) == Some(Form::Soft) && form(&contents_before[0]) != Some(Form::Soft)
+        }) {
+            oddities.push(Code::KeyRevoked);
+        }
+        if renewer == Some(NICK) && signer == renewer {
+            oddities.push(Code::UnknownSigner);
+        }
         if signer == Some(WES) {
             oddities.push(Code::WeakSignature);
         }
