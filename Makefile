@@ -1,7 +1,7 @@
 # make demo   the whole loop, told as a story, in a throw-away directory
 # make test   every test that can run here, real hosts included when root
 # make check  what CI runs: formatting, lints, tests, stale files
-# make bench  what a no-op costs, beside a bound measured in the same run
+# make bench  what a no-op and the proof of a history cost, beside bounds and peers measured in the same run
 #
 # Packages that are missing are named and installed (apt, through sudo when not root). A Rust toolchain must be there.
 
@@ -36,7 +36,8 @@ check:
 	@tests/run
 
 bench:
-	@packaging/install-missing $(BUILD_PACKAGES)
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
+	@tests/oracle/install
 	$(CARGO) bench --quiet
 
 # Rewrites expected texts and schemas after an intended change; read the diff before you commit it. Snapshots inside

@@ -25,8 +25,7 @@ use sequoia_openpgp::crypto::{KeyPair, mpi};
 use sequoia_openpgp::packet::Signature;
 use sequoia_openpgp::packet::signature::SignatureBuilder;
 use sequoia_openpgp::packet::signature::subpacket::{Subpacket, SubpacketValue};
-use sequoia_openpgp::policy::StandardPolicy;
-use sequoia_openpgp::serialize::{MarshalInto as _, SerializeInto as _};
+use sequoia_openpgp::serialize::{MarshalInto as _, SerializeInto};
 use sequoia_openpgp::types::{HashAlgorithm, KeyFlags, SignatureType};
 use sequoia_openpgp::{Cert, armor};
 
@@ -223,7 +222,8 @@ impl Key {
     fn public_text(&self) -> String {
         match self {
             Self::OpenPgp { cert, .. } => {
-                String::from_utf8(cert.clone().strip_secret_key_material().armored().to_vec().unwrap()).unwrap()
+                let public = cert.clone().strip_secret_key_material();
+                String::from_utf8(SerializeInto::to_vec(&public.armored()).unwrap()).unwrap()
             }
             Self::Ssh { public, .. } => format!("ssh-ed25519 {} alice\n", encode_block(&wire_key(public))),
         }

@@ -22,6 +22,8 @@ const REVOKED: u64 = 1_722_470_400;
 
 /// The first of them signs the root.
 pub const ALICE: usize = 0;
+pub const BOB: usize = 1;
+pub const DORA: usize = 3;
 pub const NICK: usize = 4;
 pub const WES: usize = 5;
 pub const COUNT: usize = 7;
