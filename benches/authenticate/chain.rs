@@ -67,12 +67,12 @@ struct Check {
 }
 
 enum Message {
-    OpenPgp { payload: Vec<u8>, packet: Signature },
+    OpenPgp { payload: Vec<u8>, packet: Box<Signature> },
     Ssh { payload: Vec<u8> },
 }
 
 enum Key {
-    OpenPgp { cert: Cert, pair: KeyPair, public: PKey<Public> },
+    OpenPgp { cert: Box<Cert>, pair: Box<KeyPair>, public: PKey<Public> },
     Ssh { key: PKey<Private>, public: PKey<Public> },
 }
 
@@ -199,7 +199,7 @@ impl Key {
             }
             other => panic!("{other:?}"),
         };
-        Self::OpenPgp { cert, pair: secret.into_keypair().unwrap(), public }
+        Self::OpenPgp { cert: Box::new(cert), pair: Box::new(secret.into_keypair().unwrap()), public }
     }
 
     fn name(&self) -> String {
@@ -243,7 +243,7 @@ impl Key {
                         Ok(area)
                     })
                     .unwrap()
-                    .sign_message(pair, &payload)
+                    .sign_message(pair.as_mut(), &payload)
                     .unwrap();
                 let body = packet.to_vec().unwrap();
                 let mut bytes = match u8::try_from(body.len()) {
@@ -261,7 +261,7 @@ impl Key {
                     mpi::Signature::RSA { s } => s.value_padded(512).unwrap().into_owned(),
                     other => panic!("{other:?}"),
                 };
-                (text, Check { message: Message::OpenPgp { payload, packet }, signature })
+                (text, Check { message: Message::OpenPgp { payload, packet: Box::new(packet) }, signature })
             }
             Self::Ssh { key, public } => {
                 let signature =
