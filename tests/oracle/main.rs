@@ -119,11 +119,9 @@ fn intended(history: &History<'_>, refusal: &Refusal) -> Option<&'static str> {
     if !matches!(refusal.code(), Code::KeyExpired | Code::KeyRevoked) || culprit.id != tip.id {
         return None;
     }
-    match then(tip) {
-        Ok(()) => why(refusal.code()),
-        Err(refusal) if culprit.oddities.contains(&refusal.code()) => why(refusal.code()),
-        Err(_) => None,
-    }
+    // A tip that is odd in another way as well is refused for whichever is looked at first.
+    let odd = || culprit.oddities.first().copied();
+    if then(tip).is_ok() { why(refusal.code()) } else { odd().and_then(why) }
 }
 
 /// The plans of a failed case say little; the story that `fails` tells is enough.
