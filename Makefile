@@ -2,7 +2,7 @@
 # make test   every test that can run here, real hosts included when root
 # make check  what CI runs: formatting, lints, tests, stale files
 # make fuzz   hostile bytes for the parsers of trust, a minute each (FUZZ_SECONDS=600 for ten)
-# make bench  what a no-op costs, beside a bound measured in the same run
+# make bench  what a no-op and the proof of a history cost, beside bounds and peers measured in the same run
 #
 # Packages that are missing are named and installed (apt, through sudo when not root). A Rust toolchain must be there.
 
@@ -45,7 +45,8 @@ fuzz:
 	@fuzz/run $(FUZZ_SECONDS)
 
 bench:
-	@packaging/install-missing $(BUILD_PACKAGES)
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
+	@tests/oracle/install
 	$(CARGO) bench --quiet
 
 # Rewrites expected texts and schemas after an intended change; read the diff before you commit it. Snapshots inside

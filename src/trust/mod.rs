@@ -26,9 +26,9 @@ mod authenticate;
 mod authorize;
 mod cache;
 mod commit;
-mod heartbeat;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod heartbeat;
 mod history;
 pub mod key_name;
 mod objects;
