@@ -39,6 +39,12 @@ pub fn note(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 
+/// Prints a question, whose answer stands on the same line.
+pub fn ask(question: impl AsRef<str>) {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{}", question.as_ref()).and_then(|()| stderr.flush());
+}
+
 /// Returns a number with its noun: `1 step`, `2 steps`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }

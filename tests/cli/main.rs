@@ -7,9 +7,11 @@ mod fixture;
 #[path = "../site/mod.rs"]
 mod site;
 
+mod approve;
 mod commands;
 mod configs;
 mod demo;
+mod hooks;
 mod init;
 mod terminal;
 
