@@ -1,29 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a tip that a store claims to have, to a tree that known principals signed for, or to a refusal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::model::RepoFiles;
 use crate::model::files::FileError;
 use crate::model::git::{ObjectType, Objects, Oid};
+use crate::model::{Digest, RepoFiles};
 
 use super::anchor::Anchor;
 use super::cache::Cache;
-use super::commit::{self, Commit};
+use super::commit::Commit;
+use super::history::{History, Judged, MAX_BLOB};
 use super::key_name::KeyName;
 use super::objects::Proven;
-use super::policy::{self, Policy};
+use super::policy::{Freshness, Policy, PublicKey};
 use super::refusal::{Code, Refusal};
-use super::signature::OpenPgp;
-use super::{tree, walk};
+use super::revocation::Revocations;
+use super::signature::openpgp::{SKEW, check_key};
+use super::signature::{GitSignature, OpenPgp};
+use super::verify::{self, Check};
+use super::{trailers, tree, walk};
 
-/// The largest file that is read.
-const MAX_BLOB: usize = 64 * 1024 * 1024;
+/// How many commits wait for their signatures to be verified together, on all cores.
+const BATCH: usize = 512;
 
 /// Who signed a commit, proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct Signature {
     pub key: KeyName,
     /// When it was signed, by the signer's account; an SSH signature does not say.
     pub created: Option<SystemTime>,
+    /// SHA-256 of what was signed: what a list of revoked commits goes by.
+    pub payload: Digest,
 }
 
 impl Serialize for Signature {
@@ -50,15 +58,26 @@ impl Serialize for Signature {
 
 /// The tree of a commit that counts. Made only by [`authenticate()`], from objects that it hashed itself.
 pub struct AuthenticTree<'o> {
-    objects: Proven<'o>,
+    pub(super) history: Rc<History<'o>>,
     commit: Oid,
     tree: Oid,
-    files: BTreeMap<String, Oid>,
-    policy_version: u64,
-    signatures: Vec<Signature>,
+    files: OnceCell<BTreeMap<String, Oid>>,
+    policy: Rc<Policy>,
 }
 
-impl AuthenticTree<'_> {
+impl<'o> AuthenticTree<'o> {
+    /// Returns the tree of a commit of the history that has been proven.
+    pub(super) fn of(history: &Rc<History<'o>>, commit: &Oid) -> Result<Self, Refusal> {
+        let of = |refusal: Refusal| refusal.of(commit);
+        Ok(Self {
+            commit: *commit,
+            tree: history.objects.commit(commit)?.tree,
+            files: OnceCell::new(),
+            policy: history.policy(commit).map_err(of)?,
+            history: Rc::clone(history),
+        })
+    }
+
     /// Returns the commit.
     pub fn commit(&self) -> &Oid {
         &self.commit
@@ -70,8 +89,18 @@ impl AuthenticTree<'_> {
     }
 
     /// Returns who signed each commit that was new to this host, oldest first; empty when the tip is the pin.
-    pub fn signers(&self) -> &[Signature] {
-        &self.signatures
+    pub fn signers(&self) -> Vec<Signature> {
+        self.history.news().map(Judged::signature).collect()
+    }
+
+    /// Returns the version of the commit's policy.
+    pub fn policy_version(&self) -> u64 {
+        self.policy.version
+    }
+
+    /// Returns how old the newest signed word from the ref may be, if the policy limits that.
+    pub fn freshness(&self) -> Option<&Freshness> {
+        self.policy.freshness.as_ref()
     }
 
     /// Returns the id of the file at `path`, which stands for its content; `None` if there is none.
@@ -79,12 +108,19 @@ impl AuthenticTree<'_> {
     /// # Errors
     /// A tree on the way cannot be read.
     pub fn file_id(&self, path: &str) -> Result<Option<Oid>, FileError> {
-        Ok(self.files.get(path).copied())
+        tree::find_file(&self.history.objects, &self.tree, path).map_err(|refusal| self.failed(path, refusal))
     }
 
-    /// Returns the version of the commit's policy.
-    pub fn policy_version(&self) -> u64 {
-        self.policy_version
+    fn files(&self) -> Result<&BTreeMap<String, Oid>, Refusal> {
+        if self.files.get().is_none() {
+            let files = tree::list(&self.history.objects, &self.tree)?;
+            let _ = self.files.set(files);
+        }
+        Ok(self.files.get_or_init(BTreeMap::new))
+    }
+
+    fn failed(&self, path: &str, refusal: Refusal) -> FileError {
+        FileError { path: path.to_owned(), source: Box::new(refusal.of(&self.commit)) }
     }
 }
 
@@ -96,16 +132,13 @@ impl fmt::Debug for AuthenticTree<'_> {
 
 impl RepoFiles for AuthenticTree<'_> {
     fn paths(&self) -> Result<Vec<String>, FileError> {
-        Ok(self.files.keys().cloned().collect())
+        Ok(self.files().map_err(|refusal| self.failed("", refusal))?.keys().cloned().collect())
     }
 
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
-        let Some(id) = self.files.get(path) else { return Ok(None) };
-        let data = self
-            .objects
-            .read(id, ObjectType::Blob, MAX_BLOB)
-            .map_err(|refusal| FileError { path: path.to_owned(), source: Box::new(refusal.of(&self.commit)) })?;
-        Ok(Some(data))
+        let Some(id) = self.file_id(path)? else { return Ok(None) };
+        let data = self.history.objects.read(&id, ObjectType::Blob, MAX_BLOB);
+        data.map(Some).map_err(|refusal| self.failed(path, refusal))
     }
 }
 
@@ -116,9 +149,8 @@ impl RepoFiles for AuthenticTree<'_> {
 /// know, merge parents included. Without a pin, that is the whole history since the anchor's root, which one of the
 /// anchor's signers must have signed with a key of its own policy: that is how a host is introduced to a fleet.
 ///
-/// A signature must be valid at its own time; the tip's must also be valid `now`, unless the tip is the pin.
+/// Rights go by position, keys by time: see docs/spec/trust.md, which names the test of each rule.
 /// A host without a pin cannot know that a newer history exists than the one it is shown.
-/// Revocation across policies and freshness will be further checks on the same walk.
 ///
 /// # Errors
 /// The first thing, oldest commit first, that keeps the tip from counting.
@@ -128,96 +160,295 @@ pub fn authenticate<'o>(
     pin: Option<&Oid>,
     tip: &Oid,
     now: SystemTime,
-    _cache: &mut Cache,
+    cache: &mut Cache,
 ) -> Result<AuthenticTree<'o>, Refusal> {
     let objects = Proven::new(objects);
-    let mut judge = Judge { objects, anchor, now, policies: HashMap::new() };
-    let mut signatures = Vec::new();
-    for id in walk::unproven(objects, &anchor.root, pin, tip)? {
-        signatures.push(judge.signature(&id, id == *tip).map_err(|refusal| refusal.of(&id))?);
-    }
-    let mut prove_tip = || {
-        let tree = judge.tree_of(tip)?;
-        Ok((tree, judge.policy_of(tip)?.version, tree::list(objects, &tree)?))
+    let graph = walk::unproven(&objects, &anchor.root, pin, tip)?;
+    let on_ref: HashSet<Oid> = graph.first_parents(&objects, tip)?.into_iter().collect();
+    let news = graph.news().to_vec();
+    let mut judge = Judge {
+        history: History::new(objects, graph, anchor.clone(), pin.copied()),
+        tip: *tip,
+        on_ref,
+        now,
+        cache,
+        waiting: Vec::new(),
     };
-    let (tree, policy_version, files) = prove_tip().map_err(|refusal: Refusal| refusal.of(tip))?;
-    Ok(AuthenticTree { objects, commit: *tip, tree, files, policy_version, signatures })
+    for id in &news {
+        match judge.examine(id) {
+            Ok(is_barrier) if is_barrier || judge.waiting.len() >= BATCH => judge.settle()?,
+            Ok(_) => {}
+            // What is wrong with an older commit comes first.
+            Err(refusal) => return Err(judge.settle().err().unwrap_or_else(|| refusal.of(id))),
+        }
+    }
+    judge.settle()?;
+    judge.check_retroactively(pin)?;
+    judge.history.objects.forget_commits();
+    let tree = AuthenticTree::of(&Rc::new(judge.history), tip)?;
+    tree.files().map_err(|refusal| refusal.of(tip))?;
+    Ok(tree)
 }
 
 /// Judges one commit after another, parents first.
 struct Judge<'o, 'a> {
-    objects: Proven<'o>,
-    anchor: &'a Anchor,
+    history: History<'o>,
+    tip: Oid,
+    /// The new commits on the chain of first parents: those that the ref itself was at.
+    on_ref: HashSet<Oid>,
     now: SystemTime,
-    /// By the id of the directory `policy`, which stands for the whole content, keys and all.
-    policies: HashMap<Oid, Rc<Policy>>,
+    cache: &'a mut Cache,
+    waiting: Vec<Candidate>,
+}
+
+/// A commit whose signature is yet to be verified.
+struct Candidate {
+    id: Oid,
+    commit: Arc<Commit>,
+    check: Check,
+    principal: String,
+    key: PublicKey,
+    payload: Digest,
 }
 
 impl Judge<'_, '_> {
-    /// Returns who signed the commit, if it counts. Its parents have been judged.
-    fn signature(&mut self, id: &Oid, is_tip: bool) -> Result<Signature, Refusal> {
-        let data = self.objects.read(id, ObjectType::Commit, commit::MAX_BYTES)?;
-        let commit = Commit::parse(&data, id.kind())?;
+    /// Looks at all that can be known before the signature is verified. Returns whether nothing further may be
+    /// looked at before that: the commit brings a policy of its own, and what nobody signed must not be parsed.
+    fn examine(&mut self, id: &Oid) -> Result<bool, Refusal> {
+        let commit = self.history.objects.commit(id)?;
         let text = commit.signature.as_deref();
         let text = text.ok_or_else(|| Refusal::new(Code::Unsigned, "it carries no signature"))?;
-        let signature = OpenPgp::parse(text)?;
+        let signature = GitSignature::parse(text)?;
         signature.check_clock(self.now)?;
-        let payload = commit.payload(id.kind());
+        let payload = Digest::of(&commit.payload);
+        let signed_by = signature.key();
 
         // The root is judged by its own policy, for the anchor names both the commit and its signer.
-        let is_root = *id == self.anchor.root;
+        let is_root = *id == self.history.anchor.root;
         let judges = if is_root { vec![*id] } else { commit.parents.clone() };
-        let mut principal = None;
-        let mut least_version = 0;
+        let mut holder: Option<(String, PublicKey)> = None;
+        let mut keys: Vec<PublicKey> = Vec::new();
+        let mut question = vec![env!("CARGO_PKG_VERSION").as_bytes().to_vec(), text.to_vec(), commit.payload.clone()];
         for judge in &judges {
-            let policy = self.policy_of(judge).map_err(|refusal| refusal.of(judge))?;
-            let Some((name, cert)) = policy.holder(&signature.issuer) else {
-                let detail = format!("the policy of {judge} knows no principal with the key {}", signature.issuer);
+            let policy = self.history.policy(judge).map_err(|refusal| refusal.of(judge))?;
+            let Some(found) = policy.holder(&signed_by) else {
+                let detail = format!("the policy of {judge} knows no principal with the key {signed_by}");
                 return Err(Refusal::new(Code::UnknownSigner, detail));
             };
-            signature.verify(&payload, cert, self.now, is_tip)?;
-            if is_root && !self.anchor.signers.contains(&KeyName::OpenPgp(cert.fingerprint())) {
-                let detail = format!("{name}, who signed it with {}, is not among trust.signers", cert.fingerprint());
+            let (principal, key) = (found.principal, found.key);
+            if is_root && !self.history.anchor.signers.contains(key.name()) {
+                let detail = format!("{principal}, who signed it with {}, is not among trust.signers", key.name());
                 return Err(Refusal::new(Code::RootSigner, detail));
             }
-            least_version = least_version.max(policy.version);
-            principal.get_or_insert_with(|| name.to_owned());
+            if policy.is_heartbeat(principal) {
+                let detail = format!("{principal}, who signed it, may sign heartbeats and nothing else");
+                return Err(Refusal::new(Code::HeartbeatKey, detail));
+            }
+            distrusted(&policy.distrusted, &[&signed_by, key.name()], id, signature.created(), &payload)?;
+            question.push(self.history.policy_id(judge)?.as_bytes().to_vec());
+            holder.get_or_insert_with(|| (principal.to_owned(), key.clone()));
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
         }
         // Only the root and commits with parents reach this point; the walk refuses all others.
-        let principal = principal.ok_or_else(|| Refusal::new(Code::NotDescendant, "it has no parent"))?;
+        let (principal, key) = holder.ok_or_else(|| Refusal::new(Code::NotDescendant, "it has no parent"))?;
 
-        let version = self.policy_of(id)?.version;
-        if version < least_version {
-            let detail = format!("its policy has version {version}, a parent's has {least_version}");
-            return Err(Refusal::new(Code::PolicyRollback, detail));
-        }
-        let key = KeyName::OpenPgp(signature.issuer);
-        Ok(Signature { commit: *id, principal, key, created: Some(signature.created) })
+        let is_barrier = !self.history.knows_policy(id)?;
+        let question = Cache::question("signature", &question);
+        let check =
+            Check { commit: Arc::clone(&commit), signature, keys, is_known: self.cache.knows(&question), question };
+        self.waiting.push(Candidate { id: *id, commit, check, principal, key, payload });
+        Ok(is_barrier)
     }
 
-    fn tree_of(&self, id: &Oid) -> Result<Oid, Refusal> {
-        let data = self.objects.read(id, ObjectType::Commit, commit::MAX_BYTES)?;
-        Ok(Commit::parse(&data, id.kind())?.tree)
+    /// Verifies the signatures of those that wait, and then looks at what the commits bring, oldest first.
+    fn settle(&mut self) -> Result<(), Refusal> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let failed = verify::all(waiting.iter().map(|candidate| &candidate.check));
+        let last = waiting.len().saturating_sub(1);
+        for (place, candidate) in waiting.into_iter().enumerate() {
+            let id = candidate.id;
+            let mut renewed = None;
+            match &failed {
+                // Whoever extends his key may do so with that key: the commit itself brings the new certificate.
+                Some((at, refusal)) if *at == place && place == last && refusal.code() == Code::KeyExpired => {
+                    renewed = self.renewed(&candidate).map_err(|refusal| refusal.of(&id))?;
+                }
+                _ => {}
+            }
+            match failed {
+                Some((at, refusal)) if at == place && renewed.is_none() => return Err(refusal.of(&id)),
+                _ => {}
+            }
+            self.cache.keep(candidate.check.question);
+            self.accept(candidate, renewed).map_err(|refusal| refusal.of(&id))?;
+            if failed.as_ref().is_some_and(|(at, _)| *at == place) {
+                break;
+            }
+        }
+        Ok(())
     }
 
-    /// Returns the policy in the tree of a commit.
-    fn policy_of(&mut self, id: &Oid) -> Result<Rc<Policy>, Refusal> {
-        let missing = || Refusal::new(Code::PolicyMissing, "it has no policy/policy.yaml");
-        let directory = tree::find(self.objects, &self.tree_of(id)?, policy::DIRECTORY, true)?.ok_or_else(missing)?;
-        if let Some(policy) = self.policies.get(&directory) {
-            return Ok(Rc::clone(policy));
+    /// Returns the key with what the commit itself brings for it, if that makes its signature valid.
+    fn renewed(&self, candidate: &Candidate) -> Result<Option<PublicKey>, Refusal> {
+        let policy = self.history.policy(&candidate.id)?;
+        let Some(newer) = policy.key(candidate.key.name()) else { return Ok(None) };
+        let keys: Vec<PublicKey> = candidate.check.keys.iter().map(|key| key.renewed_by(newer)).collect();
+        let is_good = keys.iter().all(|key| candidate.check.signature.verify(&candidate.commit.payload, key).is_ok());
+        Ok(keys.into_iter().next().filter(|_| is_good))
+    }
+
+    /// Enters a commit whose signature is good, if what it brings is good too.
+    fn accept(&mut self, candidate: Candidate, renewed: Option<PublicKey>) -> Result<(), Refusal> {
+        let Candidate { id, commit, check, principal, key, payload } = candidate;
+        let policy = self.history.policy(&id)?;
+        let is_root = id == self.history.anchor.root;
+        let parents: &[Oid] = if is_root { &[] } else { &commit.parents };
+
+        for parent in parents {
+            let before = self.history.policy(parent)?;
+            if Rc::ptr_eq(&before, &policy) {
+                continue;
+            }
+            if policy.version < before.version {
+                let detail = format!("its policy has version {}, a parent's has {}", policy.version, before.version);
+                return Err(Refusal::new(Code::PolicyRollback, detail));
+            }
+            if let Some(lost) = before.revocation_lost_in(&policy) {
+                let detail = format!("its policy leaves out the revocation of {lost}, which {parent} has");
+                return Err(Refusal::new(Code::RevocationDropped, detail));
+            }
         }
-        let objects = self.objects;
-        let read = |path: &str| match tree::find_file(objects, &directory, path)? {
-            Some(id) => objects.read(&id, ObjectType::Blob, MAX_BLOB).map(Some),
-            None => Ok(None),
+
+        let key = match (renewed, policy.key(key.name())) {
+            (Some(key), _) => key,
+            (None, Some(newer)) => key.renewed_by(newer),
+            (None, None) => key,
         };
-        let text = read(policy::FILE)?.ok_or_else(missing)?;
-        let policy = Policy::read(&text, read)?
-            .map_err(|faults| Refusal::new(Code::PolicyUnreadable, format!("its policy has faults:\n{faults}")))?;
-        policy.check_place(self.anchor)?;
-        let policy = Rc::new(policy);
-        self.policies.insert(directory, Rc::clone(&policy));
-        Ok(policy)
+        if id == self.tip {
+            check.signature.check_key(&key, self.now, "now")?;
+        }
+        let created = check.signature.created();
+        let mut time = created;
+        for parent in parents {
+            let Some(before) = self.history.time(parent, self.cache)? else { continue };
+            if created.is_some_and(|created| created + SKEW < before) {
+                let detail = format!("its signature says that it was made before that of its parent {parent}");
+                return Err(Refusal::new(Code::TimeBackwards, detail));
+            }
+            time = time.max(Some(before));
+        }
+        if let [first, second] = parents {
+            self.check_merged(first, second, time)?;
+        }
+        if self.on_ref.contains(&id) {
+            let first = parents.first().map(|parent| self.history.objects.commit(parent)).transpose()?;
+            let must_be_there = match parents.first() {
+                Some(parent) => self.history.policy(parent)?.trailers_required,
+                None => false,
+            };
+            trailers::check(&commit, first.as_deref(), must_be_there, &self.history.anchor)?;
+        }
+        let signed_by = check.signature.key();
+        let parents = parents.to_vec();
+        let tree = commit.tree;
+        self.history.enter(Judged { id, tree, parents, principal, key, signed_by, created, time, payload });
+        Ok(())
     }
+
+    /// Checks that the keys of what a merge brings in are still good at the time of the merge: one that ran out, or was
+    /// revoked on the branch that it is merged into, cannot come back by way of an old branch.
+    fn check_merged(&self, first: &Oid, second: &Oid, time: Option<SystemTime>) -> Result<(), Refusal> {
+        let policy = self.history.policy(first)?;
+        let mut seen = HashSet::new();
+        for id in self.history.graph.sides(first, second).second {
+            let Some(merged) = self.history.judged(&id) else { continue };
+            let of = |refusal: Refusal| refusal.of(&id);
+            distrusted(&policy.distrusted, &merged.keys(), &id, merged.created, &merged.payload).map_err(of)?;
+            let (KeyName::OpenPgp(issuer), Some(time)) = (&merged.signed_by, time) else { continue };
+            let key =
+                policy.key(merged.key.name()).map_or_else(|| merged.key.clone(), |newer| merged.key.renewed_by(newer));
+            if let PublicKey::OpenPgp { cert, .. } = key
+                && seen.insert(merged.signed_by.clone())
+            {
+                check_key(issuer, &cert, time, "when it was merged").map_err(of)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what was revoked for good against every commit since the root: the new ones, and those of the past if that
+    /// was not done before.
+    fn check_retroactively(&mut self, pin: Option<&Oid>) -> Result<(), Refusal> {
+        let mut revoked = self.history.policy(&self.tip)?.distrusted.clone();
+        revoked.add(&self.history.anchor.revoked);
+        if self.history.graph.news().is_empty() || !revoked.reach_back() {
+            return Ok(());
+        }
+        let clean = |commit: &Oid| {
+            let root = self.history.anchor.root.to_string().into_bytes();
+            Cache::question("clean", &[root, format!("{revoked:?}").into_bytes(), commit.as_bytes().to_vec()])
+        };
+        if let Some(pin) = pin
+            && !self.cache.knows(&clean(pin))
+        {
+            for id in walk::past(&self.history.objects, &self.history.anchor.root, pin)? {
+                self.check_past(&revoked, &id).map_err(|refusal| refusal.of(&id))?;
+            }
+        }
+        for judged in self.history.news() {
+            distrusted(&revoked, &judged.keys(), &judged.id, judged.created, &judged.payload)
+                .map_err(|refusal| refusal.of(&judged.id))?;
+        }
+        let question = clean(&self.tip);
+        self.cache.keep(question);
+        Ok(())
+    }
+
+    /// Checks a commit that was accepted long ago against what was revoked since.
+    fn check_past(&self, revoked: &Revocations, id: &Oid) -> Result<(), Refusal> {
+        let commit = self.history.objects.commit(id)?;
+        let text = commit.signature.as_deref();
+        let signature =
+            GitSignature::parse(text.ok_or_else(|| Refusal::new(Code::Unsigned, "it carries no signature"))?)?;
+        let signed_by = signature.key();
+        let judge = if *id == self.history.anchor.root { Some(id) } else { commit.parents.first() };
+        let policy = judge.map(|judge| self.history.policy(judge)).transpose()?;
+        let whole =
+            policy.as_ref().and_then(|policy| policy.holder(&signed_by)).map(|holder| holder.key.name().clone());
+        let keys: Vec<&KeyName> = [&signed_by].into_iter().chain(whole.as_ref()).collect();
+        distrusted(revoked, &keys, id, signature.created(), &Digest::of(&commit.payload))
+    }
+}
+
+/// Refuses a commit by one of `keys` (a key and the certificate that it is part of), or with this payload, if it was revoked.
+fn distrusted(
+    revoked: &Revocations,
+    keys: &[&KeyName],
+    id: &Oid,
+    created: Option<SystemTime>,
+    payload: &Digest,
+) -> Result<(), Refusal> {
+    if revoked.commits.contains(payload) {
+        return Err(Refusal::new(Code::CommitRevoked, format!("what it signs, {payload}, is revoked")));
+    }
+    let key = keys.last().map(ToString::to_string).unwrap_or_default();
+    if revoked.is_hard(keys, id) {
+        return Err(Refusal::new(Code::KeyRevoked, format!("{key}, which signed it, is revoked for all time")));
+    }
+    // A signature without a time is later than the policy that says so.
+    match revoked.since(keys) {
+        Some(since) if created.is_none_or(|created| created >= since) => {
+            let since = humantime::format_rfc3339_seconds(since);
+            Err(Refusal::new(Code::KeyRevoked, format!("{key}, which signed it, is revoked since {since}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns what is known of the time of a commit that was proven before, from itself alone.
+pub(super) fn signed_time(commit: &Commit) -> Option<SystemTime> {
+    let text = commit.signature.as_deref()?;
+    OpenPgp::parse(text).ok().map(|signature| signature.created)
 }

@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! May those who signed change what they changed?
+//!
+//! Rights go by effect: what a commit makes of the hosts, not which files it touches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::model::HostState;
+use serde::Serialize;
+
 use crate::model::git::Oid;
+use crate::model::{Digest, HostState, ObjectId};
 
 use super::authenticate::{AuthenticTree, Signature};
-use super::refusal::Refusal;
+use super::history::{History, Judged};
+use super::policy::{Place, Policy, Rule, change};
+use super::refusal::{Code, Refusal};
+
+/// How many commits' states are remembered.
+const MAX_STATES: usize = 64;
 
 /// Desired state that its signers may ask for. Made only by [`authorize()`]; the engine accepts nothing else.
 #[derive(Debug)]
@@ -17,6 +26,7 @@ pub struct Authorized<D> {
     commit: Oid,
     policy_version: u64,
     signers: Vec<Signature>,
+    decisions: Vec<Decision>,
 }
 
 impl<D> Authorized<D> {
@@ -39,6 +49,37 @@ impl<D> Authorized<D> {
     pub fn signers(&self) -> &[Signature] {
         &self.signers
     }
+
+    /// Returns which rule allowed each change, oldest commit first.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+}
+
+/// A change that a rule allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub commit: Oid,
+    /// The host that the object is on; `None` for the policy.
+    pub host: Option<String>,
+    pub object: ObjectId,
+    /// The rule's place in the policy, from 1; 0 for a principal who renews a key of his own.
+    pub rule: usize,
+    /// Those who signed for it and count, by name.
+    pub principals: Vec<String>,
+}
+
+impl Serialize for Decision {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut fields = serializer.serialize_struct("Decision", 5)?;
+        fields.serialize_field("commit", &self.commit.to_string())?;
+        fields.serialize_field("host", &self.host)?;
+        fields.serialize_field("object", &self.object)?;
+        fields.serialize_field("rule", &self.rule)?;
+        fields.serialize_field("principals", &self.principals)?;
+        fields.end()
+    }
 }
 
 /// Says what a tree means for the hosts that are judged. The compiler of the repo is behind it; `trust` does not know it.
@@ -48,23 +89,527 @@ pub trait Compile {
     fn hosts(&mut self, tree: &AuthenticTree<'_>) -> BTreeMap<String, Option<Rc<HostState>>>;
 }
 
-/// Returns `desired`, compiled from `tree`, as something that the engine accepts.
+/// Returns `desired`, compiled from `tree`, as something that the engine accepts: every change that the new commits make
+/// to a judged host or to the policy has a rule that lets its signers make it.
 ///
-/// In this version every principal of the policy may change everything, so that a known principal signed each commit is
-/// all that is asked, and nothing is refused here. Rules by effect go here: this function will be given the changes in
-/// desired state, host by host and object by object, and each will need a rule that allows its signers.
+/// A commit is compared with each of its parents, by the policy of that parent. Under an *approval merge* the commits of the
+/// approved branch are proposals: their signers must be in the role, and the merge makes up the number.
 ///
 /// # Errors
-/// The signers may not make these changes; not in this version.
-pub fn authorize<D>(
-    tree: &AuthenticTree<'_>,
-    desired: D,
-    _compile: &mut dyn Compile,
-) -> Result<Authorized<D>, Refusal> {
+/// The first change, oldest commit first, that its signers may not make.
+pub fn authorize<D>(tree: &AuthenticTree<'_>, desired: D, compile: &mut dyn Compile) -> Result<Authorized<D>, Refusal> {
+    let mut judge = Judge {
+        history: &tree.history,
+        compile,
+        states: HashMap::new(),
+        approvals: HashMap::new(),
+        lacking: HashMap::new(),
+        changed: HashMap::new(),
+        decisions: Vec::new(),
+    };
+    judge.all(tree.commit())?;
+    let decisions = judge.decisions;
     Ok(Authorized {
         desired,
         commit: *tree.commit(),
         policy_version: tree.policy_version(),
-        signers: tree.signers().to_vec(),
+        signers: tree.signers(),
+        decisions,
     })
+}
+
+/// An object and where it is: on a host, or in the policy.
+type Target = (Option<String>, ObjectId);
+/// What has too few signers so far, each with who is needed.
+type Lacking = BTreeMap<Target, String>;
+type States = BTreeMap<String, Option<Rc<HostState>>>;
+
+/// A merge by which somebody puts his name to a branch as it is.
+struct Approval {
+    /// The commits of the branch.
+    branch: Vec<Oid>,
+    /// Those who signed this very tree as what shall come next: by the policy of the first parent.
+    principals: BTreeSet<String>,
+}
+
+struct Judge<'h, 'o, 'c> {
+    history: &'h Rc<History<'o>>,
+    compile: &'c mut dyn Compile,
+    states: HashMap<Oid, Rc<States>>,
+    approvals: HashMap<Oid, Option<Rc<Approval>>>,
+    /// What proposals change with too few signers so far.
+    lacking: HashMap<Oid, Lacking>,
+    /// What each new commit changes.
+    changed: HashMap<Oid, BTreeSet<Target>>,
+    decisions: Vec<Decision>,
+}
+
+/// One change, with all that a rule goes by.
+struct Change<'a> {
+    target: Target,
+    before: Option<&'a BTreeMap<String, String>>,
+    after: Option<&'a BTreeMap<String, String>>,
+}
+
+impl Judge<'_, '_, '_> {
+    fn all(&mut self, tip: &Oid) -> Result<(), Refusal> {
+        let history = Rc::clone(self.history);
+        let on_its_own = self.on_their_own(tip)?;
+        for commit in history.news().filter(|commit| commit.id != history.anchor.root) {
+            let is_proposal = !on_its_own.contains(&commit.id);
+            self.commit(commit, is_proposal).map_err(|refusal| refusal.of(&commit.id))?;
+        }
+        self.check_net(tip).map_err(|refusal| refusal.of(tip))
+    }
+
+    /// Returns the new commits that need all their signers themselves. The others lie under an approval merge.
+    fn on_their_own(&mut self, tip: &Oid) -> Result<HashSet<Oid>, Refusal> {
+        let history = Rc::clone(self.history);
+        let (mut found, mut todo) = (HashSet::new(), vec![*tip]);
+        while let Some(id) = todo.pop() {
+            let Some(commit) = history.judged(&id).filter(|_| found.insert(id)) else { continue };
+            match (self.approval(commit)?, commit.parents.first()) {
+                (Some(_), Some(first)) => todo.push(*first),
+                _ => todo.extend(&commit.parents),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the approval that a commit is, if it is one.
+    fn approval(&mut self, merge: &Judged) -> Result<Option<Rc<Approval>>, Refusal> {
+        if let Some(known) = self.approvals.get(&merge.id) {
+            return Ok(known.clone());
+        }
+        let approval = self.find_approval(merge)?.map(Rc::new);
+        self.approvals.insert(merge.id, approval.clone());
+        Ok(approval)
+    }
+
+    fn find_approval(&mut self, merge: &Judged) -> Result<Option<Approval>, Refusal> {
+        let history = Rc::clone(self.history);
+        let [first, second] = merge.parents.as_slice() else { return Ok(None) };
+        if history.judged(second).is_none_or(|approved| approved.tree != merge.tree) {
+            return Ok(None);
+        }
+        let sides = history.graph.sides(first, second);
+        if sides.bases != [*first] {
+            return Ok(None);
+        }
+        for id in &sides.second {
+            match history.judged(id) {
+                // His own branch: a merge like any other.
+                Some(own) if own.principal == merge.principal || own.key.name() == merge.key.name() => return Ok(None),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+        let policy = history.policy(first)?;
+        let mut principals = BTreeSet::new();
+        let mut next = Some(merge);
+        // Nested approvals are of the same tree by what an approval is.
+        while let Some(commit) = next {
+            principals.extend(policy.holder(&commit.signed_by).map(|holder| holder.principal.to_owned()));
+            next = match commit.id == merge.id || self.approval(commit)?.is_some() {
+                true => commit.parents.get(1).and_then(|second| history.judged(second)),
+                false => None,
+            };
+        }
+        Ok(Some(Approval { branch: sides.second, principals }))
+    }
+
+    /// Judges what a commit changes in each of its parents.
+    fn commit(&mut self, commit: &Judged, is_proposal: bool) -> Result<(), Refusal> {
+        let approval = self.approval(commit)?;
+        let mut lacking = Lacking::new();
+        for parent in &commit.parents {
+            let policy = self.history.policy(parent)?;
+            let signers: BTreeSet<String> =
+                policy.holder(&commit.signed_by).map(|holder| holder.principal.to_owned()).into_iter().collect();
+            lacking.extend(self.against(commit, parent, &policy, &signers, approval.as_deref())?);
+        }
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        if !is_proposal {
+            return Err(too_few(commit, &lacking));
+        }
+        self.lacking.insert(commit.id, lacking);
+        Ok(())
+    }
+
+    /// Judges what a commit changes in one parent, and returns what has too few signers so far.
+    fn against(
+        &mut self,
+        commit: &Judged,
+        parent: &Oid,
+        policy: &Policy,
+        signers: &BTreeSet<String>,
+        approval: Option<&Approval>,
+    ) -> Result<Lacking, Refusal> {
+        let other = commit.parents.iter().find(|other| *other != parent);
+        let (before, after) = (self.states(parent)?, self.states(&commit.id)?);
+        let mut lacking = Lacking::new();
+        let mut changes = self.policy_changes(parent, &commit.id)?;
+        let mut unsound = Vec::new();
+        for host in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+            match (state(&before, host), state(&after, host)) {
+                (Some(before), Some(after)) => changes.extend(host_changes(host, before, after)),
+                (None, Some(_)) => unsound.push(host.clone()),
+                // The next commit for which the repo is sound answers for this one.
+                (_, None) => {}
+            }
+        }
+        self.changed.entry(commit.id).or_default().extend(changes.iter().map(|change| change.target.clone()));
+
+        if let Some(approval) = approval.filter(|_| commit.parents.first() == Some(parent)) {
+            return self.approve(commit, approval, policy, &changes, &after);
+        }
+        let inherited = match other {
+            Some(other) => self.inherited(commit, parent, other, &changes)?,
+            None => BTreeSet::new(),
+        };
+        for change in changes.iter().filter(|change| !inherited.contains(&change.target)) {
+            if let Some(needed) = self.decide(commit, policy, change, signers)? {
+                lacking.insert(change.target.clone(), needed);
+            }
+        }
+        self.inherit(
+            commit,
+            parent,
+            other,
+            policy,
+            signers,
+            changes.iter().filter(|change| inherited.contains(&change.target)),
+        )?;
+        for host in unsound {
+            lacking.extend(self.after_unsound(commit, parent, &host, policy, signers)?);
+        }
+        Ok(lacking)
+    }
+
+    /// Makes up the signers of a branch with those of its approval. Returns what is still short of some.
+    fn approve(
+        &mut self,
+        merge: &Judged,
+        approval: &Approval,
+        policy: &Policy,
+        changes: &[Change<'_>],
+        after: &States,
+    ) -> Result<Lacking, Refusal> {
+        let mut lacking = Lacking::new();
+        for id in &approval.branch {
+            lacking.extend(self.lacking.remove(id).unwrap_or_default());
+        }
+        let is_sound = |target: &Target| target.0.as_ref().is_none_or(|host| state(after, host).is_some());
+        // What the branch changed and changed back needs nobody.
+        lacking.retain(|target, _| !is_sound(target) || changes.iter().any(|change| change.target == *target));
+        let mut short = Lacking::new();
+        for target in lacking.into_keys() {
+            let whole = changes.iter().find(|change| change.target == target);
+            let change = Change {
+                before: whole.and_then(|change| change.before),
+                after: whole.and_then(|change| change.after),
+                target,
+            };
+            if let Some(needed) = self.decide(merge, policy, &change, &approval.principals)? {
+                short.insert(change.target, needed);
+            }
+        }
+        Ok(short)
+    }
+
+    /// Returns the changes of a merge, seen from `parent`, that come from its other parent: there the object is as in the
+    /// merge, and this side has left it as it was where the two parted.
+    fn inherited(
+        &mut self,
+        merge: &Judged,
+        parent: &Oid,
+        other: &Oid,
+        changes: &[Change<'_>],
+    ) -> Result<BTreeSet<Target>, Refusal> {
+        let mut inherited: BTreeSet<Target> = changes.iter().map(|change| change.target.clone()).collect();
+        let differs_from_other = self.differences(other, &merge.id)?;
+        inherited.retain(|target| !differs_from_other.contains(&comparable(target)));
+        let bases = self.history.graph.sides(parent, other).bases;
+        if bases.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        for base in bases {
+            let own = self.differences(&base, parent)?;
+            inherited.retain(|target| !own.contains(&comparable(target)));
+        }
+        // Where one of them is unsound, nobody can tell.
+        let unsound = self.unsound_hosts(&[parent, other, &merge.id])?;
+        inherited.retain(|(host, _)| host.as_ref().is_none_or(|host| !unsound.contains(host)));
+        Ok(inherited)
+    }
+
+    /// Judges what a merge takes over from its other parent. It was judged where it was made; again only if the policy
+    /// of this side has changed since the two parted, so that an old branch cannot bring old rights back.
+    fn inherit<'a>(
+        &mut self,
+        merge: &Judged,
+        parent: &Oid,
+        other: Option<&Oid>,
+        policy: &Policy,
+        signers: &BTreeSet<String>,
+        inherited: impl Iterator<Item = &'a Change<'a>>,
+    ) -> Result<(), Refusal> {
+        let Some(other) = other else { return Ok(()) };
+        let sides = self.history.graph.sides(parent, other);
+        let mut is_newer = false;
+        for base in &sides.bases {
+            is_newer |= self.history.policy_id(base)? != self.history.policy_id(parent)?;
+        }
+        if !is_newer {
+            return Ok(());
+        }
+        for change in inherited {
+            let history = Rc::clone(self.history);
+            let authors = sides
+                .second
+                .iter()
+                .filter(|id| self.changed.get(*id).is_some_and(|changed| changed.contains(&change.target)));
+            let authors = authors.filter_map(|id| policy.holder(&history.judged(id)?.signed_by));
+            let all: BTreeSet<String> =
+                signers.iter().cloned().chain(authors.map(|holder| holder.principal.to_owned())).collect();
+            if let Some(needed) = self.decide(merge, policy, change, &all)? {
+                return Err(too_few(merge, &Lacking::from([(change.target.clone(), needed)])));
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges a commit whose parent is unsound for a host: against the last sound ones, with all who signed in between.
+    fn after_unsound(
+        &mut self,
+        commit: &Judged,
+        parent: &Oid,
+        host: &str,
+        policy: &Policy,
+        signers: &BTreeSet<String>,
+    ) -> Result<Lacking, Refusal> {
+        let history = Rc::clone(self.history);
+        let after = self.states(&commit.id)?;
+        let Some(after) = state(&after, host) else { return Ok(Lacking::new()) };
+        let (mut sound, mut between) = (Vec::new(), Vec::new());
+        let (mut seen, mut todo) = (HashSet::new(), vec![*parent]);
+        while let Some(id) = todo.pop().filter(|id| seen.insert(*id)) {
+            match state(&*self.states(&id)?, host) {
+                Some(state) => sound.push(Rc::new(state.clone())),
+                None => {
+                    if id != history.anchor.root {
+                        todo.extend(&history.objects.commit(&id)?.parents);
+                    }
+                    between.push(id);
+                }
+            }
+        }
+        if sound.is_empty() {
+            sound.push(Rc::default());
+        }
+        let mut lacking = Lacking::new();
+        for before in &sound {
+            for change in host_changes(host, before, after) {
+                self.changed.entry(commit.id).or_default().insert(change.target.clone());
+                if let Some(needed) = self.decide(commit, policy, &change, signers)? {
+                    lacking.insert(change.target.clone(), needed);
+                }
+                for broken in between.iter().filter_map(|id| history.judged(id)) {
+                    let Some(judge) = broken.parents.first() else { continue };
+                    let policy = history.policy(judge)?;
+                    let signer = BTreeSet::from([broken.principal.clone()]);
+                    self.decide(broken, &policy, &change, &signer).map_err(|refusal| refusal.of(&broken.id))?;
+                }
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// Asks the policy about a change. Returns who is needed, if too few have signed.
+    ///
+    /// # Errors
+    /// No rule is about the object, or none of the signers is in the role.
+    fn decide(
+        &mut self,
+        commit: &Judged,
+        policy: &Policy,
+        change: &Change<'_>,
+        signers: &BTreeSet<String>,
+    ) -> Result<Option<String>, Refusal> {
+        let (host, object) = &change.target;
+        let decision = |rule: usize, principals: Vec<String>| Decision {
+            commit: commit.id,
+            host: host.clone(),
+            object: object.clone(),
+            rule,
+            principals,
+        };
+        if object.kind() == change::RENEW_KEY && signers.contains(object.name()) {
+            self.decisions.push(decision(0, vec![object.name().to_owned()]));
+            return Ok(None);
+        }
+        let places = match host {
+            None => vec![Place::Fleet],
+            Some(_) => {
+                let nothing = &NO_LABELS;
+                let (before, after) = (change.before.unwrap_or(nothing), change.after.unwrap_or(nothing));
+                if before == after { vec![Place::Host(after)] } else { vec![Place::Host(before), Place::Host(after)] }
+            }
+        };
+        let mut needed = None;
+        for place in places {
+            let what = describe(&change.target);
+            let Some(rule) = policy.rule(object, place) else {
+                return Err(Refusal::new(
+                    Code::NoRule,
+                    format!("it changes {what}, and no rule allows that to anybody"),
+                ));
+            };
+            let of_role: Vec<String> = signers.intersection(&rule.members).cloned().collect();
+            if of_role.is_empty() {
+                let who = signers.iter().cloned().collect::<Vec<_>>().join(", ");
+                let detail = format!("it changes {what}, which takes {}; signed by {who}", needs(rule));
+                return Err(Refusal::new(Code::NotAuthorized, detail));
+            }
+            if of_role.len() < rule.signers {
+                needed = Some(needs(rule));
+            } else {
+                self.decisions.push(decision(rule.number, of_role));
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Checks that every object that differs between what the host had and the tip was judged.
+    fn check_net(&mut self, tip: &Oid) -> Result<(), Refusal> {
+        let base = self.history.pin.unwrap_or(self.history.anchor.root);
+        let explained: BTreeSet<Target> = self.changed.values().flatten().map(comparable).collect();
+        let unexplained = self.differences(&base, tip)?.into_iter().find(|target| !explained.contains(target));
+        match unexplained {
+            Some(target) => {
+                let what = describe(&target);
+                Err(Refusal::new(
+                    Code::Unexplained,
+                    format!("{what} is not as in {base}, and no commit since changes it"),
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Returns everything that differs between two commits, on hosts for which both are sound.
+    fn differences(&mut self, one: &Oid, other: &Oid) -> Result<BTreeSet<Target>, Refusal> {
+        let (before, after) = (self.states(one)?, self.states(other)?);
+        let mut found: BTreeSet<Target> =
+            self.policy_changes(one, other)?.iter().map(|change| comparable(&change.target)).collect();
+        for host in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+            if let (Some(before), Some(after)) = (state(&before, host), state(&after, host)) {
+                found.extend(host_changes(host, before, after).into_iter().map(|change| change.target));
+            }
+        }
+        Ok(found)
+    }
+
+    fn unsound_hosts(&mut self, commits: &[&Oid]) -> Result<BTreeSet<String>, Refusal> {
+        let mut unsound = BTreeSet::new();
+        for commit in commits {
+            let states = self.states(commit)?;
+            unsound.extend(states.iter().filter(|(_, state)| state.is_none()).map(|(host, _)| host.clone()));
+        }
+        Ok(unsound)
+    }
+
+    fn policy_changes(&self, before: &Oid, after: &Oid) -> Result<Vec<Change<'static>>, Refusal> {
+        let (before, after) = (self.history.policy(before)?, self.history.policy(after)?);
+        if Rc::ptr_eq(&before, &after) {
+            return Ok(Vec::new());
+        }
+        let objects = change::changes(&before, &after).into_iter();
+        Ok(objects.map(|object| Change { target: (None, object), before: None, after: None }).collect())
+    }
+
+    /// Returns the states of the judged hosts at a commit.
+    fn states(&mut self, id: &Oid) -> Result<Rc<States>, Refusal> {
+        if let Some(states) = self.states.get(id) {
+            return Ok(Rc::clone(states));
+        }
+        let tree = AuthenticTree::of(self.history, id)?;
+        let states = Rc::new(self.compile.hosts(&tree));
+        if self.states.len() >= MAX_STATES {
+            self.states.clear();
+        }
+        self.states.insert(*id, Rc::clone(&states));
+        Ok(states)
+    }
+}
+
+static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+static NO_STATE: HostState = HostState { labels: BTreeMap::new(), objects: BTreeMap::new() };
+
+/// Returns the state of a host, or `None` where the repo is unsound for it. A host that is not there has an empty one.
+fn state<'s>(states: &'s States, host: &str) -> Option<&'s HostState> {
+    match states.get(host) {
+        None => Some(&NO_STATE),
+        Some(state) => state.as_deref(),
+    }
+}
+
+/// Returns every object and label of a host that differs.
+fn host_changes<'a>(host: &str, before: &'a HostState, after: &'a HostState) -> Vec<Change<'a>> {
+    if std::ptr::eq(before, after) || before == after {
+        return Vec::new();
+    }
+    let (old, new) = (everything(before), everything(after));
+    let changed = old.keys().chain(new.keys()).filter(|object| old.get(*object) != new.get(*object));
+    changed
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(|object| Change {
+            target: (Some(host.to_owned()), object.clone()),
+            before: Some(&before.labels),
+            after: Some(&after.labels),
+        })
+        .collect()
+}
+
+/// Returns the objects of a state; labels are objects too, for rights hang on them.
+fn everything(state: &HostState) -> BTreeMap<ObjectId, Digest> {
+    let labels = state.labels.iter().map(|(key, value)| (ObjectId::new("label", key), Digest::of(value.as_bytes())));
+    state.objects.iter().map(|(object, digest)| (object.clone(), *digest)).chain(labels).collect()
+}
+
+/// A key that comes and one that goes are the same thing seen from two sides.
+fn comparable(target: &Target) -> Target {
+    let (host, object) = target;
+    match object.kind() {
+        change::ADD_KEY | change::REMOVE_KEY | change::RENEW_KEY => {
+            (host.clone(), ObjectId::new("policy.key", object.name()))
+        }
+        _ => target.clone(),
+    }
+}
+
+fn too_few(commit: &Judged, lacking: &Lacking) -> Refusal {
+    let shown: Vec<String> =
+        lacking.iter().take(5).map(|(target, needed)| format!("{}, which takes {needed}", describe(target))).collect();
+    let more = match lacking.len() - shown.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let detail = format!("it changes {}{more}; signed by {}", shown.join("; "), commit.principal);
+    Refusal::new(Code::NeedsApproval, detail)
+}
+
+fn describe((host, object): &Target) -> String {
+    match host {
+        Some(host) => format!("{object} on {host}"),
+        None => object.to_string(),
+    }
+}
+
+fn needs(rule: &Rule) -> String {
+    let members = rule.members.iter().cloned().collect::<Vec<_>>().join(", ");
+    format!("{} of {} ({members}) by rule {}", rule.signers, rule.role, rule.number)
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use openssl::sha::Sha256;
+
 use crate::model::Digest;
 
 /// Answers that stay true. Each is the digest of the question with everything that could change the answer, and only
@@ -21,6 +23,16 @@ impl Cache {
     /// Returns the answers, to keep them.
     pub fn proven(&self) -> impl Iterator<Item = &Digest> {
         self.proven.iter()
+    }
+
+    /// Returns the digest of a question with everything that its answer depends on.
+    pub(super) fn question(sort: &str, parts: &[Vec<u8>]) -> Digest {
+        let mut hash = Sha256::new();
+        for part in [sort.as_bytes()].into_iter().chain(parts.iter().map(Vec::as_slice)) {
+            hash.update(&(part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Digest::from_bytes(hash.finish())
     }
 
     pub(super) fn knows(&self, question: &Digest) -> bool {

@@ -15,20 +15,20 @@ pub(super) const MAX_BYTES: usize = 256 * 1024;
 
 /// A commit taken apart.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Commit<'a> {
+pub(super) struct Commit {
     pub(super) tree: Oid,
     pub(super) parents: Vec<Oid>,
-    author: &'a [u8],
-    committer: &'a [u8],
-    encoding: Option<&'a [u8]>,
-    /// The signature, its lines ended by `\n` as gpg wrote them.
+    /// The signature, its lines ended by `\n` as the signing program wrote them.
     pub(super) signature: Option<Vec<u8>>,
-    message: &'a [u8],
+    /// What the signature is about: the commit without it.
+    pub(super) payload: Vec<u8>,
+    /// Where the message begins in the payload.
+    message: usize,
 }
 
-impl<'a> Commit<'a> {
+impl Commit {
     /// Takes apart the content of a commit object whose ids are of type `hash`.
-    pub(super) fn parse(data: &'a [u8], hash: Hash) -> Result<Self, Refusal> {
+    pub(super) fn parse(data: &[u8], hash: Hash) -> Result<Self, Refusal> {
         let fault = |why: &str| Refusal::new(Code::MalformedCommit, why);
         if data.contains(&0) {
             return Err(fault("it has a NUL byte"));
@@ -51,11 +51,13 @@ impl<'a> Commit<'a> {
                 return Err(Refusal::new(Code::Octopus, "it has more than two parents"));
             }
         }
+        let ids_end = data.len() - lines.0.len();
         let author = lines.take(b"author ").filter(|who| is_identity(who));
-        let author = author.ok_or_else(|| fault("where its author should stand is something else"))?;
+        author.ok_or_else(|| fault("where its author should stand is something else"))?;
         let committer = lines.take(b"committer ").filter(|who| is_identity(who));
-        let committer = committer.ok_or_else(|| fault("where its committer should stand is something else"))?;
-        let encoding = lines.take(b"encoding ");
+        committer.ok_or_else(|| fault("where its committer should stand is something else"))?;
+        lines.take(b"encoding ");
+        let header_end = data.len() - lines.0.len();
         let signature = lines.take(signature_header(hash)).map(|first| {
             let mut signature = [first, b"\n"].concat();
             while let Some(next) = lines.take(b" ") {
@@ -72,40 +74,24 @@ impl<'a> Commit<'a> {
             let header = String::from_utf8_lossy(&header[..header.len().min(40)]);
             return Err(fault(&format!("its header has \"{}\", which is not allowed there", header.escape_debug())));
         };
-
-        let commit = Self { tree, parents, author, committer, encoding, signature, message };
-        // Whatever the steps above let slip, such as upper-case digits, would make two ids of one commit.
-        if commit.encode(true, hash) != data {
+        let payload = [&data[..header_end], b"\n", message].concat();
+        let commit = Self { tree, parents, signature, message: header_end + 1, payload };
+        // Ids can be written in upper case too, which would make two ids of one commit. All else was taken as it stands.
+        if commit.ids() != data[..ids_end] {
             return Err(fault("it is not written the way that git writes it"));
         }
         Ok(commit)
     }
 
-    /// Returns what the signature is about: the commit without it.
-    pub(super) fn payload(&self, hash: Hash) -> Vec<u8> {
-        self.encode(false, hash)
+    /// Returns the lines that name tree and parents, as git writes them.
+    fn ids(&self) -> Vec<u8> {
+        let parents: String = self.parents.iter().map(|parent| format!("parent {parent}\n")).collect();
+        format!("tree {}\n{parents}", self.tree).into_bytes()
     }
 
-    fn encode(&self, signed: bool, hash: Hash) -> Vec<u8> {
-        let mut data = format!("tree {}\n", self.tree).into_bytes();
-        for parent in &self.parents {
-            data.extend_from_slice(format!("parent {parent}\n").as_bytes());
-        }
-        let mut header = |name: &[u8], value: &[u8]| data.extend_from_slice(&[name, value, b"\n"].concat());
-        header(b"author ", self.author);
-        header(b"committer ", self.committer);
-        if let Some(encoding) = self.encoding {
-            header(b"encoding ", encoding);
-        }
-        if let Some(signature) = self.signature.as_deref().filter(|_| signed) {
-            let lines = signature.strip_suffix(b"\n").unwrap_or(signature);
-            for (number, line) in lines.split(|byte| *byte == b'\n').enumerate() {
-                header(if number == 0 { signature_header(hash) } else { b" " }, line);
-            }
-        }
-        data.push(b'\n');
-        data.extend_from_slice(self.message);
-        data
+    /// Returns the message.
+    pub(super) fn message(&self) -> &[u8] {
+        &self.payload[self.message..]
     }
 }
 

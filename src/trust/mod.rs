@@ -11,22 +11,27 @@
 //! | `commit`, `tree` | the closed grammars |
 //! | `signature/` | OpenPGP and SSH signatures: the one form, and what makes one count |
 //! | `key_name`, `revocation` | keys by their fingerprints, and those that count no more |
-//! | `policy` | `policy/policy.yaml` and the keys that it names |
+//! | `policy/` | `policy/policy.yaml` and the keys that it names |
 //! | `cache` | what was proven before |
-//! | `walk` | which commits are new, oldest first |
+//! | `trailers` | what binds a commit to its place |
+//! | `walk`, `history` | which commits are new, oldest first, and what was judged of them |
+//! | `verify` | the mathematics, on all cores |
 
 pub mod anchor;
 mod authenticate;
 mod authorize;
 mod cache;
 mod commit;
+mod history;
 pub mod key_name;
 mod objects;
 pub mod policy;
 pub mod refusal;
 pub mod revocation;
 mod signature;
+mod trailers;
 mod tree;
+mod verify;
 mod walk;
 
 #[cfg(test)]
@@ -34,7 +39,7 @@ mod tests;
 
 pub use anchor::Anchor;
 pub use authenticate::{AuthenticTree, Signature, authenticate};
-pub use authorize::{Authorized, Compile, authorize};
+pub use authorize::{Authorized, Compile, Decision, authorize};
 pub use cache::Cache;
 pub use key_name::{KeyName, NotAKeyName};
 pub use policy::PolicyFile;

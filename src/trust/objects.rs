@@ -1,22 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Objects that have the id that they were asked for by.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use crate::model::git::{ObjectError, ObjectType, Objects, Oid};
 
+use super::commit::{self, Commit};
 use super::refusal::{Code, Refusal};
+use super::tree::{self, Entry};
 
-/// A store whose every answer is hashed before anybody sees it.
-#[derive(Clone, Copy)]
-pub(super) struct Proven<'o>(&'o dyn Objects);
+/// How many trees are remembered. Most of the trees of two neighbouring commits are the same.
+const MAX_TREES: usize = 4096;
+
+/// A store whose every answer is hashed before anybody sees it, and which reads commits and trees once.
+pub(super) struct Proven<'o> {
+    store: &'o dyn Objects,
+    commits: RefCell<HashMap<Oid, Arc<Commit>>>,
+    trees: RefCell<HashMap<Oid, Rc<[Entry]>>>,
+}
 
 impl<'o> Proven<'o> {
-    pub(super) fn new(objects: &'o dyn Objects) -> Self {
-        Self(objects)
+    pub(super) fn new(store: &'o dyn Objects) -> Self {
+        Self { store, commits: RefCell::default(), trees: RefCell::default() }
+    }
+
+    /// Returns a commit, taken apart.
+    pub(super) fn commit(&self, id: &Oid) -> Result<Arc<Commit>, Refusal> {
+        if let Some(commit) = self.commits.borrow().get(id) {
+            return Ok(Arc::clone(commit));
+        }
+        let parse = || Commit::parse(&self.read(id, ObjectType::Commit, commit::MAX_BYTES)?, id.kind());
+        let commit = Arc::new(parse().map_err(|refusal| refusal.of(id))?);
+        self.commits.borrow_mut().insert(*id, Arc::clone(&commit));
+        Ok(commit)
+    }
+
+    /// Forgets the commits, which are large when a history is long.
+    pub(super) fn forget_commits(&self) {
+        self.commits.borrow_mut().clear();
+    }
+
+    /// Returns the entries of a tree.
+    pub(super) fn tree(&self, id: &Oid) -> Result<Rc<[Entry]>, Refusal> {
+        if let Some(entries) = self.trees.borrow().get(id) {
+            return Ok(Rc::clone(entries));
+        }
+        let data = self.read(id, ObjectType::Tree, tree::MAX_BYTES)?;
+        let entries: Rc<[Entry]> = tree::parse(&data, id.kind())?.into();
+        let mut trees = self.trees.borrow_mut();
+        if trees.len() >= MAX_TREES {
+            trees.clear();
+        }
+        trees.insert(*id, Rc::clone(&entries));
+        Ok(entries)
     }
 
     /// Returns the content of the object `id`, which is a `kind` and has at most `limit` bytes.
-    pub(super) fn read(self, id: &Oid, kind: ObjectType, limit: usize) -> Result<Vec<u8>, Refusal> {
-        let object = self.0.object(id).map_err(|error| {
+    pub(super) fn read(&self, id: &Oid, kind: ObjectType, limit: usize) -> Result<Vec<u8>, Refusal> {
+        let object = self.store.object(id).map_err(|error| {
             let code = match error {
                 ObjectError::Missing { .. } => Code::ObjectMissing,
                 ObjectError::TooLarge { .. } => Code::ObjectTooLarge,

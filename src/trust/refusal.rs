@@ -34,8 +34,8 @@ macro_rules! codes {
 codes! {
     /// The commit carries no signature.
     Unsigned = "unsigned", "sign it: git commit --amend -S, or git rebase --exec 'git commit --amend --no-edit -S' for several";
-    /// The signature is of a kind that this version cannot check.
-    UnsupportedSignature = "unsupported-signature", "sign with OpenPGP: git config gpg.format openpgp";
+    /// The signature is of a kind that cannot be checked.
+    UnsupportedSignature = "unsupported-signature", "sign with OpenPGP or SSH: git config gpg.format openpgp, or ssh";
     /// The key is not in the policy of every parent.
     UnknownSigner = "unknown-signer", "have a principal of the policy sign it; a new key counts from the commit after the one that adds it";
     /// The signature does not fit the commit.
@@ -54,6 +54,12 @@ codes! {
     KeyRevoked = "key-revoked", "have another principal of the policy sign it";
     /// The key could not sign at that time for another reason.
     KeyUnusable = "key-unusable", "sign with a key of the certificate that is made for signing, within its time";
+    /// The commit is on a list of revocations.
+    CommitRevoked = "commit-revoked", "nothing: build on another commit";
+    /// The key may sign heartbeats and nothing else.
+    HeartbeatKey = "heartbeat-key", "have a principal who is not under freshness.heartbeat sign it";
+    /// The signature says that it was made before a parent's.
+    TimeBackwards = "time-backwards", "set the signer's clock right and sign again: git commit --amend -S";
     /// None of the anchor's signers signed the root commit.
     RootSigner = "root-signer", "compare trust.root and trust.signers of the configuration with what the owners of the fleet say";
     /// The commit object is outside the grammar.
@@ -84,10 +90,28 @@ codes! {
     PolicyUnreadable = "policy-unreadable", "correct the policy; `hostwrit check` shows its faults before a commit does";
     /// The policy's version is lower than a parent's.
     PolicyRollback = "policy-rollback", "give policy/policy.yaml a version that is at least that of every parent";
+    /// The policy un-makes a revocation.
+    RevocationDropped = "revocation-dropped", "keep every revocation: in the certificate, or in the list revoked of the policy";
     /// The policy is another fleet's.
     WrongFleet = "wrong-fleet", "fleet must be the same in the configuration and in the policy";
     /// The policy is another ref's.
     WrongRef = "wrong-ref", "ref must be the same in the configuration and in the policy";
+    /// The trailers cannot be read.
+    MalformedTrailers = "malformed-trailers", "write each trailer once, in the last paragraph of the message; the hook of `hostwrit init` does";
+    /// The policy requires trailers, and there are none.
+    TrailersMissing = "trailers-missing", "install the hook that writes them, `hostwrit init --hooks`, and sign again: git commit --amend -S";
+    /// The trailers name another fleet or ref.
+    Teleport = "teleport", "merge the branch into the ref: git merge --no-ff -S; a commit counts only where it was made for";
+    /// The number of the commit is not above its first parent's.
+    Sequence = "sequence", "sign again on top of the ref, so that the hook counts anew: git commit --amend -S";
+    /// No rule of the policy is about what was changed.
+    NoRule = "no-rule", "add a rule for such objects to policy/policy.yaml: what no rule allows is refused";
+    /// The signer is not in the role that the rule names.
+    NotAuthorized = "not-authorized", "have somebody of that role make the change";
+    /// Too few of the role have signed.
+    NeedsApproval = "needs-approval", "have another of that role approve the branch: hostwrit approve BRANCH";
+    /// An object changed, and no commit accounts for it.
+    Unexplained = "unexplained-change", "report this with the commits: the rules were applied to every commit, and yet something slipped through";
 }
 
 impl fmt::Display for Code {

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gix::hash::Kind as Hash;
 
-use crate::model::git::{ObjectType, Oid};
+use crate::model::git::Oid;
 
 use super::objects::Proven;
 use super::refusal::{Code, Refusal};
 
 /// The largest tree object that is looked at.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
 const MAX_NAME: usize = 200;
 const MAX_PATH: usize = 1000;
 const MAX_DEPTH: usize = 16;
@@ -91,19 +91,14 @@ fn allowed_name(name: &[u8]) -> Result<&str, &'static str> {
     Ok(name)
 }
 
-/// Returns the entries of the tree `id`.
-pub(super) fn read(objects: Proven<'_>, id: &Oid) -> Result<Vec<Entry>, Refusal> {
-    parse(&objects.read(id, ObjectType::Tree, MAX_BYTES)?, id.kind())
-}
-
 /// Returns the entry `name` of the tree `id`, if there is one of that type.
-pub(super) fn find(objects: Proven<'_>, id: &Oid, name: &str, is_directory: bool) -> Result<Option<Oid>, Refusal> {
-    let entries = read(objects, id)?;
-    Ok(entries.into_iter().find(|entry| entry.name == name && entry.is_directory == is_directory).map(|entry| entry.id))
+pub(super) fn find(objects: &Proven<'_>, id: &Oid, name: &str, is_directory: bool) -> Result<Option<Oid>, Refusal> {
+    let entries = objects.tree(id)?;
+    Ok(entries.iter().find(|entry| entry.name == name && entry.is_directory == is_directory).map(|entry| entry.id))
 }
 
 /// Returns the file at `path` below the tree `id`, if there is one.
-pub(super) fn find_file(objects: Proven<'_>, id: &Oid, path: &str) -> Result<Option<Oid>, Refusal> {
+pub(super) fn find_file(objects: &Proven<'_>, id: &Oid, path: &str) -> Result<Option<Oid>, Refusal> {
     let (directories, file) = path.rsplit_once('/').map_or((None, path), |(before, file)| (Some(before), file));
     let mut tree = *id;
     for directory in directories.into_iter().flat_map(|path| path.split('/')) {
@@ -116,12 +111,12 @@ pub(super) fn find_file(objects: Proven<'_>, id: &Oid, path: &str) -> Result<Opt
 }
 
 /// Returns every file below the tree `root`, by path.
-pub(super) fn list(objects: Proven<'_>, root: &Oid) -> Result<BTreeMap<String, Oid>, Refusal> {
+pub(super) fn list(objects: &Proven<'_>, root: &Oid) -> Result<BTreeMap<String, Oid>, Refusal> {
     let mut files = BTreeMap::new();
     let mut seen = 0;
     let mut todo = vec![(String::new(), 0, *root)];
     while let Some((prefix, depth, tree)) = todo.pop() {
-        for entry in read(objects, &tree)? {
+        for entry in objects.tree(&tree)?.iter() {
             let path = format!("{prefix}{}", entry.name);
             seen += 1;
             let fault = |why: &str| Refusal::new(Code::MalformedTree, format!("{path}: {why}"));

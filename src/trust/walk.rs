@@ -1,26 +1,118 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which commits are new to this host, each after its parents. Decides by ancestry alone; signatures come later.
+//! Which commits are new to this host, each after its parents, and how they hang together. Knows of ancestry alone;
+//! signatures come later.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::model::git::{ObjectType, Oid};
+use crate::model::git::Oid;
 
-use super::commit::{self, Commit};
 use super::objects::Proven;
 use super::refusal::{Code, Refusal};
 
 /// The longest history that is walked.
 const MAX_COMMITS: usize = 200_000;
 
-/// Returns every commit that must be proven before `tip` counts, each after its parents.
+/// Commits, each after its parents: first those that were proven before, then the new ones.
+pub(super) struct Graph {
+    order: Vec<Oid>,
+    /// Where in `order` the new ones begin.
+    news_from: usize,
+    index: HashMap<Oid, usize>,
+    /// By place in `order`, the places of the parents. Those of the oldest are left out: nothing new leads past them.
+    parents: Vec<Vec<usize>>,
+}
+
+/// What two commits have for themselves and in common.
+pub(super) struct Sides {
+    /// What only the second reaches.
+    pub(super) second: Vec<Oid>,
+    /// The best common ancestors: those that no other common ancestor descends from.
+    pub(super) bases: Vec<Oid>,
+}
+
+impl Graph {
+    fn of(objects: &Proven<'_>, past: Vec<Oid>, news: Vec<Oid>) -> Result<Self, Refusal> {
+        let news_from = past.len();
+        let order: Vec<Oid> = past.into_iter().chain(news).collect();
+        let index: HashMap<Oid, usize> = order.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        let mut parents = Vec::with_capacity(order.len());
+        for id in &order {
+            parents.push(objects.commit(id)?.parents.iter().filter_map(|id| index.get(id).copied()).collect());
+        }
+        Ok(Self { order, news_from, index, parents })
+    }
+
+    /// Returns every commit that must be proven before the tip counts, each after its parents.
+    pub(super) fn news(&self) -> &[Oid] {
+        &self.order[self.news_from..]
+    }
+
+    pub(super) fn is_new(&self, id: &Oid) -> bool {
+        self.index.get(id).is_some_and(|place| *place >= self.news_from)
+    }
+
+    /// Returns the new commits that one comes to from `tip` by going to the first parent only, newest first.
+    pub(super) fn first_parents(&self, objects: &Proven<'_>, tip: &Oid) -> Result<Vec<Oid>, Refusal> {
+        let mut chain = Vec::new();
+        let mut next = Some(*tip);
+        while let Some(id) = next.filter(|id| self.is_new(id)) {
+            chain.push(id);
+            next = objects.commit(&id)?.parents.first().copied();
+        }
+        Ok(chain)
+    }
+
+    /// Compares what two commits of the graph reach. Looks at no more than lies between them and their common past.
+    pub(super) fn sides(&self, first: &Oid, second: &Oid) -> Sides {
+        const FIRST: u8 = 1;
+        const SECOND: u8 = 2;
+        const BOTH: u8 = FIRST | SECOND;
+        /// Reached from a common ancestor, so no best one.
+        const STALE: u8 = 4;
+        let mut sides = Sides { second: Vec::new(), bases: Vec::new() };
+        let mut marks: HashMap<usize, u8> = HashMap::new();
+        // Children stand behind their parents, so that the last place is final when it is taken.
+        let mut todo = BTreeSet::new();
+        for (id, mark) in [(first, FIRST), (second, SECOND)] {
+            if let Some(place) = self.index.get(id) {
+                *marks.entry(*place).or_default() |= mark;
+                todo.insert(*place);
+            }
+        }
+        while todo.iter().any(|place| marks[place] & STALE == 0) {
+            let Some(place) = todo.pop_last() else { break };
+            let mark = marks[&place];
+            let passed_on = match mark & BOTH {
+                BOTH => {
+                    if mark & STALE == 0 {
+                        sides.bases.push(self.order[place]);
+                    }
+                    BOTH | STALE
+                }
+                SECOND => {
+                    sides.second.push(self.order[place]);
+                    SECOND
+                }
+                one => one,
+            };
+            for parent in &self.parents[place] {
+                *marks.entry(*parent).or_default() |= passed_on;
+                todo.insert(*parent);
+            }
+        }
+        sides
+    }
+}
+
+/// Returns every commit that must be proven before `tip` counts, with as much of the proven past as they touch.
 ///
 /// Without a pin that is the history from `root`, which comes first, to `tip`. With one it is all that `tip` reaches and `pin` does
 /// not: what `pin` reaches was proven before `pin` was accepted.
-pub(super) fn unproven(objects: Proven<'_>, root: &Oid, pin: Option<&Oid>, tip: &Oid) -> Result<Vec<Oid>, Refusal> {
+pub(super) fn unproven(objects: &Proven<'_>, root: &Oid, pin: Option<&Oid>, tip: &Oid) -> Result<Graph, Refusal> {
     let Some(pin) = pin else {
         let history = Reach::of(objects, tip, &[root])?;
         history.must_end_at(root)?;
-        return Ok([*root].into_iter().chain(history.order).collect());
+        return Graph::of(objects, Vec::new(), [*root].into_iter().chain(history.order).collect());
     };
     let mut news = Reach::of(objects, tip, &[pin, root])?;
     if !news.met.contains(pin) {
@@ -35,14 +127,21 @@ pub(super) fn unproven(objects: Proven<'_>, root: &Oid, pin: Option<&Oid>, tip: 
     if let Some(stranger) = news.strangers.first() {
         return Err(stranger_refused(stranger, root));
     }
+    let mut past = vec![*pin];
     // A branch that forked before the pin leads past it. What it shares with the pin's own past is proven.
     if news.met.contains(root) && pin != root {
-        let past = Reach::of(objects, pin, &[root])?;
-        past.must_end_at(root)?;
-        let proven: HashSet<_> = past.order.into_iter().collect();
+        past = self::past(objects, root, pin)?;
+        let proven: HashSet<_> = past.iter().copied().collect();
         news.order.retain(|commit| !proven.contains(commit));
     }
-    Ok(news.order)
+    Graph::of(objects, past, news.order)
+}
+
+/// Returns the history from `root`, which comes first, to `pin`.
+pub(super) fn past(objects: &Proven<'_>, root: &Oid, pin: &Oid) -> Result<Vec<Oid>, Refusal> {
+    let past = Reach::of(objects, pin, &[root])?;
+    past.must_end_at(root)?;
+    Ok([*root].into_iter().chain(past.order).collect())
 }
 
 /// What a commit reaches.
@@ -57,7 +156,7 @@ struct Reach {
 
 impl Reach {
     /// Walks from `from` and looks at neither the commits in `stops` nor at what only they reach.
-    fn of(objects: Proven<'_>, from: &Oid, stops: &[&Oid]) -> Result<Self, Refusal> {
+    fn of(objects: &Proven<'_>, from: &Oid, stops: &[&Oid]) -> Result<Self, Refusal> {
         let mut reach = Self { order: Vec::new(), met: HashSet::new(), strangers: Vec::new() };
         let mut seen = HashSet::new();
         // A commit is on the path with the parents that are yet to be walked. A list instead of recursion: the depth
@@ -74,7 +173,7 @@ impl Reach {
                             Refusal::new(Code::TooLong, format!("it has more than {MAX_COMMITS} commits")).of(from)
                         );
                     }
-                    let mut parents = parents(objects, &id)?;
+                    let mut parents = objects.commit(&id)?.parents.clone();
                     if parents.is_empty() {
                         reach.strangers.push(id);
                     }
@@ -102,12 +201,4 @@ impl Reach {
 fn stranger_refused(stranger: &Oid, root: &Oid) -> Refusal {
     let detail = format!("it begins a history that does not come from {root}, where trust begins");
     Refusal::new(Code::NotDescendant, detail).of(stranger)
-}
-
-fn parents(objects: Proven<'_>, id: &Oid) -> Result<Vec<Oid>, Refusal> {
-    let parse = || {
-        let data = objects.read(id, ObjectType::Commit, commit::MAX_BYTES)?;
-        Ok(Commit::parse(&data, id.kind())?.parents)
-    };
-    parse().map_err(|refusal: Refusal| refusal.of(id))
 }

@@ -129,7 +129,7 @@ impl<'run> Infra<'run> {
         infra.write(
             "policy/policy.yaml",
             &format!(
-                "format: 1\nversion: 1\nfleet: {FLEET}\nref: {REF}\nprincipals:\n  alice: {{openpgp: [keys/alice.asc]}}\n"
+                "format: 1\nversion: 1\nfleet: {FLEET}\nref: {REF}\nprincipals:\n  alice: {{openpgp: [keys/alice.asc]}}\nroles: {{owners: [alice]}}\nrules:\n  - {{change: [\"*\"], needs: {{role: owners}}}}\n"
             ),
         );
         infra.write("policy/keys/alice.asc", &infra.keys.public_key(&infra.keys.alice));

@@ -68,7 +68,7 @@ impl Site {
         let site = Self { keys, repo, dir };
         site.repo.write("hostwrit.yaml", &format!("format: 1\nfleet: {FLEET}\n"));
         site.repo.write("policy/policy.yaml", &format!(
-            "format: 1\nversion: 1\nfleet: {FLEET}\nref: refs/heads/main\nprincipals:\n  alice: {{openpgp: [keys/alice.asc]}}\n"
+            "format: 1\nversion: 1\nfleet: {FLEET}\nref: refs/heads/main\nprincipals:\n  alice: {{openpgp: [keys/alice.asc]}}\nroles: {{owners: [alice]}}\nrules:\n  - {{change: [\"*\"], needs: {{role: owners}}}}\n"
         ));
         site.repo.write("policy/keys/alice.asc", &site.keys.ring.public(&site.keys.alice));
         files.iter().for_each(|(path, text)| site.repo.write(path, text));

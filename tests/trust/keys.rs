@@ -89,13 +89,16 @@ fn an_expired_key_signs_no_tip_but_its_old_commits_stay_good() {
     let keys = Keyring::new();
     let old = ["--faked-system-time", "20240101T000000!"];
     let alice = keys.key_of("alice", "ed25519", "20250101T000000", &old);
-    let bob = keys.key("bob");
+    let bob = keys.key_of("bob", "ed25519", "never", &old);
     let mut fleet = Fleet::of(keys, bob.clone());
     fleet.policy(2, &[("alice", &alice), ("bob", &bob)]);
-    fleet.root = fleet.repo.commit("root", Some(&bob));
+    fleet.repo.git(&["add", "--all"]);
+    let tree = fleet.repo.git(&["write-tree"]).trim().parse().unwrap();
+    fleet.root = signed_at(&fleet, &bob, &tree, &[], "20240201T000000!");
+    fleet.alice = bob.clone();
 
     // Signed in its time: good below a tip by another, not as the tip.
-    let in_time = signed(&fleet, &alice, &["--faked-system-time", "20240601T000000!"], str::to_owned);
+    let in_time = signed_at(&fleet, &alice, &tree, &[fleet.root], "20240601T000000!");
     refused(&fleet, None, &in_time, Code::KeyExpired);
     fleet.repo.checkout(&in_time);
     let tip = fleet.repo.commit("by bob", Some(&bob));

@@ -10,6 +10,7 @@ mod history;
 mod keys;
 mod objects;
 mod policies;
+mod rules;
 mod signatures;
 
 use std::collections::BTreeMap;
@@ -71,6 +72,13 @@ impl Compile for NoHosts {
     }
 }
 
+/// Writes a commit that `key` signed at `time`, as gpg's `--faked-system-time` has it.
+fn signed_at(fleet: &Fleet, key: &Key, tree: &Oid, parents: &[Oid], time: &str) -> Oid {
+    let commit = payload(tree, parents, time);
+    let armor = fleet.keys.sign(key, commit.as_bytes(), &["--faked-system-time", time]);
+    fleet.repo.object("commit", with_header(&commit, "gpgsig", &armor).as_bytes())
+}
+
 #[test]
 fn every_code_has_a_test() {
     let tests = [
@@ -79,6 +87,7 @@ fn every_code_has_a_test() {
         include_str!("keys.rs"),
         include_str!("objects.rs"),
         include_str!("policies.rs"),
+        include_str!("rules.rs"),
         include_str!("signatures.rs"),
     ]
     .concat();

@@ -16,8 +16,8 @@ use sequoia_openpgp::{Cert, Error, Fingerprint, KeyID, packet};
 use super::armor;
 use crate::trust::refusal::{Code, Refusal};
 
-/// How far the signer's clock may be ahead of this host's.
-const SKEW: Duration = Duration::from_secs(5 * 60);
+/// How far clocks may differ: the signer's from this host's, and those of two signers.
+pub(in crate::trust) const SKEW: Duration = Duration::from_secs(5 * 60);
 const MIN_RSA_BITS: usize = 3072;
 
 /// A signature in its one form, not yet verified.
@@ -89,17 +89,10 @@ impl OpenPgp {
         }
     }
 
-    /// Verifies that the issuer's key in `cert` made this signature of `payload` and could at that time, and, for
-    /// `valid_now`, that it still can. `now` also decides which algorithms count as good; the commit's own dates
-    /// decide nothing.
-    pub(in crate::trust) fn verify(
-        &self,
-        payload: &[u8],
-        cert: &Cert,
-        now: SystemTime,
-        valid_now: bool,
-    ) -> Result<(), Refusal> {
-        let policy = StandardPolicy::at(now);
+    /// Verifies that the issuer's key in `cert` made this signature of `payload` and could at that time. The commit's own
+    /// dates decide nothing.
+    pub(in crate::trust) fn verify(&self, payload: &[u8], cert: &Cert) -> Result<(), Refusal> {
+        let policy = algorithms();
         let key = cert.keys().find(|key| key.key().fingerprint() == self.issuer);
         let key = key.ok_or_else(|| Refusal::new(Code::UnknownSigner, "the certificate lacks its key"))?;
 
@@ -115,41 +108,20 @@ impl OpenPgp {
         policy
             .signature(&self.packet, HashAlgoSecurity::CollisionResistance)
             .map_err(|error| weak(format!("its signature is not good enough: {error}")))?;
-
-        let unusable = |error: &dyn std::fmt::Display| {
-            Refusal::new(Code::KeyUnusable, format!("the key {} could not sign when it did: {error}", self.issuer))
-        };
         if self.created < key.key().creation_time() {
-            return Err(unusable(&"it was made later"));
+            let detail = format!("the key {} could not sign when it did: it was made later", self.issuer);
+            return Err(Refusal::new(Code::KeyUnusable, detail));
         }
         self.verify_digest(payload, key.key())?;
+        self.check_key(cert, self.created, "when it signed")
+    }
 
-        for (time, when) in [(self.created, "when it signed"), (now, "now")] {
-            if when == "now" && !valid_now {
-                break;
-            }
-            let key = key.clone().with_policy(&policy, time).map_err(|error| unusable(&error))?;
-            for alive in [key.valid_cert().alive(), key.alive()] {
-                let Err(error) = alive else { continue };
-                return Err(match error.downcast_ref::<Error>() {
-                    Some(Error::Expired(_)) => {
-                        Refusal::new(Code::KeyExpired, format!("the key {} is expired {when}", self.issuer))
-                    }
-                    _ => unusable(&error),
-                });
-            }
-            let revoked = |status| matches!(status, RevocationStatus::Revoked(_));
-            if revoked(key.valid_cert().revocation_status()) || revoked(key.revocation_status()) {
-                return Err(Refusal::new(Code::KeyRevoked, format!("the key {} is revoked {when}", self.issuer)));
-            }
-            if !key.for_signing() {
-                return Err(unusable(&"it is not made for signing"));
-            }
-            if let Err(error) = self.packet.signature_alive(time, Some(SKEW)) {
-                return Err(Refusal::new(Code::KeyExpired, format!("its signature does not count {when}: {error}")));
-            }
-        }
-        Ok(())
+    /// Checks that the issuer's key in `cert` is good for signing at `time`; `when` says in words what time that is.
+    pub(in crate::trust) fn check_key(&self, cert: &Cert, time: SystemTime, when: &str) -> Result<(), Refusal> {
+        check_key(&self.issuer, cert, time, when)?;
+        self.packet
+            .signature_alive(time, Some(SKEW))
+            .map_err(|error| Refusal::new(Code::KeyExpired, format!("its signature does not count {when}: {error}")))
     }
 
     fn verify_digest<R: packet::key::KeyRole>(
@@ -173,6 +145,43 @@ impl OpenPgp {
             .verify_digest(key, &digest)
             .map_err(|error| bad(format!("the signature by {} does not fit: {error}", self.issuer)))
     }
+}
+
+/// Checks that the key `issuer` of `cert` is good for signing at `time`.
+pub(in crate::trust) fn check_key(
+    issuer: &Fingerprint,
+    cert: &Cert,
+    time: SystemTime,
+    when: &str,
+) -> Result<(), Refusal> {
+    let policy = algorithms();
+    let unusable = |error: &dyn std::fmt::Display| {
+        Refusal::new(Code::KeyUnusable, format!("the key {issuer} could not sign {when}: {error}"))
+    };
+    let key = cert.keys().find(|key| key.key().fingerprint() == *issuer);
+    let key = key.ok_or_else(|| unusable(&"the certificate lacks it"))?;
+    let key = key.with_policy(&policy, time).map_err(|error| unusable(&error))?;
+    for alive in [key.valid_cert().alive(), key.alive()] {
+        let Err(error) = alive else { continue };
+        return Err(match error.downcast_ref::<Error>() {
+            Some(Error::Expired(_)) => Refusal::new(Code::KeyExpired, format!("the key {issuer} is expired {when}")),
+            _ => unusable(&error),
+        });
+    }
+    let revoked = |status| matches!(status, RevocationStatus::Revoked(_));
+    if revoked(key.valid_cert().revocation_status()) || revoked(key.revocation_status()) {
+        return Err(Refusal::new(Code::KeyRevoked, format!("the key {issuer} is revoked {when}")));
+    }
+    if !key.for_signing() {
+        return Err(unusable(&"it is not made for signing"));
+    }
+    Ok(())
+}
+
+/// Which algorithms count as good: a matter of hostwrit's version and not of the day, so that a history is judged the
+/// same way today and tomorrow. All cut-offs that the library knows lie before this time (2031-01-01).
+fn algorithms() -> StandardPolicy<'static> {
+    StandardPolicy::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_924_992_000))
 }
 
 /// Returns the area that is not signed, of the body of a version 4 signature: version, type, two algorithms, the signed
