@@ -2,7 +2,7 @@
 //! Which commit counts: the remote's tip if it is proven and sound, else the last good one.
 
 use crate::host::{HostError, ReadHost};
-use crate::manifest::{self, Facts};
+use crate::manifest::{Effects, Facts};
 use crate::model::Faults;
 use crate::model::git::Oid;
 use crate::resources::Desired;
@@ -123,19 +123,7 @@ fn judge(
     let tree = trust::authenticate(mirror, &config.anchor, pin.as_ref(), tip, host.now(), &mut Cache::default())
         .map_err(Box::new)?;
     let facts = Facts::gather(host, &config.host)?;
-    let desired =
-        manifest::compile(&tree, &config.host, &facts).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
-    Ok(trust::authorize(&tree, desired, &mut Nothing).map_err(Box::new)?)
-}
-
-/// Stands where the compiler will.
-struct Nothing;
-
-impl trust::Compile for Nothing {
-    fn hosts(
-        &mut self,
-        _: &trust::AuthenticTree<'_>,
-    ) -> std::collections::BTreeMap<String, Option<std::rc::Rc<crate::model::HostState>>> {
-        std::collections::BTreeMap::new()
-    }
+    let mut effects = Effects::of_host(&config.host, facts);
+    let desired = effects.desired(&tree).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
+    Ok(trust::authorize(&tree, desired, &mut effects).map_err(Box::new)?)
 }

@@ -5,6 +5,7 @@
 //! wrong. Nothing here touches a host, except that [`Facts`] are gathered from one.
 
 mod checks;
+mod effects;
 mod facts;
 mod layer;
 mod merge;
@@ -27,6 +28,7 @@ use crate::trust::AuthenticTree;
 use crate::yaml::{self, Entry};
 
 pub use checks::is_host_name;
+pub use effects::{Effects, EveryHost, OneHost};
 pub use facts::{Facts, Os};
 
 use layer::{Layer, Sort};
@@ -44,10 +46,10 @@ pub struct Checked {
 /// Checks a repo for every host, with sample facts.
 pub fn check(files: &dyn RepoFiles) -> Checked {
     let mut checked = Checked::default();
-    let repo = match Repo::open(files) {
-        Ok(repo) => repo,
-        Err(faults) => return Checked { faults, ..checked },
-    };
+    let repo = Repo::of(files);
+    if let Err(faults) = repo.list() {
+        return Checked { faults, ..checked };
+    }
     checked.faults.extend(repo.fleet().err().into_iter().flatten());
     checked.faults.extend(checks::of_repo(&repo));
     // Profiles that no host uses too.
@@ -60,7 +62,7 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
     for host in repo.names("hosts") {
         checked.hosts += 1;
         match compile_host(&repo, host, &Facts::sample(host)) {
-            Ok(desired) => checked.objects += desired.objects().len(),
+            Ok(compiled) => checked.objects += compiled.desired.objects().len(),
             Err(faults) => checked.faults.extend(faults),
         }
     }
@@ -77,11 +79,15 @@ pub fn compile(tree: &AuthenticTree<'_>, host: &str, facts: &Facts) -> Result<De
 
 /// Compiles from files of which nothing is proven: private, so that only an authentic tree becomes desired state.
 fn compile_files(files: &dyn RepoFiles, host: &str, facts: &Facts) -> Result<Desired, Faults> {
-    let repo = Repo::open(files)?;
+    compile_repo(&Repo::of(files), host, facts).map(|compiled| compiled.desired)
+}
+
+/// Compiles one host of a repo that is sound as a whole.
+fn compile_repo(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Compiled, Faults> {
     let mut faults = Faults::default();
     faults.extend(repo.fleet().err().into_iter().flatten());
-    match compile_host(&repo, host, facts) {
-        Ok(desired) => faults.or(desired),
+    match compile_host(repo, host, facts) {
+        Ok(compiled) => faults.or(compiled),
         Err(found) => {
             faults.extend(found);
             Err(faults)
@@ -94,7 +100,7 @@ fn compile_files(files: &dyn RepoFiles, host: &str, facts: &Facts) -> Result<Des
 /// # Errors
 /// The host has no file, or the file is faulty.
 pub fn labels(files: &dyn RepoFiles, host: &str) -> Result<BTreeMap<String, String>, Faults> {
-    let repo = Repo::open(files)?;
+    let repo = Repo::of(files);
     let layer = host_layer(&repo, host)?;
     layer.faults.clone().or(layer.labels.clone())
 }
@@ -104,7 +110,9 @@ pub fn labels(files: &dyn RepoFiles, host: &str) -> Result<BTreeMap<String, Stri
 /// # Errors
 /// The tree cannot be listed.
 pub fn hosts(files: &dyn RepoFiles) -> Result<Vec<String>, Faults> {
-    Ok(Repo::open(files)?.names("hosts").map(str::to_owned).collect())
+    let repo = Repo::of(files);
+    repo.list()?;
+    Ok(repo.names("hosts").map(str::to_owned).collect())
 }
 
 /// Returns the name of the fleet that the repo is for.
@@ -112,10 +120,16 @@ pub fn hosts(files: &dyn RepoFiles) -> Result<Vec<String>, Faults> {
 /// # Errors
 /// `hostwrit.yaml` is missing or faulty.
 pub fn fleet(files: &dyn RepoFiles) -> Result<String, Faults> {
-    Repo::open(files)?.fleet()
+    Repo::of(files).fleet()
 }
 
-fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Desired, Faults> {
+/// What the repo says of one host.
+struct Compiled {
+    labels: BTreeMap<String, String>,
+    desired: Desired,
+}
+
+fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Compiled, Faults> {
     let own = host_layer(repo, host)?;
     let mut faults = own.faults.clone();
     let mut layers = Vec::new();
@@ -151,11 +165,16 @@ fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Desired, F
     if faults.is_empty() {
         faults.extend(checks::of_host(&desired));
     }
-    faults.or(desired)
+    faults.or(Compiled { labels: own.labels.clone(), desired })
+}
+
+/// Returns the path of a host's file.
+fn host_file(host: &str) -> String {
+    format!("hosts/{host}.yaml")
 }
 
 fn host_layer(repo: &Repo<'_>, host: &str) -> Result<Rc<Layer>, Faults> {
-    let path = format!("hosts/{host}.yaml");
+    let path = host_file(host);
     if let Some(layer) = repo.layer(&path, Sort::Host)? {
         return Ok(layer);
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The files of the infra repo, each read and parsed once, however many hosts use it.
+//! The files of the infra repo, each read and parsed once, however many hosts use it, and only when it is asked for.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,34 +32,43 @@ pub struct Top {
     fleet: String,
 }
 
-/// What was made of each path, or why nothing could be.
-type Cache<T> = RefCell<BTreeMap<String, Result<T, String>>>;
+/// What was made of each path.
+type Made<T> = RefCell<HashMap<String, T>>;
 
 /// The infra repo, as far as it was read.
 pub struct Repo<'f> {
     files: &'f dyn RepoFiles,
-    paths: BTreeSet<String>,
-    layers: RefCell<BTreeMap<String, Rc<Layer>>>,
-    contents: Cache<Arc<[u8]>>,
+    paths: OnceCell<BTreeSet<String>>,
+    layers: Made<Rc<Layer>>,
+    contents: Made<Result<Arc<[u8]>, String>>,
     templates: Templates,
-    compiled: Cache<Rc<template::Compiled>>,
+    compiled: Made<Result<Rc<template::Compiled>, String>>,
+    asked: RefCell<Asked>,
+}
+
+/// What was asked of the repo, whether or not it was read before: all that the answers can have been made of.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Every path whose file was wanted, whether it exists or not.
+    pub paths: BTreeSet<String>,
+    /// Which other files there are was looked up too: for a hint.
+    pub listing: bool,
+    /// A file could not be read, which says nothing of its content.
+    pub failed: bool,
 }
 
 impl<'f> Repo<'f> {
-    /// Lists the repo.
-    ///
-    /// # Errors
-    /// The tree cannot be listed.
-    pub fn open(files: &'f dyn RepoFiles) -> Result<Self, Faults> {
-        let paths = files.paths().map_err(|error| unreadable(&error))?;
-        Ok(Self {
+    /// Returns the repo of these files; nothing is read yet.
+    pub fn of(files: &'f dyn RepoFiles) -> Self {
+        Self {
             files,
-            paths: paths.into_iter().collect(),
+            paths: OnceCell::new(),
             layers: RefCell::default(),
             contents: RefCell::default(),
             templates: Templates::new(),
             compiled: RefCell::default(),
-        })
+            asked: RefCell::default(),
+        }
     }
 
     /// Returns the files themselves.
@@ -67,9 +76,36 @@ impl<'f> Repo<'f> {
         self.files
     }
 
-    /// Returns the paths of all files, sorted.
+    /// Lists the repo, for those who cannot do without.
+    ///
+    /// # Errors
+    /// The tree cannot be listed.
+    pub fn list(&self) -> Result<(), Faults> {
+        if self.paths.get().is_none() {
+            let paths = self.files.paths().map_err(|error| unreadable(&error))?;
+            // It was empty a moment ago.
+            let _ = self.paths.set(paths.into_iter().collect());
+        }
+        Ok(())
+    }
+
+    /// Returns the paths of all files, sorted; none if the tree cannot be listed, which [`Repo::list`] tells.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.paths.iter().map(String::as_str)
+        self.asked.borrow_mut().listing = true;
+        let _ = self.list();
+        self.paths.get().into_iter().flatten().map(String::as_str)
+    }
+
+    /// Returns what was asked since the last time, and forgets it.
+    pub fn take_asked(&self) -> Asked {
+        self.asked.take()
+    }
+
+    fn ask(&self, path: &str) {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.paths.contains(path) {
+            asked.paths.insert(path.to_owned());
+        }
     }
 
     /// Returns the names in a folder of YAML files: `web1` for `hosts/web1.yaml`.
@@ -113,6 +149,7 @@ impl<'f> Repo<'f> {
     /// # Errors
     /// The file cannot be read.
     pub fn layer(&self, path: &str, sort: Sort) -> Result<Option<Rc<Layer>>, Faults> {
+        self.ask(path);
         if let Some(layer) = self.layers.borrow().get(path) {
             return Ok(Some(Rc::clone(layer)));
         }
@@ -127,25 +164,33 @@ impl<'f> Repo<'f> {
     /// # Errors
     /// The file cannot be read.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Faults> {
-        if !self.paths.contains(path) {
+        self.ask(path);
+        // Where the files are folders of a disk, a name in a host file must not lead out of them.
+        if !is_below(path) || self.paths.get().is_some_and(|paths| !paths.contains(path)) {
             return Ok(None);
         }
-        self.files.read(path).map_err(|error| unreadable(&error))
+        self.files.read(path).map_err(|error| {
+            self.asked.borrow_mut().failed = true;
+            unreadable(&error)
+        })
     }
 
     /// Returns the content of `FOLDER/NAME`, or says what is wrong with the name.
     fn content(&self, folder: &str, name: &str) -> Result<Arc<[u8]>, String> {
-        if name.is_empty() || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        if !is_below(name) {
             return Err(format!("\"{name}\" is not a path below {folder}/; write it like nginx/site.conf"));
         }
         let path = format!("{folder}/{name}");
+        self.ask(&path);
         if let Some(content) = self.contents.borrow().get(&path) {
+            // The only fault that is kept is that of a missing file, and its hint comes from the listing.
+            self.asked.borrow_mut().listing |= content.is_err();
             return content.clone();
         }
         let content = match self.read(&path) {
             Ok(Some(bytes)) => Ok(bytes.into()),
             Ok(None) => Err(self.no_file(folder, name)),
-            Err(faults) => Err(faults.to_string()),
+            Err(faults) => return Err(faults.to_string()),
         };
         self.contents.borrow_mut().insert(path, content.clone());
         content
@@ -161,10 +206,10 @@ impl<'f> Repo<'f> {
     }
 
     fn compiled(&self, name: &str) -> Result<Rc<template::Compiled>, String> {
+        let source = self.content("templates", name)?;
         if let Some(template) = self.compiled.borrow().get(name) {
             return template.clone();
         }
-        let source = self.content("templates", name)?;
         let template = self.templates.compile(&format!("templates/{name}"), &source).map(Rc::new);
         self.compiled.borrow_mut().insert(name.to_owned(), template.clone());
         template
@@ -186,6 +231,11 @@ impl Contents for HostContents<'_, '_> {
         let template = self.repo.compiled(path)?;
         self.repo.templates.render(&format!("templates/{path}"), &template, &self.variables).map(Into::into)
     }
+}
+
+/// Whether this is a path of names alone, none of which leads up or nowhere.
+fn is_below(path: &str) -> bool {
+    !path.split('/').any(|part| matches!(part, "" | "." | ".."))
 }
 
 fn unreadable(error: &crate::model::files::FileError) -> Faults {

@@ -152,6 +152,30 @@ fn a_file_that_cannot_be_read_is_a_fault_with_its_cause() {
 }
 
 #[test]
+fn no_name_in_a_file_leads_out_of_the_repo() {
+    struct Disk;
+    impl RepoFiles for Disk {
+        fn paths(&self) -> Result<Vec<String>, FileError> {
+            Ok(Vec::new())
+        }
+        fn read(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
+            let names =
+                "profiles: [../../p, /p]\nfiles: {/a: {source: ../../../etc/shadow}, /b: {template: /etc/shadow}}\n";
+            match path {
+                "hostwrit.yaml" => Ok(Some(b"format: 1\nfleet: test\n".to_vec())),
+                "hosts/h.yaml" => Ok(Some(names.into())),
+                "hosts/i.yaml" => Ok(Some(names.split_once('\n').unwrap().1.into())),
+                _ => panic!("{path} was read"),
+            }
+        }
+    }
+    let faults = compile_files(&Disk, "h", &Facts::sample("h")).unwrap_err().to_string();
+    assert!(faults.contains("there is no profile \"../../p\"") && faults.contains("\"/p\""), "{faults}");
+    let faults = compile_files(&Disk, "i", &Facts::sample("i")).unwrap_err().to_string();
+    assert_eq!(faults.matches("is not a path below").count(), 2, "{faults}");
+}
+
+#[test]
 fn compiling_is_deterministic() {
     let files = Files::of([
         ("hosts/h.yaml", "profiles: [a]\nusers: {z: {}, a: {}}\nservices: {s: {enabled: true}}\n"),

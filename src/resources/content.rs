@@ -9,6 +9,8 @@ use serde::Deserialize;
 
 use crate::model::{Digest, Fault, Faults, Origin};
 
+use super::digest::{Digestible, Sum};
+
 /// Gives contents that the infra repo keeps beside the objects. Errors are texts: what is wrong, without the place.
 pub trait Contents {
     /// Returns the file `files/PATH` of the infra repo.
@@ -86,6 +88,13 @@ impl Content {
 
     pub fn digest(&self) -> Digest {
         Digest::of(&self.0)
+    }
+}
+
+impl Digestible for Content {
+    fn add_to(&self, sum: &mut Sum) {
+        let Self(bytes) = self;
+        sum.bytes(bytes);
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod content;
+pub mod digest;
 pub mod file;
 pub mod group;
 pub mod order;
@@ -13,15 +14,16 @@ pub mod service;
 pub mod triggers;
 pub mod user;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::host::{HostError, ReadHost, WriteHost};
-use crate::model::{Declared, Faults, Mode, ObjectId, Origin, Owned, Step};
+use crate::model::{Declared, Digest, Faults, Mode, ObjectId, Origin, Owned, Step};
 
 pub use content::{Content, Contents};
+pub use digest::Digestible;
 pub use triggers::Pending;
 
 /// A kind of thing that hostwrit keeps as declared, e.g. users.
@@ -33,7 +35,7 @@ pub trait Resource {
     /// The object as the repo writes it. Every field is optional, so that layers can be merged field by field.
     type Spec: DeserializeOwned + JsonSchema;
     /// The object as it shall be: contents read, templates rendered, values checked.
-    type Desired: Clone + std::fmt::Debug + Send + Sync;
+    type Desired: Clone + std::fmt::Debug + Digestible + Send + Sync;
     /// All that `diff` needs to know of the host.
     type Observed;
     /// What `apply` carries out.
@@ -132,6 +134,16 @@ macro_rules! kinds {
                 let mut objects = Vec::new();
                 $(objects.extend(self.$name.iter().map(DeclaredObject::new::<$resource>));)+
                 objects
+            }
+
+            /// Returns a digest of all that is asked of each declared object. Equal digests lead to equal steps.
+            pub fn digests(&self) -> BTreeMap<ObjectId, Digest> {
+                let mut digests = BTreeMap::new();
+                $(digests.extend(self.$name.iter().map(|declared| {
+                    let kind = <$resource as Resource>::KIND;
+                    (ObjectId::new(kind, &declared.name), digest::of_declared(kind, declared))
+                }));)+
+                digests
             }
         }
 

@@ -8,6 +8,7 @@
 mod fixture;
 
 mod corpus;
+mod effects;
 mod example_repo;
 mod schemas;
 

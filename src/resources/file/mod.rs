@@ -20,6 +20,7 @@ use crate::host::{FileKind, ReadHost, Stat, WriteHost};
 use crate::model::{Declared, Digest, Faults, Origin, Owned, Step};
 
 use super::accounts::Names;
+use super::digest::{Digestible, Sum, digest_every_field};
 use super::{ApplyError, Content, Contents, ObserveError, Resource};
 
 /// Only shorter contents are shown line by line.
@@ -109,6 +110,43 @@ impl fmt::Display for Account {
         match self {
             Self::Name(name) => f.write_str(name),
             Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+digest_every_field!(Desired { what, owner, group, mode });
+
+impl Digestible for What {
+    fn add_to(&self, sum: &mut Sum) {
+        match self {
+            Self::File { content, check } => {
+                sum.variant(0);
+                content.add_to(sum);
+                check.add_to(sum);
+            }
+            Self::Directory { exact } => {
+                sum.variant(1);
+                exact.add_to(sum);
+            }
+            Self::Link { target } => {
+                sum.variant(2);
+                target.add_to(sum);
+            }
+        }
+    }
+}
+
+impl Digestible for Account {
+    fn add_to(&self, sum: &mut Sum) {
+        match self {
+            Self::Name(name) => {
+                sum.variant(0);
+                name.add_to(sum);
+            }
+            Self::Number(number) => {
+                sum.variant(1);
+                number.add_to(sum);
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::host::{ReadHost, WriteHost};
 use crate::model::{Declared, Fault, Faults, Origin, Owned, Step};
 
 use super::accounts::{self, Accounts, Defaults};
+use super::digest::digest_every_field;
 use super::{ApplyError, Contents, ObserveError, Resource};
 
 /// A local group.
@@ -35,6 +36,8 @@ pub struct Desired {
     pub gid: Option<u32>,
     pub system: bool,
 }
+
+digest_every_field!(Desired { gid, system });
 
 /// What the host says of groups.
 #[derive(Clone, Debug, Default)]

@@ -17,6 +17,7 @@ use crate::host::{ReadHost, WriteHost};
 use crate::model::{Declared, Faults, ObjectId, Origin, Owned, Step};
 
 use super::content::ContentSpec;
+use super::digest::digest_every_field;
 use super::triggers::Trigger;
 use super::{ApplyError, Content, Contents, ObserveError, Resource};
 
@@ -58,6 +59,8 @@ pub struct DesiredUnit {
     pub restart_when: Vec<ObjectId>,
     pub reload_when: Vec<ObjectId>,
 }
+
+digest_every_field!(DesiredUnit { unit, file, drop_ins, enabled, masked, running, restart_when, reload_when });
 
 /// What was read of all units that are declared or owned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::resources::digest::{Digestible, Sum};
+
 /// The types that a repo may declare.
 const SUFFIXES: [&str; 9] =
     [".service", ".socket", ".timer", ".mount", ".automount", ".swap", ".path", ".target", ".slice"];
@@ -74,6 +76,13 @@ impl UnitName {
     /// Returns where the drop-in that the repo calls `name` is.
     pub fn drop_in(&self, name: &str) -> String {
         format!("{}/{name}.conf", self.drop_in_dir())
+    }
+}
+
+impl Digestible for UnitName {
+    fn add_to(&self, sum: &mut Sum) {
+        let Self(name) = self;
+        name.add_to(sum);
     }
 }
 

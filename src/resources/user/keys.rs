@@ -5,6 +5,8 @@ use std::fmt;
 
 use openssl::base64;
 
+use crate::resources::digest::{Digestible, Sum};
+
 /// The types of key that sshd accepts; DSA is none since OpenSSH 10.
 const TYPES: [&str; 7] = [
     "ssh-ed25519",
@@ -123,6 +125,17 @@ impl Key {
     pub fn fingerprint(&self) -> String {
         let digest = base64::encode_block(&openssl::sha::sha256(&self.blob));
         format!("SHA256:{}", digest.trim_end_matches('='))
+    }
+}
+
+impl Digestible for Key {
+    fn add_to(&self, sum: &mut Sum) {
+        let Self { line, kind, blob, comment, restricted } = self;
+        line.add_to(sum);
+        kind.add_to(sum);
+        sum.bytes(blob);
+        comment.add_to(sum);
+        restricted.add_to(sum);
     }
 }
 

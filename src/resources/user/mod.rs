@@ -19,6 +19,7 @@ use crate::host::{ReadHost, WriteHost};
 use crate::model::{Declared, Faults, Origin, Owned, Secret, Step};
 
 use super::accounts::{Accounts, Defaults, Range};
+use super::digest::{Digestible, Sum, digest_every_field};
 use super::{ApplyError, Contents, ObserveError, Resource};
 
 pub use files::{Access, Accesses};
@@ -94,6 +95,32 @@ impl Expiry {
         match self {
             Self::Never => None,
             Self::On(day) => Some(day),
+        }
+    }
+}
+
+digest_every_field!(Desired { uid, group, groups, comment, home, shell, system, password, expires, ssh_keys, sudo });
+
+impl Digestible for PasswordSpec {
+    fn add_to(&self, sum: &mut Sum) {
+        match self {
+            Self::Locked => sum.variant(0),
+            Self::Hash(hash) => {
+                sum.variant(1);
+                hash.add_to(sum);
+            }
+        }
+    }
+}
+
+impl Digestible for Expiry {
+    fn add_to(&self, sum: &mut Sum) {
+        match self {
+            Self::Never => sum.variant(0),
+            Self::On(day) => {
+                sum.variant(1);
+                day.add_to(sum);
+            }
         }
     }
 }
