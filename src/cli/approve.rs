@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use std::io::{self, BufRead as _, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::Args;
 
+use crate::host::{ReadHost as _, RealHost};
+use crate::manifest::Effects;
 use crate::model::git::Oid;
+use crate::trust::{Anchor, PolicyView, Revocations, claim};
 
-use super::clone::{GitClone, Place};
+use super::clone::{CommitFiles, GitClone, Place};
+use super::trust::judge::Range;
 use super::{CommandError, Exit, output};
 
 /// Put your signature under what another principal has signed, by an approval merge
@@ -56,6 +61,7 @@ impl Approve {
             clone.next_number(base)?
         );
         let made = clone.signed_commit(&clone.tree(tip)?, &[*base, *tip], &message)?;
+        judge(&clone, &proposal, &made)?;
         let moved = clone.ask_whether(&["merge", "--quiet", "--ff-only", &made.to_string()])?;
         if moved.is_none() || clone.commit("HEAD")? != made {
             let text = format!("{made} is made, but {} did not move to it: git merge --ff-only {made}", place.git_ref);
@@ -108,28 +114,67 @@ impl Approve {
 /// Prints the commits and the files that they change.
 fn show(clone: &GitClone, proposal: &Proposal) -> Result<(), CommandError> {
     let range = format!("{}..{}", proposal.base, proposal.tip);
-    let commits = clone.ask(&[
-        "-c",
-        "log.showSignature=false",
-        "log",
-        "--reverse",
-        "--no-decorate",
-        "--format=%h  %<(20,trunc)%an  %s",
-        &range,
-        "--",
-    ])?;
-    output::answer(format!("{}:", output::count(commits.lines().count(), "commit")));
-    commits.lines().for_each(|line| output::answer(format!("  {}", plain(line))));
+    let objects = clone.objects()?;
+    let policy = PolicyView::read(&CommitFiles { objects: &objects, commit: proposal.base }, SystemTime::UNIX_EPOCH)
+        .map_err(|faults| CommandError::new(Exit::Unsound, faults))?;
+    let log = ["-c", "log.showSignature=false", "log", "--reverse", "--format=%H %s", &range, "--"];
+    let mut rows = Vec::new();
+    for line in clone.ask(&log)?.lines() {
+        let (id, subject) = line.split_once(' ').unwrap_or((line, ""));
+        // Only what it says of itself; the judgement comes at the end.
+        let signer = match Oid::from_hex(id.as_bytes()).ok().and_then(|id| claim(&objects, &id).ok()) {
+            Some(claim) => policy.holder(&claim.key).map_or_else(|| claim.key.to_string(), str::to_owned),
+            None => "(unsigned)".to_owned(),
+        };
+        rows.push(vec![output::short(id).to_owned(), output::plain(&signer), output::plain(subject)]);
+    }
+    output::answer(format!("{}:", output::count(rows.len(), "commit")));
+    output::table(&rows).iter().for_each(|line| output::answer(format!("  {line}")));
     let files = clone.ask(&["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--stat=100", &range, "--"])?;
     output::answer("What they change, taken together:");
-    files.lines().for_each(|line| output::answer(format!(" {}", plain(line))));
+    files.lines().for_each(|line| output::answer(format!(" {}", output::plain(line))));
     output::answer(format!("Every line of it: git diff {} {}", short(&proposal.base), short(&proposal.tip)));
     Ok(())
 }
 
-/// What others wrote must not steer the terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// Judges the merge as every host will, before the branch moves to it.
+fn judge(clone: &GitClone, proposal: &Proposal, made: &Oid) -> Result<(), CommandError> {
+    let Proposal { place, base, tip } = proposal;
+    // What the branch that hosts follow has is taken as proven. If the approved branch leads past it, that is only so
+    // from the beginning on.
+    let range = format!("{base}..{tip}");
+    let edges = clone.ask(&["rev-list", "--boundary", &range, "--"])?;
+    let is_all_newer = edges.lines().filter_map(|line| line.strip_prefix('-')).all(|edge| edge == base.to_string());
+    let root = match is_all_newer {
+        true => *base,
+        false => {
+            clone.commit(&clone.ask(&["rev-list", "--first-parent", "--max-parents=0", &base.to_string(), "--"])?)?
+        }
+    };
+    let anchor = Anchor {
+        fleet: place.fleet.clone(),
+        git_ref: place.git_ref.clone(),
+        root,
+        signers: Vec::new(),
+        revoked: Revocations::default(),
+    };
+    let now = RealHost::open(Path::new("/"))?.now();
+    let refused = |refusal| CommandError::new(Exit::Refused, refusal);
+    let range = Range { anchor: &anchor, base: Some(base), tip: made };
+    let good = range.judge(&clone.objects()?, now, &mut Effects::of_fleet()).map_err(refused)?;
+    let Some((own, others)) = good.signatures.split_last() else { return Ok(()) };
+    match others.iter().find(|other| other.principal == own.principal) {
+        None => Ok(()),
+        Some(other) => {
+            let why = format!(
+                "you are {}, who signed {} of it: an approval needs another",
+                own.principal,
+                short(&other.commit)
+            );
+            let hint = "to merge it as your own: git merge --no-ff -S";
+            Err(CommandError::new(Exit::Refused, format!("{why}\n  {hint}")))
+        }
+    }
 }
 
 fn short(commit: &Oid) -> String {

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::host::command::{run_as_caller, run_attended};
+use crate::model::RepoFiles;
+use crate::model::files::FileError;
 use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 use crate::yaml;
 
@@ -142,6 +144,30 @@ impl Objects for CloneObjects {
         let found = found.map_err(|error| ObjectError::Unreadable { id: *id, source: error.to_string().into() })?;
         let mut object = found.ok_or(ObjectError::Missing { id: *id })?.detach();
         Ok(RawObject { kind: object.kind, data: std::mem::take(&mut object.data) })
+    }
+}
+
+/// The files of one commit of a clone.
+pub struct CommitFiles<'c> {
+    pub objects: &'c CloneObjects,
+    pub commit: Oid,
+}
+
+impl RepoFiles for CommitFiles<'_> {
+    fn paths(&self) -> Result<Vec<String>, FileError> {
+        let failed = |error: gix::Error| FileError { path: String::new(), source: error.to_string().into() };
+        let tree = self.objects.repo.find_object(self.commit).map_err(failed)?.peel_to_tree().map_err(failed)?;
+        let entries = tree.traverse().breadthfirst.files().map_err(failed)?;
+        Ok(entries.into_iter().filter(|entry| entry.mode.is_blob()).map(|entry| entry.filepath.to_string()).collect())
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
+        let failed = |error: gix::Error| FileError { path: path.to_owned(), source: error.to_string().into() };
+        let tree = self.objects.repo.find_object(self.commit).map_err(failed)?.peel_to_tree().map_err(failed)?;
+        match tree.lookup_entry_by_path(path).map_err(failed)? {
+            Some(entry) if entry.mode().is_blob() => Ok(Some(entry.object().map_err(failed)?.detach().data)),
+            _ => Ok(None),
+        }
     }
 }
 

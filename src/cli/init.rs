@@ -12,6 +12,7 @@ use crate::manifest;
 use crate::model::RepoFiles;
 use crate::model::files::FileError;
 use crate::trust::KeyName;
+use crate::trust::policy::view::ssh_key_name;
 
 use super::clone::GitClone;
 use super::{CommandError, Exit, hooks, output};
@@ -214,14 +215,10 @@ fn ssh_key(file: &Path) -> Result<FirstKey, CommandError> {
     if text.contains("PRIVATE KEY") {
         return Err(usage(format!("{0} is a secret key; give its public half, {0}.pub", file.display())));
     }
-    let key = ssh_key::PublicKey::from_openssh(&text)
-        .map_err(|error| usage(format!("{} is not one public SSH key: {error}", file.display())))?;
-    let ssh_key::Fingerprint::Sha256(digest) = key.fingerprint(ssh_key::HashAlg::Sha256) else {
-        return Err(failed(format!("{} has no SHA-256 fingerprint", file.display())));
-    };
+    let name = ssh_key_name(text.as_bytes()).map_err(|why| usage(format!("{} {why}", file.display())))?;
     let git_key = path.to_str().ok_or_else(|| usage(format!("{} is not named in UTF-8", path.display())))?;
     Ok(FirstKey {
-        name: KeyName::Ssh(digest),
+        name,
         text: text.into_owned(),
         sort: "ssh",
         ending: "pub",

@@ -16,6 +16,7 @@ mod output;
 mod plan;
 mod schema;
 mod status;
+mod trust;
 mod why;
 
 use std::path::PathBuf;
@@ -54,6 +55,7 @@ enum Command {
     Daemon(daemon::DaemonCommand),
     Status(status::StatusCommand),
     Why(why::Why),
+    Trust(trust::Trust),
     Audit(audit::Audit),
     Schema(schema::Schema),
 }
@@ -71,6 +73,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Daemon(daemon) => daemon.run(&cli.root),
         Command::Status(status) => status.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
+        Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
         Command::Schema(schema) => schema.run(),
     };

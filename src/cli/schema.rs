@@ -8,7 +8,7 @@ use crate::engine::plan::PlanView;
 use crate::engine::status::Status;
 use crate::manifest;
 
-use super::{CommandError, Exit, output, why};
+use super::{CommandError, Exit, output, trust, why};
 
 /// Print a JSON Schema, or list the schemas there are
 #[derive(Debug, Args)]
@@ -44,6 +44,9 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("config", manifest::schema::of::<ConfigFile>("/etc/hostwrit/config.yaml: what a host is given out of band")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
         ("status", schemars::schema_for!(Status)),
+        ("trust-log", schemars::schema_for!(Vec<trust::Line>)),
+        ("trust-show", schemars::schema_for!(trust::ShowAnswer)),
+        ("trust-verify", schemars::schema_for!(trust::VerifyAnswer)),
         ("why", schemars::schema_for!(why::Answer)),
     ]);
     schemas.sort_by_key(|(name, _)| *name);
