@@ -13,7 +13,9 @@ mod configs;
 mod demo;
 mod hooks;
 mod init;
+mod team;
 mod terminal;
+mod trust;
 
 use site::{Ran, Site};
 

@@ -139,7 +139,8 @@ impl Answer {
             let needs = format!("{signers} of {role} ({})", join(members));
             rows.push(row([&number.to_string(), &needs, &hosts, &change.join(" ")]));
         }
-        if rows.len() > 1 {
+        let is_for_all = |rule: &RuleView| rule.hosts.is_empty() && rule.change.iter().any(|change| change == "*");
+        if !self.policy.rules.iter().any(is_for_all) {
             rows.push(row(["-", "nobody may", "all", "anything else"]));
         }
         rows

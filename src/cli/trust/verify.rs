@@ -215,7 +215,7 @@ impl Answer {
         for good in &self.good {
             let allowed = rights(&good.decisions);
             let mut left = ["good".to_owned(), output::short(&good.commit).to_owned(), good.principal.clone()];
-            let allowed = if allowed.is_empty() { vec![self.without_effect(good)] } else { allowed };
+            let allowed = if allowed.is_empty() { vec![self.without_decision(good)] } else { allowed };
             for line in allowed {
                 let [verdict, commit, principal] = std::mem::take(&mut left);
                 rows.push(vec![verdict, commit, principal, line]);
@@ -236,8 +236,12 @@ impl Answer {
         rows
     }
 
-    fn without_effect(&self, good: &GoodCommit) -> String {
-        if good.commit == self.root { "where trust begins" } else { "changes nothing that rules are about" }.to_owned()
+    fn without_decision(&self, good: &GoodCommit) -> String {
+        let text = match good.commit == self.root {
+            true => "where trust begins",
+            false => "nothing decided here: without effect, or left to an approval",
+        };
+        text.to_owned()
     }
 }
 
