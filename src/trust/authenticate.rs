@@ -328,6 +328,7 @@ impl Judge<'_, '_> {
         };
         if id == self.tip {
             check.signature.check_key(&key, self.now, "now")?;
+            self.check_endorsers(&commit)?;
         }
         let created = check.signature.created();
         let mut time = created;
@@ -374,6 +375,19 @@ impl Judge<'_, '_> {
             {
                 check_key(issuer, &cert, time, "when it was merged").map_err(of)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that those whose branch the tip puts its name to, as it is, may sign now as well: they count with its signer.
+    fn check_endorsers(&self, tip: &Commit) -> Result<(), Refusal> {
+        let mut next = tip.parents.get(1);
+        while let Some(endorsed) = next.and_then(|id| self.history.judged(id)).filter(|commit| commit.tree == tip.tree)
+        {
+            if let (KeyName::OpenPgp(issuer), PublicKey::OpenPgp { cert, .. }) = (&endorsed.signed_by, &endorsed.key) {
+                check_key(issuer, cert, self.now, "now").map_err(|refusal| refusal.of(&endorsed.id))?;
+            }
+            next = endorsed.parents.get(1);
         }
         Ok(())
     }

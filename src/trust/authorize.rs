@@ -120,8 +120,10 @@ pub fn authorize<D>(tree: &AuthenticTree<'_>, desired: D, compile: &mut dyn Comp
 
 /// An object and where it is: on a host, or in the policy.
 type Target = (Option<String>, ObjectId);
-/// What has too few signers so far, each with who is needed.
-type Lacking = BTreeMap<Target, String>;
+/// What has too few signers so far.
+type Lacking = BTreeMap<Target, Short>;
+/// A host's labels.
+type Labels = BTreeMap<String, String>;
 type States = BTreeMap<String, Option<Rc<HostState>>>;
 
 /// A merge by which somebody puts his name to a branch as it is.
@@ -147,8 +149,22 @@ struct Judge<'h, 'o, 'c> {
 /// One change, with all that a rule goes by.
 struct Change<'a> {
     target: Target,
-    before: Option<&'a BTreeMap<String, String>>,
-    after: Option<&'a BTreeMap<String, String>>,
+    /// The labels of the host before and after: the change needs the rights under each. None for the policy.
+    labels: Vec<&'a Labels>,
+}
+
+/// What is missing for a change.
+#[derive(Clone, Default)]
+struct Short {
+    /// Who is needed, in words.
+    needed: String,
+    labels: BTreeSet<Labels>,
+}
+
+impl Change<'_> {
+    fn short(&self, needed: String) -> Short {
+        Short { needed, labels: self.labels.iter().map(|labels| (*labels).clone()).collect() }
+    }
 }
 
 impl Judge<'_, '_, '_> {
@@ -263,7 +279,7 @@ impl Judge<'_, '_, '_> {
         self.changed.entry(commit.id).or_default().extend(changes.iter().map(|change| change.target.clone()));
 
         if let Some(approval) = approval.filter(|_| commit.parents.first() == Some(parent)) {
-            return self.approve(commit, approval, policy, &changes, &after);
+            return self.approve(commit, approval, policy, &changes, &[&before, &after]);
         }
         let inherited = match other {
             Some(other) => self.inherited(commit, parent, other, &changes)?,
@@ -271,7 +287,7 @@ impl Judge<'_, '_, '_> {
         };
         for change in changes.iter().filter(|change| !inherited.contains(&change.target)) {
             if let Some(needed) = self.decide(commit, policy, change, signers)? {
-                lacking.insert(change.target.clone(), needed);
+                lacking.insert(change.target.clone(), change.short(needed));
             }
         }
         self.inherit(
@@ -295,28 +311,30 @@ impl Judge<'_, '_, '_> {
         approval: &Approval,
         policy: &Policy,
         changes: &[Change<'_>],
-        after: &States,
+        sides: &[&States],
     ) -> Result<Lacking, Refusal> {
         let mut lacking = Lacking::new();
         for id in &approval.branch {
-            lacking.extend(self.lacking.remove(id).unwrap_or_default());
-        }
-        let is_sound = |target: &Target| target.0.as_ref().is_none_or(|host| state(after, host).is_some());
-        // What the branch changed and changed back needs nobody.
-        lacking.retain(|target, _| !is_sound(target) || changes.iter().any(|change| change.target == *target));
-        let mut short = Lacking::new();
-        for target in lacking.into_keys() {
-            let whole = changes.iter().find(|change| change.target == target);
-            let change = Change {
-                before: whole.and_then(|change| change.before),
-                after: whole.and_then(|change| change.after),
-                target,
-            };
-            if let Some(needed) = self.decide(merge, policy, &change, &approval.principals)? {
-                short.insert(change.target, needed);
+            for (target, short) in self.lacking.remove(id).unwrap_or_default() {
+                let known = lacking.entry(target).or_default();
+                known.needed = short.needed;
+                known.labels.extend(short.labels);
             }
         }
-        Ok(short)
+        let is_sound = |host: &String| sides.iter().all(|states| state(states, host).is_some());
+        let change_of = |target: &Target| changes.iter().find(|change| change.target == *target);
+        // What the branch changed and changed back needs nobody, if one can tell.
+        lacking.retain(|target, _| change_of(target).is_some() || !target.0.as_ref().is_none_or(is_sound));
+        let mut still = Lacking::new();
+        for (target, short) in &lacking {
+            // Under the labels of the whole, and under those that each commit was judged by.
+            let whole = change_of(target).into_iter().flat_map(|change| change.labels.iter().copied());
+            let change = Change { target: target.clone(), labels: whole.chain(&short.labels).collect() };
+            if let Some(needed) = self.decide(merge, policy, &change, &approval.principals)? {
+                still.insert(target.clone(), change.short(needed));
+            }
+        }
+        Ok(still)
     }
 
     /// Returns the changes of a merge, seen from `parent`, that come from its other parent: there the object is as in the
@@ -335,12 +353,12 @@ impl Judge<'_, '_, '_> {
         if bases.is_empty() {
             return Ok(BTreeSet::new());
         }
-        for base in bases {
-            let own = self.differences(&base, parent)?;
+        for base in &bases {
+            let own = self.differences(base, parent)?;
             inherited.retain(|target| !own.contains(&comparable(target)));
         }
         // Where one of them is unsound, nobody can tell.
-        let unsound = self.unsound_hosts(&[parent, other, &merge.id])?;
+        let unsound = self.unsound_hosts([parent, other, &merge.id].into_iter().chain(&bases))?;
         inherited.retain(|(host, _)| host.as_ref().is_none_or(|host| !unsound.contains(host)));
         Ok(inherited)
     }
@@ -375,7 +393,7 @@ impl Judge<'_, '_, '_> {
             let all: BTreeSet<String> =
                 signers.iter().cloned().chain(authors.map(|holder| holder.principal.to_owned())).collect();
             if let Some(needed) = self.decide(merge, policy, change, &all)? {
-                return Err(too_few(merge, &Lacking::from([(change.target.clone(), needed)])));
+                return Err(too_few(merge, &Lacking::from([(change.target.clone(), change.short(needed))])));
             }
         }
         Ok(())
@@ -414,7 +432,7 @@ impl Judge<'_, '_, '_> {
             for change in host_changes(host, before, after) {
                 self.changed.entry(commit.id).or_default().insert(change.target.clone());
                 if let Some(needed) = self.decide(commit, policy, &change, signers)? {
-                    lacking.insert(change.target.clone(), needed);
+                    lacking.insert(change.target.clone(), change.short(needed));
                 }
                 for broken in between.iter().filter_map(|id| history.judged(id)) {
                     let Some(judge) = broken.parents.first() else { continue };
@@ -450,13 +468,9 @@ impl Judge<'_, '_, '_> {
             self.decisions.push(decision(0, vec![object.name().to_owned()]));
             return Ok(None);
         }
-        let places = match host {
+        let places: Vec<Place<'_>> = match host {
             None => vec![Place::Fleet],
-            Some(_) => {
-                let nothing = &NO_LABELS;
-                let (before, after) = (change.before.unwrap_or(nothing), change.after.unwrap_or(nothing));
-                if before == after { vec![Place::Host(after)] } else { vec![Place::Host(before), Place::Host(after)] }
-            }
+            Some(_) => change.labels.iter().copied().collect::<BTreeSet<_>>().into_iter().map(Place::Host).collect(),
         };
         let mut needed = None;
         for place in places {
@@ -512,7 +526,7 @@ impl Judge<'_, '_, '_> {
         Ok(found)
     }
 
-    fn unsound_hosts(&mut self, commits: &[&Oid]) -> Result<BTreeSet<String>, Refusal> {
+    fn unsound_hosts<'a>(&mut self, commits: impl Iterator<Item = &'a Oid>) -> Result<BTreeSet<String>, Refusal> {
         let mut unsound = BTreeSet::new();
         for commit in commits {
             let states = self.states(commit)?;
@@ -527,7 +541,7 @@ impl Judge<'_, '_, '_> {
             return Ok(Vec::new());
         }
         let objects = change::changes(&before, &after).into_iter();
-        Ok(objects.map(|object| Change { target: (None, object), before: None, after: None }).collect())
+        Ok(objects.map(|object| Change { target: (None, object), labels: Vec::new() }).collect())
     }
 
     /// Returns the states of the judged hosts at a commit.
@@ -545,7 +559,6 @@ impl Judge<'_, '_, '_> {
     }
 }
 
-static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 static NO_STATE: HostState = HostState { labels: BTreeMap::new(), objects: BTreeMap::new() };
 
 /// Returns the state of a host, or `None` where the repo is unsound for it. A host that is not there has an empty one.
@@ -568,8 +581,7 @@ fn host_changes<'a>(host: &str, before: &'a HostState, after: &'a HostState) -> 
         .into_iter()
         .map(|object| Change {
             target: (Some(host.to_owned()), object.clone()),
-            before: Some(&before.labels),
-            after: Some(&after.labels),
+            labels: vec![&before.labels, &after.labels],
         })
         .collect()
 }
@@ -592,8 +604,11 @@ fn comparable(target: &Target) -> Target {
 }
 
 fn too_few(commit: &Judged, lacking: &Lacking) -> Refusal {
-    let shown: Vec<String> =
-        lacking.iter().take(5).map(|(target, needed)| format!("{}, which takes {needed}", describe(target))).collect();
+    let shown: Vec<String> = lacking
+        .iter()
+        .take(5)
+        .map(|(target, short)| format!("{}, which takes {}", describe(target), short.needed))
+        .collect();
     let more = match lacking.len() - shown.len() {
         0 => String::new(),
         more => format!("; and {more} more"),

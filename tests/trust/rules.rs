@@ -140,7 +140,8 @@ fn the_first_rule_that_matches_decides() {
 
 #[test]
 fn what_no_rule_is_about_is_refused() {
-    let team = Team::with("roles: {owners: [alice]}\nrules:\n  - {change: [policy, \"file:*\"], needs: {role: owners}}\n");
+    let team =
+        Team::with("roles: {owners: [alice]}\nrules:\n  - {change: [policy, \"file:*\"], needs: {role: owners}}\n");
     team.allowed(&team.change(&with("file:/a = 1", "file:/a = 2"), &team.fleet.alice));
     team.refused(&team.change(&with("port:80 = open", "port:80 = shut"), &team.fleet.alice), Code::NoRule);
 }
@@ -207,7 +208,8 @@ fn what_a_branch_changes_and_changes_back_needs_the_role_but_no_second_signer() 
 
 #[test]
 fn nested_approvals_count_each_principal_once() {
-    let rules = RULES.replace("owners: [alice, bob]", "owners: [alice, bob, carol]").replace("signers: 2", "signers: 3");
+    let rules =
+        RULES.replace("owners: [alice, bob]", "owners: [alice, bob, carol]").replace("signers: 2", "signers: 3");
     let team = Team::with(&rules.replace("dbas: [carol]", "dbas: [alice]"));
     let root = team.fleet.root;
     let change = team.change(&with("user:deploy = 1", "user:deploy = 2"), &team.fleet.alice);
@@ -315,15 +317,41 @@ fn what_an_unsound_commit_hides_is_judged_when_it_comes_out() {
 }
 
 #[test]
+fn an_unsound_ref_does_not_turn_one_approval_into_two() {
+    let team = Team::new();
+    let broken = team.change("this is no state", &team.fleet.alice);
+    let alone = team.change(&with("user:deploy = 1", "user:deploy = 2"), &team.fleet.alice);
+    // Carol's name under it makes it a proposal, and nothing more.
+    team.refused(&team.approve(&broken, &alone, &team.carol), Code::NeedsApproval);
+    team.allowed(&team.approve(&broken, &alone, &team.bob));
+}
+
+#[test]
+fn an_unsound_merge_base_tells_nothing() {
+    let team = Team::new();
+    let broken = team.change("this is no state", &team.fleet.alice);
+    let files = team.change(&with("file:/a = 1", "file:/a = 2"), &team.carol);
+    team.refused(&files, Code::NotAuthorized);
+    team.fleet.repo.checkout(&broken);
+    team.change(START, &team.fleet.alice);
+    team.fleet.repo.checkout(&broken);
+    let other = team.change(START, &team.bob);
+    team.allowed(&other);
+}
+
+#[test]
 fn keys_are_renewed_by_their_holder_and_added_by_right() {
-    let rules = RULES.replace("change: [policy, ", "change: [\"policy.add_key:*\"], needs: {role: dbas}}\n  - {change: [policy, ");
+    let rules = RULES
+        .replace("change: [policy, ", "change: [\"policy.add_key:*\"], needs: {role: dbas}}\n  - {change: [policy, ");
     let team = Team::with(&rules);
     let root = team.fleet.root;
     // Adding a key is a right of its own.
     let dave = team.fleet.keys.key("dave");
     team.fleet.repo.write("policy/keys/dave.asc", &team.fleet.keys.public(&dave));
     let policy = std::fs::read_to_string(team.fleet.repo.path().join("policy/policy.yaml")).unwrap();
-    team.fleet.repo.write("policy/policy.yaml", &policy.replace("roles:", "  dave: {openpgp: [keys/dave.asc]}\nroles:"));
+    team.fleet
+        .repo
+        .write("policy/policy.yaml", &policy.replace("roles:", "  dave: {openpgp: [keys/dave.asc]}\nroles:"));
     let added = team.fleet.repo.commit("dave", Some(&team.carol));
     assert_eq!(team.allowed(&added).decisions()[0].object, ObjectId::new("policy.add_key", "dave"));
     // Removing one is another.

@@ -59,6 +59,20 @@ fn a_pub_file_is_one_line() {
 }
 
 #[test]
+fn the_base64_of_a_key_has_no_bits_to_spare() {
+    // 104 bytes: the digit before the padding carries two bits of nothing.
+    let line = Forger::new(Algorithm::Ecdsa(Curve::P256)).line();
+    let (at, digit) = line.find('=').map(|at| (at - 1, line.as_bytes()[at - 1])).unwrap();
+    for spare in 1..4 {
+        // The next three digits of the alphabet, in most cases; something that is none in the others.
+        let mut other = line.clone();
+        other.replace_range(at..=at, &char::from(digit + spare).to_string());
+        assert!(SshKey::parse(other.as_bytes()).is_err(), "{other}");
+    }
+    SshKey::parse(line.as_bytes()).unwrap();
+}
+
+#[test]
 fn a_private_key_is_called_one() {
     let keygen = Keygen::new();
     let path = keygen.key("ed25519", "");
