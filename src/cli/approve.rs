@@ -144,7 +144,8 @@ fn judge(clone: &GitClone, proposal: &Proposal, made: &Oid) -> Result<(), Comman
     // from the beginning on.
     let range = format!("{base}..{tip}");
     let edges = clone.ask(&["rev-list", "--boundary", &range, "--"])?;
-    let is_all_newer = edges.lines().filter_map(|line| line.strip_prefix('-')).all(|edge| edge == base.to_string());
+    let own_edge = format!("-{base}");
+    let is_all_newer = edges.lines().filter(|line| line.starts_with('-')).all(|edge| edge == own_edge);
     let root = match is_all_newer {
         true => *base,
         false => {

@@ -177,7 +177,7 @@ fn usage(text: String) -> CommandError {
 
 fn failed(args: &[&str], stderr: &[u8]) -> CommandError {
     // What git is asked to do, without the settings before it.
-    let verb = args.iter().skip_while(|arg| arg.starts_with('-') || arg.contains('=')).next().unwrap_or(&"git");
+    let verb = args.iter().find(|arg| !arg.starts_with('-') && !arg.contains('=')).unwrap_or(&"git");
     let said = String::from_utf8_lossy(stderr);
     let said = said.trim();
     let colon = if said.is_empty() { "" } else { ": " };
