@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::host::{ReadHost as _, RealHost};
+use crate::trust::HEARTBEAT_REF;
 
 use super::clone::GitClone;
 use super::{CommandError, Exit, output};
-
-const HEARTBEAT: &str = "refs/hostwrit/heartbeat";
 
 /// Say, with a signature, that what is checked out here is the newest there is
 ///
@@ -45,14 +44,14 @@ impl Heartbeat {
         }
         let now = humantime::format_rfc3339_seconds(RealHost::open(Path::new("/"))?.now());
         let message = format!(
-            "Heartbeat\n\nHostwrit-Repo: {}\nHostwrit-Ref: {HEARTBEAT}\nHostwrit-Heartbeat: {now}",
+            "Heartbeat\n\nHostwrit-Repo: {}\nHostwrit-Ref: {HEARTBEAT_REF}\nHostwrit-Heartbeat: {now}",
             place.fleet
         );
         let made = clone.signed_commit(&clone.tree(&tip)?, &[tip], &message)?;
-        clone.ask(&["update-ref", "-m", "hostwrit heartbeat", HEARTBEAT, &made.to_string()])?;
+        clone.ask(&["update-ref", "-m", "hostwrit heartbeat", HEARTBEAT_REF, &made.to_string()])?;
         if let Some(remote) = &self.push {
             // Each is made on top of the tip and not of the one before it, so this is no fast-forward.
-            clone.ask_attended(&["push", "--quiet", remote, &format!("+{HEARTBEAT}:{HEARTBEAT}")])?;
+            clone.ask_attended(&["push", "--quiet", remote, &format!("+{HEARTBEAT_REF}:{HEARTBEAT_REF}")])?;
         }
         output::answer(made.to_string());
         Ok(Exit::Done)

@@ -14,7 +14,7 @@ use crate::model::Digest;
 use crate::model::git::{Objects, Oid};
 use crate::trust::claim;
 
-/// List the commits that this host accepted or refused, newest first, with who signed them
+/// List the commits that this host accepted, refused or was ordered to, newest first, with who signed them
 ///
 /// From the audit log; when each was signed, and the digest by which a policy bars a commit, from the mirror.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub struct LogCommand {
     json: bool,
 }
 
-/// A commit that the host accepted or refused.
+/// A commit that the host accepted, refused or was ordered to.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "TrustLogLine")]
 pub struct Line {
@@ -38,11 +38,12 @@ pub struct Line {
     time: String,
     verdict: Verdict,
     commit: Option<String>,
-    /// Why it was refused.
+    /// Why it was refused, or which order moved the host there.
     code: Option<String>,
     principal: Option<String>,
+    /// The key that signed the commit; of an order, the key that signed the order.
     key: Option<String>,
-    /// When it was signed, by the signer's account. An SSH signature does not say.
+    /// When the commit was signed, by the signer's account. An SSH signature does not say.
     signed: Option<String>,
     /// SHA-256 of what was signed, as `revoked` of a policy wants it.
     payload: Option<Digest>,
@@ -53,6 +54,8 @@ pub struct Line {
 enum Verdict {
     Accepted,
     Refused,
+    /// The host moved there because a signed order said so.
+    Ordered,
 }
 
 impl LogCommand {
@@ -79,6 +82,11 @@ impl LogCommand {
                 Event::Refused { commit, code, .. } => {
                     lines.push(Line { code: Some(code.clone()), ..line(Verdict::Refused, commit.as_ref()) });
                 }
+                Event::Ordered { order, commit, key, .. } => lines.push(Line {
+                    code: Some(order.clone()),
+                    key: Some(key.clone()),
+                    ..line(Verdict::Ordered, Some(commit))
+                }),
                 _ => {}
             }
             if self.lines.is_some_and(|most| lines.len() >= most) {
@@ -119,6 +127,7 @@ impl Line {
         let verdict = match self.verdict {
             Verdict::Accepted => "accepted",
             Verdict::Refused => "refused",
+            Verdict::Ordered => "ordered",
         };
         let who = self.principal.as_deref().or(self.code.as_deref()).unwrap_or("-");
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());

@@ -2,6 +2,7 @@
 
 pub mod judge;
 mod log;
+mod order;
 mod show;
 mod verify;
 
@@ -15,7 +16,7 @@ pub use log::Line;
 pub use show::Answer as ShowAnswer;
 pub use verify::Answer as VerifyAnswer;
 
-/// Show and verify who may change what
+/// Show and verify who may change what, and obey signed orders
 #[derive(Debug, Args)]
 pub struct Trust {
     #[command(subcommand)]
@@ -27,6 +28,7 @@ enum TrustCommand {
     Show(show::Show),
     Verify(verify::Verify),
     Log(log::LogCommand),
+    Obey(order::Obey),
 }
 
 impl Trust {
@@ -35,6 +37,7 @@ impl Trust {
             TrustCommand::Show(show) => show.run(root),
             TrustCommand::Verify(verify) => verify.run(root),
             TrustCommand::Log(log) => log.run(root),
+            TrustCommand::Obey(obey) => obey.run(root),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cli::clone::GitClone;
 use crate::cli::{CommandError, Exit, open, output};
-use crate::engine::Cycle;
+use crate::engine::{Cycle, revocations};
 use crate::host::{ReadHost as _, RealHost};
 use crate::manifest::{Effects, Facts};
 use crate::model::git::{Objects, Oid};
@@ -145,7 +145,10 @@ impl Verify {
         };
         let facts = Facts::gather(&host, &config.host)?;
         let mut effects = Effects::of_host(&config.host, facts);
-        let range = Range { anchor: &config.anchor, base: base.as_ref(), tip: &tip };
+        let revoked = revocations::read(config.revocations.as_deref(), &host);
+        let revoked = revoked.map_err(|error| CommandError::new(Exit::Failed, error))?;
+        let anchor = Anchor { revoked, ..config.anchor.clone() };
+        let range = Range { anchor: &anchor, base: base.as_ref(), tip: &tip };
         Ok(answer(range, cycle.objects(), host.now(), &mut effects))
     }
 
