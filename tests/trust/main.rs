@@ -91,7 +91,8 @@ fn every_code_has_a_test() {
     let tests = [
         include_str!("commits.rs"),
         include_str!("history.rs"),
-        include_str!("hostile.rs"),
+        include_str!("hostile/history.rs"),
+        include_str!("hostile/keys.rs"),
         include_str!("keys.rs"),
         include_str!("objects.rs"),
         include_str!("places.rs"),
