@@ -2,16 +2,21 @@
 //! The commands, one file each: its arguments, its help and what it does.
 
 mod apply;
+mod approve;
 mod audit;
 mod check;
+mod clone;
 mod daemon;
 mod demo;
 mod exit_code;
+mod heartbeat;
+mod hooks;
 mod init;
 mod output;
 mod plan;
 mod schema;
 mod status;
+mod trust;
 mod why;
 
 use std::path::PathBuf;
@@ -43,11 +48,14 @@ enum Command {
     Demo(demo::Demo),
     Init(init::Init),
     Check(check::Check),
+    Approve(approve::Approve),
+    Heartbeat(heartbeat::Heartbeat),
     Plan(plan::PlanCommand),
     Apply(apply::Apply),
     Daemon(daemon::DaemonCommand),
     Status(status::StatusCommand),
     Why(why::Why),
+    Trust(trust::Trust),
     Audit(audit::Audit),
     Schema(schema::Schema),
 }
@@ -58,11 +66,14 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Init(init) => init.run(),
         Command::Check(check) => check.run(),
+        Command::Approve(approve) => approve.run(),
+        Command::Heartbeat(heartbeat) => heartbeat.run(),
         Command::Plan(plan) => plan.run(&cli.root),
         Command::Apply(apply) => apply.run(&cli.root),
         Command::Daemon(daemon) => daemon.run(&cli.root),
         Command::Status(status) => status.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
+        Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
         Command::Schema(schema) => schema.run(),
     };

@@ -7,8 +7,10 @@ use crate::engine::config::ConfigFile;
 use crate::engine::plan::PlanView;
 use crate::engine::status::Status;
 use crate::manifest;
+use crate::trust::order::OrderFile;
+use crate::trust::revocation::RevocationFile;
 
-use super::{CommandError, Exit, output, why};
+use super::{CommandError, Exit, output, trust, why};
 
 /// Print a JSON Schema, or list the schemas there are
 #[derive(Debug, Args)]
@@ -42,8 +44,13 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("audit-verify", schemars::schema_for!(Verified)),
         ("check", schemars::schema_for!(manifest::Checked)),
         ("config", manifest::schema::of::<ConfigFile>("/etc/hostwrit/config.yaml: what a host is given out of band")),
+        ("order", manifest::schema::of::<OrderFile>("An order to one host, signed with ssh-keygen")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
+        ("revocations", manifest::schema::of::<RevocationFile>("trust.revocations: what a host distrusts")),
         ("status", schemars::schema_for!(Status)),
+        ("trust-log", schemars::schema_for!(Vec<trust::Line>)),
+        ("trust-show", schemars::schema_for!(trust::ShowAnswer)),
+        ("trust-verify", schemars::schema_for!(trust::VerifyAnswer)),
         ("why", schemars::schema_for!(why::Answer)),
     ]);
     schemas.sort_by_key(|(name, _)| *name);

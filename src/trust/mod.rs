@@ -13,18 +13,28 @@
 //! | `key_name`, `revocation` | keys by their fingerprints, and those that count no more |
 //! | `policy/` | `policy/policy.yaml` and the keys that it names |
 //! | `cache` | what was proven before |
+//! | `claim` | what a commit says of itself, for people who look |
 //! | `trailers` | what binds a commit to its place |
 //! | `walk`, `history` | which commits are new, oldest first, and what was judged of them |
+//! | `ancestry` | which of two commits is the later one |
 //! | `verify` | the mathematics, on all cores |
+//! | `heartbeat` | up to when the ref is known, by a key that may say nothing else |
+//! | `order` | what the owners tell one host past its repo |
 
+mod ancestry;
 pub mod anchor;
 mod authenticate;
 mod authorize;
 mod cache;
+mod claim;
 mod commit;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
+mod heartbeat;
 mod history;
 pub mod key_name;
 mod objects;
+pub mod order;
 pub mod policy;
 pub mod refusal;
 pub mod revocation;
@@ -37,11 +47,16 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use ancestry::descends;
 pub use anchor::Anchor;
 pub use authenticate::{AuthenticTree, Signature, authenticate};
 pub use authorize::{Authorized, Compile, Decision, authorize};
 pub use cache::Cache;
+pub use claim::{Claim, claim, parents};
+pub use heartbeat::{HEARTBEAT_REF, heartbeat};
 pub use key_name::{KeyName, NotAKeyName};
+pub use order::Order;
 pub use policy::PolicyFile;
+pub use policy::view::PolicyView;
 pub use refusal::{Code, Refusal};
 pub use revocation::Revocations;
