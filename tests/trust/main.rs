@@ -5,8 +5,8 @@
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod come_back;
 mod commits;
-mod gaps;
 mod history;
 mod hostile;
 mod keys;

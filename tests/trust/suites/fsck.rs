@@ -63,9 +63,8 @@ fn a_commit_that_fsck_refuses_is_refused() {
     }
 }
 
-/// Today we take these, and should not: what is no name or time to git is none here either. Nothing is decided by them.
 #[test]
-fn a_name_or_time_that_fsck_refuses_is_not_yet_refused() {
+fn a_name_or_time_that_fsck_refuses_is_refused() {
     let fleet = Fleet::new();
     let faults: [(&str, Change<'_>); 6] = [
         ("a > within the email", &|commit| commit.replacen("@e", "@>e", 1)),
@@ -78,7 +77,7 @@ fn a_name_or_time_that_fsck_refuses_is_not_yet_refused() {
     for (fault, change) in faults {
         let commit = signed_commit(&fleet, change);
         assert!(git_refuses(&fleet, "commit", commit.as_bytes()), "git takes a commit with {fault}");
-        accepted(&fleet, None, &fleet.repo.object("commit", commit.as_bytes()));
+        refused(&fleet, None, &fleet.repo.object("commit", commit.as_bytes()), Code::MalformedCommit);
     }
 }
 
