@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -25,11 +25,11 @@ use super::refusal::{Code, Refusal};
 use super::revocation::Revocations;
 use super::signature::openpgp::{SKEW, check_key};
 use super::signature::{GitSignature, OpenPgp};
-use super::verify::{self, Check};
+use super::verify::{self, Check, Workers};
 use super::{trailers, tree, walk};
 
-/// How many commits wait for their signatures to be verified together, on all cores.
-const BATCH: usize = 512;
+/// How many commits may wait for their signatures to be verified.
+const BATCH: usize = 4096;
 
 /// Who signed a commit, proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,26 +174,15 @@ pub fn authenticate<'o>(
     let graph = walk::unproven(&objects, &anchor.root, pin, tip)?;
     let on_ref: HashSet<Oid> = graph.first_parents(&objects, tip)?.into_iter().collect();
     let news = graph.news().to_vec();
-    let mut judge = Judge {
-        history: History::new(objects, graph, anchor.clone(), pin.copied()),
-        tip: *tip,
-        on_ref,
-        now,
-        cache,
-        waiting: Vec::new(),
-    };
-    for id in &news {
-        match judge.examine(id) {
-            Ok(is_barrier) if is_barrier || judge.waiting.len() >= BATCH => judge.settle()?,
-            Ok(_) => {}
-            // What is wrong with an older commit comes first.
-            Err(refusal) => return Err(judge.settle().err().unwrap_or_else(|| refusal.of(id))),
-        }
-    }
-    judge.settle()?;
-    judge.check_retroactively(pin)?;
-    judge.history.objects.forget_commits();
-    let tree = AuthenticTree::of(&Rc::new(judge.history), tip)?;
+    let history = History::new(objects, graph, anchor.clone(), pin.copied());
+    let history = verify::with_workers(news.len(), |workers| {
+        let mut judge = Judge { history, tip: *tip, on_ref, now, cache, workers, waiting: Vec::new() };
+        judge.judge(&news)?;
+        judge.check_retroactively(pin)?;
+        Ok(judge.history)
+    })?;
+    history.objects.forget_commits();
+    let tree = AuthenticTree::of(&Rc::new(history), tip)?;
     tree.files().map_err(|refusal| refusal.of(tip))?;
     Ok(tree)
 }
@@ -206,6 +195,7 @@ struct Judge<'o, 'a> {
     on_ref: HashSet<Oid>,
     now: SystemTime,
     cache: &'a mut Cache,
+    workers: &'a Workers,
     waiting: Vec<Candidate>,
 }
 
@@ -213,13 +203,26 @@ struct Judge<'o, 'a> {
 struct Candidate {
     id: Oid,
     commit: Arc<Commit>,
-    check: Check,
+    check: Arc<Check>,
     principal: String,
     key: PublicKey,
     payload: Digest,
 }
 
 impl Judge<'_, '_> {
+    /// Judges the new commits, parents first.
+    fn judge(&mut self, news: &[Oid]) -> Result<(), Refusal> {
+        for id in news {
+            match self.examine(id) {
+                Ok(is_barrier) if is_barrier || self.waiting.len() >= BATCH => self.settle()?,
+                Ok(_) => {}
+                // What is wrong with an older commit comes first.
+                Err(refusal) => return Err(self.settle().err().unwrap_or_else(|| refusal.of(id))),
+            }
+        }
+        self.settle()
+    }
+
     /// Looks at all that can be known before the signature is verified. Returns whether nothing further may be
     /// looked at before that: the commit brings a policy of its own, and what nobody signed must not be parsed.
     fn examine(&mut self, id: &Oid) -> Result<bool, Refusal> {
@@ -264,8 +267,12 @@ impl Judge<'_, '_> {
 
         let is_barrier = !self.history.knows_policy(id)?;
         let question = Cache::question("signature", &question);
-        let check =
-            Check { commit: Arc::clone(&commit), signature, keys, is_known: self.cache.knows(&question), question };
+        let result = OnceLock::new();
+        if self.cache.knows(&question) {
+            let _ = result.set(Ok(()));
+        }
+        let check = Arc::new(Check { commit: Arc::clone(&commit), signature, keys, question, result });
+        self.workers.take(&check);
         self.waiting.push(Candidate { id: *id, commit, check, principal, key, payload });
         Ok(is_barrier)
     }
@@ -273,7 +280,7 @@ impl Judge<'_, '_> {
     /// Verifies the signatures of those that wait, and then looks at what the commits bring, oldest first.
     fn settle(&mut self) -> Result<(), Refusal> {
         let waiting = std::mem::take(&mut self.waiting);
-        let failed = verify::all(waiting.iter().map(|candidate| &candidate.check));
+        let failed = verify::all(&waiting.iter().map(|candidate| &*candidate.check).collect::<Vec<_>>());
         let last = waiting.len().saturating_sub(1);
         for (place, candidate) in waiting.into_iter().enumerate() {
             let id = candidate.id;

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The mathematics of many signatures, on all cores.
+//! The mathematics of many signatures, on all cores, while the next commits are read.
 
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use crate::model::Digest;
 
 use super::commit::Commit;
 use super::policy::PublicKey;
-use super::refusal::Refusal;
+use super::refusal::{Code, Refusal};
 use super::signature::GitSignature;
 
 /// Fewer than this are not worth a thread.
@@ -23,42 +25,76 @@ pub(super) struct Check {
     pub(super) keys: Vec<PublicKey>,
     /// What the cache knows the answer by.
     pub(super) question: Digest,
-    pub(super) is_known: bool,
+    /// What came out; there from the start where the cache knew.
+    pub(super) result: OnceLock<Result<(), (Code, String)>>,
 }
 
 impl Check {
-    fn run(&self) -> Result<(), Refusal> {
-        if self.is_known {
-            return Ok(());
-        }
-        self.keys.iter().try_for_each(|key| self.signature.verify(&self.commit.payload, key))
+    /// Verifies, or waits for whoever is at it.
+    pub(super) fn run(&self) -> Result<(), Refusal> {
+        let verify = || self.keys.iter().try_for_each(|key| self.signature.verify(&self.commit.payload, key));
+        let result =
+            self.result.get_or_init(|| verify().map_err(|refusal| (refusal.code(), refusal.detail().to_owned())));
+        result.clone().map_err(|(code, detail)| Refusal::new(code, detail))
     }
 }
 
-/// Verifies all, and returns the first that fails, with its place.
-pub(super) fn all<'c>(checks: impl Iterator<Item = &'c Check>) -> Option<(usize, Refusal)> {
-    let checks: Vec<&Check> = checks.collect();
-    let first_failure = |start: usize, step: usize| {
-        let mut mine = checks.iter().enumerate().skip(start).step_by(step);
-        mine.find_map(|(place, check)| check.run().err().map(|refusal| (place, refusal)))
-    };
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    if threads == 1 || checks.len() < FEW {
-        return first_failure(0, 1);
+/// Threads that verify what they are given, in that order.
+pub(super) struct Workers {
+    queue: Option<Sender<Arc<Check>>>,
+    is_over: Arc<AtomicBool>,
+}
+
+/// What still waits in the queue when the work ends early is left.
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Workers {
+    /// Has a check begun soon, by whichever thread is free.
+    pub(super) fn take(&self, check: &Arc<Check>) {
+        if let Some(queue) = &self.queue {
+            // It cannot fail while there are threads, and without one the check is done by whoever asks for its result.
+            let _ = queue.send(Arc::clone(check));
+        }
+    }
+}
+
+/// Does `work` with a thread for each further core, if there are enough signatures to be worth it.
+pub(super) fn with_workers<R>(signatures: usize, work: impl FnOnce(&Workers) -> R) -> R {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    if cores == 1 || signatures < FEW {
+        return work(&Workers { queue: None, is_over: Arc::default() });
     }
     thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .map(|start| {
-                let first_failure = &first_failure;
-                // Without a thread to spare the work is done here.
-                thread::Builder::new().spawn_scoped(scope, move || first_failure(start, threads)).map_err(|_| start)
-            })
-            .collect();
-        let own = first_failure(0, threads);
-        let others = others.into_iter().map(|thread| match thread {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(start) => first_failure(start, threads),
-        });
-        others.chain([own]).flatten().min_by_key(|(place, _)| *place)
+        let (queue, checks) = channel();
+        let (checks, is_over) = (Arc::new(Mutex::new(checks)), Arc::<AtomicBool>::default());
+        for _ in 1..cores {
+            let (checks, is_over) = (Arc::clone(&checks), Arc::clone(&is_over));
+            // Without a thread to spare the work is done here.
+            let _ = thread::Builder::new().spawn_scoped(scope, move || {
+                while let Some(check) = next(&checks).filter(|_| !is_over.load(Ordering::Relaxed)) {
+                    let _ = check.run();
+                }
+            });
+        }
+        // The queue ends with the work, and with it the threads.
+        let workers = Workers { queue: Some(queue), is_over };
+        work(&workers)
     })
+}
+
+fn next(checks: &Mutex<Receiver<Arc<Check>>>) -> Option<Arc<Check>> {
+    checks.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// Sees that all are verified, and returns the first that fails, with its place.
+pub(super) fn all(checks: &[&Check]) -> Option<(usize, Refusal)> {
+    // From the end, for the threads come from the beginning.
+    for check in checks.iter().rev() {
+        let _ = check.run();
+    }
+    checks.iter().enumerate().find_map(|(place, check)| check.run().err().map(|refusal| (place, refusal)))
 }
