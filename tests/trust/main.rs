@@ -14,6 +14,7 @@ mod policies;
 mod revocations;
 mod rules;
 mod signatures;
+mod ssh;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -93,6 +94,7 @@ fn every_code_has_a_test() {
         include_str!("revocations.rs"),
         include_str!("rules.rs"),
         include_str!("signatures.rs"),
+        include_str!("ssh.rs"),
     ]
     .concat();
     let untested: Vec<_> = Code::ALL.iter().filter(|code| !tests.contains(&format!("Code::{code:?})"))).collect();

@@ -143,8 +143,8 @@ fn a_weak_hash_or_key_is_refused() {
 }
 
 #[test]
-fn an_ssh_signature_is_not_supported_yet() {
+fn a_signature_by_an_x509_certificate_is_not_supported() {
     let fleet = Fleet::new();
-    let ssh = |_: &str| "-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n".to_owned();
-    refused(&fleet, None, &signed(&fleet, &fleet.alice, &[], ssh), Code::UnsupportedSignature);
+    let x509 = |_: &str| "-----BEGIN SIGNED MESSAGE-----\nMIIB\n-----END SIGNED MESSAGE-----\n".to_owned();
+    refused(&fleet, None, &signed(&fleet, &fleet.alice, &[], x509), Code::UnsupportedSignature);
 }
