@@ -192,7 +192,19 @@ fn events() -> Vec<Event> {
             commit: text(),
             signers: vec![Signer { commit: text(), principal: text(), key: text() }],
             policy_version: 1,
+            root: Some(text()),
         },
+        Event::Ordered {
+            order: text(),
+            commit: text(),
+            from: Some(text()),
+            root: text(),
+            nonce: text(),
+            key: text(),
+            not_after: text(),
+            reason: text(),
+        },
+        Event::Stale { newest: Some(text()), max_age: text() },
         Event::Refused { commit: Some(text()), code: text(), message: text() },
         Event::Planned { commit: text(), plan: Digest::ZERO, cause: Cause::Commit, steps: 1 },
         Event::Intent { plan: Digest::ZERO, object: ObjectId::new("user", "a"), action: Action::Add, changes: vec![] },
@@ -205,6 +217,8 @@ fn events() -> Vec<Event> {
     for event in &all {
         match event {
             Event::Accepted { .. }
+            | Event::Ordered { .. }
+            | Event::Stale { .. }
             | Event::Refused { .. }
             | Event::Planned { .. }
             | Event::Intent { .. }

@@ -23,7 +23,39 @@ pub struct Entry {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The pin moved to a commit whose whole history since the last pin was proven.
-    Accepted { commit: String, signers: Vec<Signer>, policy_version: u64 },
+    Accepted {
+        commit: String,
+        signers: Vec<Signer>,
+        policy_version: u64,
+        /// The root commit from which it was proven; entries of older versions do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<String>,
+    },
+    /// The pin moves because a signed order says so: written before it moves.
+    Ordered {
+        /// `re-pin` or `break-glass`.
+        order: String,
+        commit: String,
+        /// The pin before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        /// The root commit of the configuration.
+        root: String,
+        /// What makes the order one that can be used once.
+        nonce: String,
+        key: String,
+        /// When the order ends: RFC 3339, UTC.
+        not_after: String,
+        reason: String,
+    },
+    /// The newest time that trusted keys have signed for is older than the policy allows.
+    Stale {
+        /// RFC 3339, UTC; absent where no statement has a time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<String>,
+        /// What the policy allows, such as `2days`.
+        max_age: String,
+    },
     /// A commit was refused; the last good state stays enforced.
     Refused { commit: Option<String>, code: String, message: String },
     /// A plan with steps was made and is about to be carried out.

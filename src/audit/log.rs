@@ -108,19 +108,33 @@ impl<'h> Log<'h> {
     }
 }
 
-/// Returns the commit that the log says was accepted last, looking only at entries after `seq`.
+/// Returns the last event that moved the pin, looking only at entries after `seq`.
 ///
 /// Lines that are no entries are passed over: what a damaged log still says counts, so that old commits stay refused.
 ///
 /// # Errors
 /// The log cannot be read.
-pub fn last_accepted(host: &(impl ReadHost + ?Sized), seq: u64) -> Result<Option<String>, HostError> {
+pub fn last_pinned(host: &(impl ReadHost + ?Sized), seq: u64) -> Result<Option<Event>, HostError> {
+    find_last(host, seq, |event| matches!(event, Event::Accepted { .. } | Event::Ordered { .. }))
+}
+
+/// Whether the log tells of an order with this nonce.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn was_ordered(host: &(impl ReadHost + ?Sized), nonce: &str) -> Result<bool, HostError> {
+    let is_it = |event: &Event| matches!(event, Event::Ordered { nonce: known, .. } if known == nonce);
+    Ok(find_last(host, 0, is_it)?.is_some())
+}
+
+fn find_last(
+    host: &(impl ReadHost + ?Sized),
+    after: u64,
+    wanted: impl Fn(&Event) -> bool,
+) -> Result<Option<Event>, HostError> {
     let text = host.read(Path::new(LOG))?.unwrap_or_default();
     let entries = text.rsplit(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Entry>(line).ok());
-    Ok(entries.take_while(|entry| entry.seq > seq).find_map(|entry| match entry.event {
-        Event::Accepted { commit, .. } => Some(commit),
-        _ => None,
-    }))
+    Ok(entries.take_while(|entry| entry.seq > after).map(|entry| entry.event).find(wanted))
 }
 
 /// Returns every entry of the host's log, oldest first; none if there is no log.

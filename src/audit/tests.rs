@@ -44,7 +44,7 @@ impl Host {
         let (commit, plan) = ("ab".repeat(20), Digest::of(b"plan"));
         let object = "file:/etc/motd".parse().unwrap();
         log.append([
-            Event::Accepted { commit: commit.clone(), signers: Vec::new(), policy_version: 1 },
+            Event::Accepted { commit: commit.clone(), signers: Vec::new(), policy_version: 1, root: None },
             Event::Planned { commit: commit.clone(), plan, cause: super::entry::Cause::Commit, steps: 1 },
             Event::Intent { plan, object, action: Action::Add, changes: Vec::new() },
         ])

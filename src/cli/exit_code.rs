@@ -30,7 +30,10 @@ impl Exit {
         match hindrance {
             Hindrance::Fetch(_) | Hindrance::Facts(_) => Self::Failed,
             Hindrance::NoLastGood { tip, .. } => Self::of_hindrance(tip),
-            Hindrance::Refused(_) => Self::Refused,
+            Hindrance::Refused(_)
+            | Hindrance::Revocations(_)
+            | Hindrance::PinConflict(_)
+            | Hindrance::ClockSuspect { .. } => Self::Refused,
             Hindrance::Unsound { .. } => Self::Unsound,
         }
     }

@@ -12,6 +12,7 @@ mod output;
 mod plan;
 mod schema;
 mod status;
+mod trust;
 mod why;
 
 use std::path::PathBuf;
@@ -48,6 +49,7 @@ enum Command {
     Daemon(daemon::DaemonCommand),
     Status(status::StatusCommand),
     Why(why::Why),
+    Trust(trust::Trust),
     Audit(audit::Audit),
     Schema(schema::Schema),
 }
@@ -63,6 +65,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Daemon(daemon) => daemon.run(&cli.root),
         Command::Status(status) => status.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
+        Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
         Command::Schema(schema) => schema.run(),
     };

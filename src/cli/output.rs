@@ -49,8 +49,9 @@ pub fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
 }
 
-/// Says why the last good state counts and not the remote's tip.
+/// Says why the last good state counts and not the remote's tip, and what else somebody must know.
 pub fn warn_of_hindrance(report: &Report) {
+    report.alarms.iter().for_each(|alarm| warning(alarm.to_string()));
     if let Some(hindrance) = &report.hindrance {
         warning(format!("{}\n  the last good commit {} stays enforced", chain(hindrance), short(&report.plan.commit)));
     }

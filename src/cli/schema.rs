@@ -7,6 +7,8 @@ use crate::engine::config::ConfigFile;
 use crate::engine::plan::PlanView;
 use crate::engine::status::Status;
 use crate::manifest;
+use crate::trust::order::OrderFile;
+use crate::trust::revocation::RevocationFile;
 
 use super::{CommandError, Exit, output, why};
 
@@ -42,7 +44,9 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("audit-verify", schemars::schema_for!(Verified)),
         ("check", schemars::schema_for!(manifest::Checked)),
         ("config", manifest::schema::of::<ConfigFile>("/etc/hostwrit/config.yaml: what a host is given out of band")),
+        ("order", manifest::schema::of::<OrderFile>("An order to one host, signed with ssh-keygen")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
+        ("revocations", manifest::schema::of::<RevocationFile>("trust.revocations: what a host distrusts")),
         ("status", schemars::schema_for!(Status)),
         ("why", schemars::schema_for!(why::Answer)),
     ]);

@@ -40,6 +40,8 @@ pub struct Answer {
     commit: String,
     /// Who signed the commits that this host accepted last.
     signers: Vec<LoggedSigner>,
+    /// The order that made the commit count, if it was not accepted by the rules.
+    order: Option<LoggedOrder>,
     /// The last step on the object that a commit asked for.
     changed: Option<Happening>,
     /// The last step on the object that repaired drift.
@@ -52,6 +54,16 @@ struct LoggedSigner {
     commit: String,
     principal: String,
     key: String,
+}
+
+/// A signed order, as the audit log has it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct LoggedOrder {
+    /// `re-pin` or `break-glass`.
+    order: String,
+    nonce: String,
+    key: String,
+    reason: String,
 }
 
 impl From<Signer> for LoggedSigner {
@@ -111,6 +123,7 @@ impl Why {
             fields: declared.origin.fields.clone(),
             commit,
             signers: Vec::new(),
+            order: None,
             changed: None,
             drifted: None,
         };
@@ -121,6 +134,9 @@ impl Why {
                 // A commit that is accepted again, after the state was lost, is not proven again and so names nobody.
                 Event::Accepted { commit, signers, .. } if commit == answer.commit && !signers.is_empty() => {
                     answer.signers = signers.into_iter().map(LoggedSigner::from).collect();
+                }
+                Event::Ordered { order, commit, nonce, key, reason, .. } if commit == answer.commit => {
+                    answer.order = Some(LoggedOrder { order, nonce, key, reason });
                 }
                 Event::Planned { commit, plan, cause, .. } => drop(plans.insert(plan, (commit, cause))),
                 Event::Intent { plan, object, action, changes } if object == self.object => {
@@ -151,6 +167,9 @@ impl Answer {
         lines.extend(self.signers.iter().map(|signer| {
             format!("    {} signed by {} ({})", output::short(&signer.commit), signer.principal, signer.key)
         }));
+        if let Some(LoggedOrder { order, nonce, key, reason }) = &self.order {
+            lines.push(format!("    by the {order} {nonce} of {key}: {}", reason.escape_debug()));
+        }
         lines.push(format!("  changed   {}", happened(self.changed.as_ref(), "never by hostwrit")));
         lines.push(format!("  drifted   {}", happened(self.drifted.as_ref(), "never")));
         lines

@@ -120,15 +120,24 @@ impl Agreement {
     }
 }
 
-/// Returns the digest of what a plan depends on beside the host's answers, or `None` where there is no state.
+/// Returns the digest of what a plan depends on beside the host's answers, or `None` where there is no state, or no list of
+/// revocations where there must be one.
 ///
 /// The state names the commit, and holds ownership and owed restarts.
 fn key(config: &Config, host: &dyn ReadHost) -> Result<Option<Digest>, HostError> {
     let Some(state) = host.read(Path::new(STATE))? else { return Ok(None) };
     let facts = serde_json::to_string(&Facts::gather(host, &config.host)?).unwrap_or_default();
     let mut answers = Answers::new();
-    for part in [env!("CARGO_PKG_VERSION"), &config.host, &config.anchor.root.to_string(), &facts] {
+    let anchor = &config.anchor;
+    let root = anchor.root.to_string();
+    for part in [env!("CARGO_PKG_VERSION"), &config.host, &anchor.fleet, &anchor.git_ref, &root, &facts] {
         answers.bytes(Some(part.as_bytes()));
+    }
+    // What is revoked from now on may concern what this host agrees with.
+    let revocations = config.revocations.as_deref().map(|path| host.read(path)).transpose()?.flatten();
+    answers.bytes(revocations.as_deref());
+    if config.revocations.is_some() && revocations.is_none() {
+        return Ok(None);
     }
     answers.bytes(Some(&state));
     Ok(Some(answers.digest()))

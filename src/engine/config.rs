@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `/etc/hostwrit/config.yaml`: everything that must not come from the infra repo.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -32,6 +32,10 @@ pub struct Config {
     pub interval: Duration,
     /// A random part of this is added to each interval, so that a fleet does not pull all at once.
     pub splay: Duration,
+    /// A file of keys and commits that this host distrusts. Read in each cycle, into [`Anchor::revoked`].
+    pub revocations: Option<PathBuf>,
+    /// The SSH keys whose orders this host obeys.
+    pub break_glass: Vec<KeyName>,
 }
 
 /// The file as people write it.
@@ -64,6 +68,11 @@ struct TrustSection {
     root: String,
     /// Whose signature on that commit counts, such as openpgp:FINGERPRINT.
     signers: Vec<String>,
+    /// A file of keys and commits that this host distrusts whatever the repo says. If it is named it must be there.
+    revocations: Option<PathBuf>,
+    /// The SSH keys, such as ssh:SHA256:FINGERPRINT, whose signed orders may move the pin. Default: none.
+    #[serde(default)]
+    break_glass: Vec<String>,
 }
 
 fn main() -> String {
@@ -125,13 +134,33 @@ impl Config {
         for signer in &read.trust.signers {
             match signer.parse::<KeyName>() {
                 Ok(signer) => signers.push(signer),
-                Err(error) => {
-                    fault(format!("trust.signers: {error}"), "write openpgp: and the key's whole fingerprint")
-                }
+                Err(error) => fault(
+                    format!("trust.signers: {error}"),
+                    "write openpgp: or ssh:SHA256: and the key's whole fingerprint",
+                ),
             }
         }
         if read.trust.signers.is_empty() {
             fault("trust.signers is empty".to_owned(), "name at least one signer of the root commit");
+        }
+        let mut break_glass = Vec::new();
+        for key in &read.trust.break_glass {
+            match key.parse::<KeyName>() {
+                Ok(key @ KeyName::Ssh(_)) => break_glass.push(key),
+                Ok(KeyName::OpenPgp(_)) => fault(
+                    format!("trust.break_glass: \"{key}\" is an OpenPGP key"),
+                    "name an SSH key: orders are signed with ssh-keygen",
+                ),
+                Err(error) => {
+                    fault(format!("trust.break_glass: {error}"), "write ssh: and what `ssh-keygen -lf KEY.pub` prints")
+                }
+            }
+        }
+        if let Some(path) = read.trust.revocations.as_deref().filter(|path| !path.is_absolute()) {
+            fault(
+                format!("trust.revocations: \"{}\" is not an absolute path", path.display()),
+                "write it in full, such as /etc/hostwrit/revoked.yaml",
+            );
         }
         if !read.git_ref.starts_with("refs/") {
             fault(format!("ref: \"{}\" is not a full ref", read.git_ref), "write it in full: refs/heads/main");
@@ -184,6 +213,8 @@ impl Config {
                 host,
                 interval,
                 splay,
+                revocations: read.trust.revocations,
+                break_glass,
             }),
             _ => Err(faults),
         }

@@ -7,18 +7,21 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::audit::entry::Signer;
-use crate::audit::{self, AuditError, Event, Log, OutcomeResult};
+use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::Oid;
 use crate::model::ownership::{OwnershipChange, Parts};
 use crate::model::{Mode, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
-use crate::source::{FetchError, Limits, Mirror, MirrorError};
-use crate::trust::Authorized;
+use crate::source::{FetchError, Fetched, Limits, Mirror, MirrorError};
+use crate::trust::{Authorized, Cache, HEARTBEAT_REF};
 
 use super::agreement::Agreement;
+use super::alarm::{self, Alarm};
+use super::answers;
 use super::apply::{Outcome, carry_out, chain};
-use super::desired::{Hindrance, Pin, Selected, last_good, select};
+use super::desired::{Hindrance, Judge, Selected};
+use super::pin::{self, Known};
 use super::state::{self, Refused, StateError};
 use super::{Config, Plan, State};
 
@@ -27,10 +30,10 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// One reconciliation of one host. Holds the run lock as long as it lives.
 pub struct Cycle<'c> {
-    config: &'c Config,
-    host: &'c dyn WriteHost,
-    stop: &'c AtomicBool,
-    mirror: Mirror,
+    pub(super) config: &'c Config,
+    pub(super) host: &'c dyn WriteHost,
+    pub(super) stop: &'c AtomicBool,
+    pub(super) mirror: Mirror,
     _lock: RunLock,
 }
 
@@ -47,6 +50,8 @@ pub struct Report {
     pub remaining: Vec<ObjectId>,
     /// Why the last good state was enforced and not the remote's tip.
     pub hindrance: Option<Hindrance>,
+    /// What somebody must know, although it keeps nothing from being done.
+    pub alarms: Vec<Alarm>,
     /// The pin moved.
     pub accepted: bool,
     pub signers: Vec<Signer>,
@@ -87,6 +92,7 @@ impl<'c> Cycle<'c> {
     pub fn begin(config: &'c Config, host: &'c RealHost, stop: &'c AtomicBool) -> Result<Self, CycleError> {
         let lock = host.lock(LOCK_WAIT)?;
         host.ensure_dir(Path::new(state::DIR), 0o700)?;
+        host.ensure_dir(Path::new(pin::COPY_DIR), 0o755)?;
         let path = host.root().join(state::MIRROR.trim_start_matches('/'));
         let mirror = Mirror::open(&path, config.anchor.root.kind(), Limits::default())?;
         Ok(Self::of(config, host, mirror, lock, stop))
@@ -108,13 +114,22 @@ impl<'c> Cycle<'c> {
     /// # Errors
     /// There is nothing to obey, or the host cannot be observed.
     pub fn plan(&self) -> Result<Report, CycleError> {
-        let state = State::read(self.host)?;
-        let tip = self.fetch();
-        if let Some(report) = self.agrees_still(&state, &tip) {
+        let mut state = State::read(self.host)?;
+        let fetched = self.fetch();
+        if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report);
         }
-        let (selected, plan) = self.select_and_plan(tip, &state)?;
-        Ok(report(selected.hindrance, plan, &selected.desired, &state))
+        let heartbeat = heartbeat_of(&fetched);
+        let known = self.known(&state)?;
+        let (selected, plan) = self.select_and_plan(fetched, &known, &state, &mut answers::read(self.host))?;
+        state.ordered = known.ordered;
+        let refused = state.learn(&selected.times, heartbeat, self.host.now());
+        let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        if report.accepted {
+            state.ordered = None;
+        }
+        report.alarms = alarm::of(&state, refused, self.host.now());
+        Ok(report)
     }
 
     /// Returns the desired state of the last good commit, without asking the remote.
@@ -123,8 +138,8 @@ impl<'c> Cycle<'c> {
     /// No commit was accepted yet, or it cannot be read any more.
     pub fn last_good(&self) -> Result<Authorized<Desired>, CycleError> {
         let state = State::read(self.host)?;
-        let pin = self.pin(&state)?.ok_or(CycleError::NothingAccepted)?;
-        Ok(last_good(self.config, &self.mirror, pin, self.host)?)
+        let pin = self.known(&state)?.pin.ok_or(CycleError::NothingAccepted)?;
+        Ok(self.judge(&mut answers::read(self.host), None).last_good(pin)?.desired)
     }
 
     /// Makes the host agree with the remote's tip, or with the last good state.
@@ -135,12 +150,27 @@ impl<'c> Cycle<'c> {
     /// There is nothing to obey, the host cannot be observed, or state or log cannot be written.
     pub fn apply(&self, watch: &mut dyn FnMut(&Step<Operation>, &Outcome)) -> Result<Report, CycleError> {
         let mut state = State::read(self.host)?;
-        let tip = self.fetch();
-        if let Some(report) = self.agrees_still(&state, &tip) {
+        let fetched = self.fetch();
+        if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report);
         }
         let before = state.clone();
-        let (selected, plan) = match self.select_and_plan(tip, &state) {
+        let heartbeat = heartbeat_of(&fetched);
+        let known = self.known(&state)?;
+        state.ordered = None;
+        if let Some(ordered) = known.ordered.clone() {
+            state.adopt(ordered, self.root());
+        }
+        let mut cache = answers::read(self.host);
+        let answered = cache.clone();
+        let selected = self.select_and_plan(fetched, &known, &state, &mut cache);
+        if cache != answered
+            && let Err(error) = answers::write(&cache, self.host)
+        {
+            // Without them the next cycle proves again, and that is all.
+            tracing::warn!("cannot keep what was proven: {}", chain(&error));
+        }
+        let (selected, plan) = match selected {
             Err(CycleError::Hindered(hindrance)) => {
                 // Nothing to fall back to; what was refused is recorded all the same.
                 self.record_refusal(&hindrance, &mut state)?;
@@ -158,6 +188,7 @@ impl<'c> Cycle<'c> {
         if state.pin.is_some() {
             state.root = Some(self.root());
         }
+        let refused = state.learn(&selected.times, heartbeat, self.host.now());
         let mut report = report(selected.hindrance, plan, &selected.desired, &state);
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
             self.carry_out(&selected.desired, &mut report, &mut state, watch)?;
@@ -169,9 +200,12 @@ impl<'c> Cycle<'c> {
             state.log = Some(log.head());
             state.converged = Some(report.plan.commit.clone());
         }
+        self.record_staleness(&mut state)?;
+        report.alarms = alarm::of(&state, refused, self.host.now());
         if state != before {
             state.write(self.host)?;
         }
+        self.copy_pin(&report, &state)?;
         if report.converged() && report.hindrance.is_none() {
             let (desired, commit) = (selected.desired.desired(), &report.plan.commit);
             if let Some(agreement) = Agreement::find(self.config, desired, commit, &state, self.host)? {
@@ -202,9 +236,11 @@ impl<'c> Cycle<'c> {
                 commit: plan.commit.clone(),
                 signers: report.signers.clone(),
                 policy_version: desired.policy_version(),
+                root: Some(self.root()),
             }])?;
             state.pin = Some(plan.commit.clone());
             state.root = Some(self.root());
+            state.ordered = None;
         }
         if !plan.steps.is_empty() {
             log.append([Event::Planned {
@@ -220,9 +256,12 @@ impl<'c> Cycle<'c> {
         state.log = Some(log.head());
         // From here on a kill is found by the next start: the state says that an apply was under way.
         state.write(self.host)?;
-        if plan.steps.is_empty() {
+        // Where this fails the work is done all the same; it is tried again after it, and then its failure is told.
+        let _ = self.copy_pin(report, state);
+        if report.plan.steps.is_empty() {
             return Ok(());
         }
+        let plan = &report.plan;
 
         report.outcomes = carry_out(plan, self.host, &mut log, state, self.stop, watch)?;
         let again = Plan::make(&plan.commit, desired.desired(), state, self.host)?;
@@ -238,19 +277,26 @@ impl<'c> Cycle<'c> {
         Ok(())
     }
 
-    fn fetch(&self) -> Result<Oid, FetchError> {
-        self.mirror.fetch(&self.config.remote, &self.config.anchor.git_ref, self.stop)
+    pub(super) fn fetch(&self) -> Result<Fetched, FetchError> {
+        self.mirror.fetch(&self.config.remote, &self.config.anchor.git_ref, Some(HEARTBEAT_REF), self.stop)
     }
 
     /// Returns an empty report if the remote's tip is the pin and the host is as it was when it last agreed with it.
-    fn agrees_still(&self, state: &State, tip: &Result<Oid, FetchError>) -> Option<Report> {
-        let tip = tip.as_ref().ok()?.to_string();
+    fn agrees_still(&self, state: &State, fetched: &Result<Fetched, FetchError>) -> Option<Report> {
+        let now = self.host.now();
+        let tip = fetched.as_ref().ok()?.tip.to_string();
+        let freshness = &state.freshness;
         let settled = state.pin.as_ref() == Some(&tip)
             && state.converged.as_ref() == Some(&tip)
             && state.root.as_ref() == Some(&self.root())
             && state.refused.is_none()
             && !state.applying
-            && state::log_bytes(self.host).ok() == Some(state.log_bytes);
+            && Some(&freshness.heartbeat) == heartbeat_of(fetched).as_ref()
+            && !freshness.doubts(now)
+            && !freshness.told
+            && freshness.stale(now).is_none()
+            && state::log_bytes(self.host).ok() == Some(state.log_bytes)
+            && pin::is_copied(self.host, &tip).unwrap_or(false);
         if !settled {
             return None;
         }
@@ -262,35 +308,70 @@ impl<'c> Cycle<'c> {
             outcomes: Vec::new(),
             remaining: Vec::new(),
             hindrance: None,
+            alarms: alarm::of(state, None, now),
             accepted: false,
             signers: Vec::new(),
         })
     }
 
-    fn select_and_plan(&self, tip: Result<Oid, FetchError>, state: &State) -> Result<(Selected, Plan), CycleError> {
-        let pin = self.pin(state)?;
-        let selected = select(self.config, &self.mirror, tip, pin, self.host)?;
+    fn select_and_plan(
+        &self,
+        fetched: Result<Fetched, FetchError>,
+        known: &Known,
+        state: &State,
+        cache: &mut Cache,
+    ) -> Result<(Selected, Plan), CycleError> {
+        let heartbeat = fetched.as_ref().ok().and_then(|fetched| fetched.beside);
+        let tip = self.may_follow(known, state).and_then(|()| Ok(fetched?.tip));
+        let selected = self.judge(cache, heartbeat).select(tip, known.pin)?;
         let commit = selected.desired.commit().to_string();
         let plan = Plan::make(&commit, selected.desired.desired(), state, self.host)?;
         Ok((selected, plan))
     }
 
-    /// Returns the pin: of the state, or of the audit log where that knows of a later one or the state is lost, so that
-    /// old commits stay refused.
-    fn pin(&self, state: &State) -> Result<Option<Pin>, CycleError> {
-        let mut pin = state.pin.clone();
-        if pin.is_none() || state::log_bytes(self.host)? != state.log_bytes {
-            // Entries that the state knows of cannot be later than its pin.
-            let known = state.log.filter(|_| pin.is_some()).map_or(0, |head| head.seq);
-            pin = audit::log::last_accepted(self.host, known)?.or(pin);
+    /// Returns what keeps this host from following the remote, whatever the remote has.
+    fn may_follow(&self, known: &Known, state: &State) -> Result<(), Hindrance> {
+        let now = self.host.now();
+        match (&known.conflict, state.freshness.newest()) {
+            (Some(conflict), _) => Err(Hindrance::PinConflict(conflict.clone())),
+            (None, Some(newest)) if state.freshness.doubts(now) => Err(Hindrance::ClockSuspect { now, newest }),
+            _ => Ok(()),
         }
-        let Some(pin) = pin else { return Ok(None) };
-        let commit = Oid::from_hex(pin.as_bytes()).map_err(|_| StateError::Pin(pin))?;
-        Ok(Some(Pin { commit, same_root: state.root.as_deref() == Some(&self.root()) }))
+    }
+
+    pub(super) fn judge<'j>(&'j self, cache: &'j mut Cache, heartbeat: Option<Oid>) -> Judge<'j> {
+        Judge { config: self.config, mirror: &self.mirror, host: self.host, cache, heartbeat }
+    }
+
+    /// Returns what the copies of the pin come to.
+    pub(super) fn known(&self, state: &State) -> Result<Known, StateError> {
+        Known::of(self.host, state, &self.config.anchor.root, &self.mirror)
+    }
+
+    /// Makes the third copy of the pin, unless the copies contradict each other.
+    fn copy_pin(&self, report: &Report, state: &State) -> Result<(), HostError> {
+        match report.hindrance {
+            Some(Hindrance::PinConflict(_)) => Ok(()),
+            _ => pin::copy(self.host, state),
+        }
+    }
+
+    /// Records once that what was signed has become too old.
+    fn record_staleness(&self, state: &mut State) -> Result<(), AuditError> {
+        let stale = state.freshness.stale(self.host.now());
+        if let Some(stale) = stale.as_ref().filter(|_| !state.freshness.told) {
+            let newest = stale.newest.map(|newest| humantime::format_rfc3339_seconds(newest).to_string());
+            let max_age = humantime::format_duration(stale.max_age).to_string();
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([Event::Stale { newest, max_age }])?;
+            state.log = Some(log.head());
+        }
+        state.freshness.told = stale.is_some();
+        Ok(())
     }
 
     /// Returns the configuration's root commit as the state writes it.
-    fn root(&self) -> String {
+    pub(super) fn root(&self) -> String {
         self.config.anchor.root.to_string()
     }
 
@@ -312,6 +393,11 @@ impl<'c> Cycle<'c> {
     }
 }
 
+/// Returns the commit at the heartbeat ref as the state writes it; the outer `None` where the remote cannot be asked.
+fn heartbeat_of(fetched: &Result<Fetched, FetchError>) -> Option<Option<String>> {
+    fetched.as_ref().ok().map(|fetched| fetched.beside.map(|commit| commit.to_string()))
+}
+
 fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired>, state: &State) -> Report {
     Report {
         accepted: state.pin.as_deref() != Some(&plan.commit),
@@ -320,6 +406,7 @@ fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired
         outcomes: Vec::new(),
         remaining: Vec::new(),
         hindrance,
+        alarms: Vec::new(),
         signers: signers(desired),
     }
 }

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which commit counts: the remote's tip if it is proven and sound, else the last good one.
 
+use std::time::{Duration, SystemTime};
+
 use crate::host::{HostError, ReadHost};
 use crate::manifest::{Effects, Facts};
 use crate::model::Faults;
 use crate::model::git::Oid;
 use crate::resources::Desired;
 use crate::source::{FetchError, Mirror};
-use crate::trust::{self, Authorized, Cache, Refusal};
+use crate::trust::{self, Anchor, Authorized, Cache, Refusal, Revocations};
 
 use super::Config;
 use super::apply::chain;
+use super::pin::Pin;
+use super::revocations::{self, RevocationsError};
 
 /// The desired state that a cycle enforces.
 #[derive(Debug)]
@@ -18,6 +22,18 @@ pub struct Selected {
     pub desired: Authorized<Desired>,
     /// Why this is the last good state and not the remote's tip; `None` if it is the tip.
     pub hindrance: Option<Hindrance>,
+    pub times: Times,
+}
+
+/// What the enforced commit says of time.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// When the commit was made at the earliest, by what its signers say.
+    pub signed: Option<SystemTime>,
+    /// How old the newest statement may be.
+    pub max_age: Option<Duration>,
+    /// The time of the heartbeat, or why it does not count; `None` if there is none.
+    pub heartbeat: Option<Result<SystemTime, Box<Refusal>>>,
 }
 
 /// What keeps a host from following the remote.
@@ -27,6 +43,15 @@ pub enum Hindrance {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
+    #[error("nothing new is accepted without the list of revocations")]
+    Revocations(#[from] RevocationsError),
+    #[error("nothing new is accepted while it is not clear what was accepted last: {0}")]
+    PinConflict(String),
+    #[error(
+        "nothing new is accepted by this clock: it shows {}, and a trusted key has signed for {}",
+        humantime::format_rfc3339_seconds(*now), humantime::format_rfc3339_seconds(*newest)
+    )]
+    ClockSuspect { now: SystemTime, newest: SystemTime },
     #[error("cannot gather the facts of this host")]
     Facts(#[from] HostError),
     /// Neither the tip nor the last good commit can be enforced.
@@ -46,6 +71,9 @@ impl Hindrance {
         match self {
             Self::Fetch(_) => "fetch-failed",
             Self::Refused(refusal) => refusal.code().as_str(),
+            Self::Revocations(_) => "revocations-unreadable",
+            Self::PinConflict(_) => "pin-conflict",
+            Self::ClockSuspect { .. } => "clock-suspect",
             Self::Facts(_) => "facts-unreadable",
             Self::NoLastGood { tip, .. } => tip.code(),
             Self::Unsound { .. } => "unsound",
@@ -55,7 +83,11 @@ impl Hindrance {
     /// Returns the commit that is held back, if it is known.
     pub fn commit(&self) -> Option<Oid> {
         match self {
-            Self::Fetch(_) | Self::Facts(_) => None,
+            Self::Fetch(_)
+            | Self::Revocations(_)
+            | Self::PinConflict(_)
+            | Self::ClockSuspect { .. }
+            | Self::Facts(_) => None,
             Self::Refused(refusal) => refusal.commit().copied(),
             Self::NoLastGood { tip, .. } => tip.commit(),
             Self::Unsound { commit, .. } => Some(*commit),
@@ -63,67 +95,72 @@ impl Hindrance {
     }
 }
 
-/// The commit that this host accepted last.
-#[derive(Clone, Copy, Debug)]
-pub struct Pin {
-    pub commit: Oid,
-    /// It was accepted under the root commit that the configuration names today. If not, its history is proven anew.
-    pub same_root: bool,
+/// What commits are judged with.
+pub struct Judge<'j> {
+    pub config: &'j Config,
+    pub mirror: &'j Mirror,
+    pub host: &'j dyn ReadHost,
+    pub cache: &'j mut Cache,
+    /// The commit at the heartbeat ref, if there is one.
+    pub heartbeat: Option<Oid>,
 }
 
-/// Returns the desired state of the remote's tip, or of the pin where the tip does not count.
-///
-/// # Errors
-/// The tip does not count, and there is no pin to fall back to, or it cannot be read any more.
-pub fn select(
-    config: &Config,
-    mirror: &Mirror,
-    tip: Result<Oid, FetchError>,
-    pin: Option<Pin>,
-    host: &dyn ReadHost,
-) -> Result<Selected, Hindrance> {
-    let hindrance = match tip.map_err(Hindrance::from).and_then(|tip| judge(config, mirror, pin, &tip, host)) {
-        Ok(desired) => return Ok(Selected { desired, hindrance: None }),
-        Err(hindrance) => hindrance,
-    };
-    match pin {
-        Some(pin) => match last_good(config, mirror, pin, host) {
-            Ok(desired) => Ok(Selected { desired, hindrance: Some(hindrance) }),
-            Err(source) => Err(Hindrance::NoLastGood { tip: Box::new(hindrance), source: Box::new(source) }),
-        },
-        None => Err(hindrance),
+impl Judge<'_> {
+    /// Returns the desired state of the remote's tip, or of the pin where the tip does not count.
+    ///
+    /// # Errors
+    /// The tip does not count, and there is no pin to fall back to, or it cannot be read any more.
+    pub fn select(&mut self, tip: Result<Oid, Hindrance>, pin: Option<Pin>) -> Result<Selected, Hindrance> {
+        let hindrance = match tip.and_then(|tip| self.accept(pin, &tip)) {
+            Ok(selected) => return Ok(selected),
+            Err(hindrance) => hindrance,
+        };
+        match pin {
+            Some(pin) => match self.last_good(pin) {
+                Ok(selected) => Ok(Selected { hindrance: Some(hindrance), ..selected }),
+                Err(source) => Err(Hindrance::NoLastGood { tip: Box::new(hindrance), source: Box::new(source) }),
+            },
+            None => Err(hindrance),
+        }
     }
-}
 
-/// Returns the desired state of the commit that this host accepted last, without asking the remote.
-///
-/// # Errors
-/// The mirror lacks an object of it, or this version of hostwrit cannot compile it.
-pub fn last_good(
-    config: &Config,
-    mirror: &Mirror,
-    pin: Pin,
-    host: &dyn ReadHost,
-) -> Result<Authorized<Desired>, Hindrance> {
-    judge(config, mirror, Some(pin), &pin.commit, host)
-}
-
-/// Proves the commit, compiles its tree for this host and asks whether its signers may.
-fn judge(
-    config: &Config,
-    mirror: &Mirror,
-    pin: Option<Pin>,
-    tip: &Oid,
-    host: &dyn ReadHost,
-) -> Result<Authorized<Desired>, Hindrance> {
-    if pin.is_some_and(|pin| !pin.same_root) {
-        trust::authenticate(mirror, &config.anchor, None, tip, host.now(), &mut Cache::default()).map_err(Box::new)?;
+    /// Proves that the commit counts, by all that this host was told.
+    ///
+    /// # Errors
+    /// It does not count, or the host's own list of revocations cannot be gone by.
+    pub fn accept(&mut self, pin: Option<Pin>, tip: &Oid) -> Result<Selected, Hindrance> {
+        let revoked = revocations::read(self.config.revocations.as_deref(), self.host)?;
+        self.judge(&Anchor { revoked, ..self.config.anchor.clone() }, pin, tip)
     }
-    let pin = pin.map(|pin| pin.commit);
-    let tree = trust::authenticate(mirror, &config.anchor, pin.as_ref(), tip, host.now(), &mut Cache::default())
-        .map_err(Box::new)?;
-    let facts = Facts::gather(host, &config.host)?;
-    let mut effects = Effects::of_host(&config.host, facts);
-    let desired = effects.desired(&tree).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
-    Ok(trust::authorize(&tree, desired, &mut effects).map_err(Box::new)?)
+
+    /// Returns the desired state of the commit that this host accepted last, without asking the remote.
+    ///
+    /// What was revoked since then does not undo it: a host does not go back by itself.
+    ///
+    /// # Errors
+    /// The mirror lacks an object of it, or this version of hostwrit cannot compile it.
+    pub fn last_good(&mut self, pin: Pin) -> Result<Selected, Hindrance> {
+        let anchor = Anchor { revoked: Revocations::default(), ..self.config.anchor.clone() };
+        self.judge(&anchor, Some(pin), &pin.commit)
+    }
+
+    /// Proves the commit, compiles its tree for this host and asks whether its signers may.
+    fn judge(&mut self, anchor: &Anchor, pin: Option<Pin>, tip: &Oid) -> Result<Selected, Hindrance> {
+        let now = self.host.now();
+        let mut effects = Effects::of_host(&self.config.host, Facts::gather(self.host, &self.config.host)?);
+        if pin.is_some_and(|pin| !pin.same_root) {
+            let whole = trust::authenticate(self.mirror, anchor, None, tip, now, self.cache).map_err(Box::new)?;
+            trust::authorize(&whole, (), &mut effects).map_err(Box::new)?;
+        }
+        let pin = pin.map(|pin| pin.commit);
+        let tree = trust::authenticate(self.mirror, anchor, pin.as_ref(), tip, now, self.cache).map_err(Box::new)?;
+        let desired = effects.desired(&tree).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
+        let desired = trust::authorize(&tree, desired, &mut effects).map_err(Box::new)?;
+        let times = Times {
+            signed: tree.time(self.cache).map_err(Box::new)?,
+            max_age: tree.freshness().map(|freshness| freshness.max_age),
+            heartbeat: self.heartbeat.map(|commit| trust::heartbeat(&tree, &commit, now).map_err(Box::new)),
+        };
+        Ok(Selected { desired, hindrance: None, times })
+    }
 }

@@ -2,12 +2,18 @@
 //! One reconciliation ([`cycle`]), and when to run it ([`daemon`]).
 
 pub mod agreement;
+pub mod alarm;
+mod answers;
 pub mod apply;
 pub mod config;
 pub mod cycle;
 pub mod daemon;
 pub mod desired;
+pub mod freshness;
+mod orders;
+pub mod pin;
 pub mod plan;
+pub mod revocations;
 pub mod state;
 pub mod status;
 

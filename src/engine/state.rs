@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,11 @@ use crate::audit::{Head, LOG};
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{ObjectId, Owned};
 use crate::resources::Pending;
+
+use super::apply::chain;
+use super::desired::Times;
+use super::freshness::Freshness;
+use super::pin::Ordered;
 
 /// Where hostwrit keeps what it must not lose.
 pub const DIR: &str = "/var/lib/hostwrit";
@@ -29,6 +35,15 @@ pub struct State {
     /// The root commit of the configuration under which the pin was accepted.
     #[serde(default)]
     pub root: Option<String>,
+    /// The order by which the pin stands where it does, until a commit is accepted by the rules again.
+    #[serde(default)]
+    pub ordered: Option<Ordered>,
+    /// What made each order that this host has obeyed one that can be used once.
+    #[serde(default)]
+    pub nonces: BTreeSet<String>,
+    /// Times that were signed for.
+    #[serde(default)]
+    pub freshness: Freshness,
     /// The commit that the host agreed with when it was last observed.
     #[serde(default)]
     pub converged: Option<String>,
@@ -87,6 +102,26 @@ impl State {
         };
         let state: Self = serde_json::from_slice(&text).map_err(StateError::Malformed)?;
         if state.format == FORMAT { Ok(state) } else { Err(StateError::Format(state.format)) }
+    }
+
+    /// Learns what the enforced commit and the heartbeat say of time. `heartbeat` is the commit at the heartbeat ref, the
+    /// outer `None` where the remote could not be asked. Returns why the heartbeat does not count, if so.
+    pub fn learn(&mut self, times: &Times, heartbeat: Option<Option<String>>, now: SystemTime) -> Option<String> {
+        self.freshness.allow(times.max_age);
+        let heard = times.heartbeat.as_ref().and_then(|heartbeat| heartbeat.as_ref().ok());
+        times.signed.iter().chain(heard).for_each(|time| self.freshness.learn(*time, now));
+        if let Some(heartbeat) = heartbeat {
+            self.freshness.heartbeat = heartbeat;
+        }
+        times.heartbeat.as_ref().and_then(|heartbeat| heartbeat.as_ref().err()).map(|refusal| chain(refusal.as_ref()))
+    }
+
+    /// Puts the pin where an order says that was obeyed under this root.
+    pub fn adopt(&mut self, ordered: Ordered, root: String) {
+        self.pin = Some(ordered.commit.clone());
+        self.root = Some(root);
+        self.nonces.insert(ordered.nonce.clone());
+        self.ordered = Some(ordered);
     }
 
     /// Replaces the host's state, durably.

@@ -46,7 +46,8 @@ pub struct Status {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
-    /// A stable word: `fetch-failed`, a refusal's code, `unsound`, `step-failed`, `not-converged`, `cycle-failed`.
+    /// A stable word: a refusal's code, `fetch-failed`, `unsound`, `stale`, `break-glass`, `step-failed`, `cycle-failed`
+    /// and the like.
     pub code: String,
     /// The object concerned, if it is one object.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +105,9 @@ impl Status {
         self.unmanaged.clone_from(&report.plan.unmanaged);
         if let Some(hindrance) = &report.hindrance {
             self.problems.push(Trouble { code: hindrance.code().to_owned(), object: None, message: chain(hindrance) });
+        }
+        for alarm in &report.alarms {
+            self.problems.push(Trouble { code: alarm.code().to_owned(), object: None, message: alarm.to_string() });
         }
         for outcome in report.outcomes.iter().filter(|outcome| outcome.result != OutcomeResult::Done) {
             self.problems.push(Trouble {

@@ -24,6 +24,11 @@ impl Digest {
         Self(bytes)
     }
 
+    /// Returns its 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Returns the first twelve digits, for people.
     pub fn short(&self) -> String {
         self.0[..6].iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fetches one ref, with a limit on everything that a remote could stretch.
+//! Fetches one ref, and a second one where there is one, with a limit on everything that a remote could stretch.
 
 use std::fmt;
 use std::path::Path;
@@ -21,6 +21,8 @@ use super::mirror::{self, Mirror};
 
 /// Where the remote's ref is put. It follows the remote wherever it goes: what it may mean, trust decides.
 const INCOMING: &str = "refs/hostwrit/incoming";
+/// Where the second ref is put, so that its objects stay.
+const BESIDE: &str = "refs/hostwrit/beside";
 /// How often the limits are looked at.
 const WATCH: Duration = Duration::from_millis(50);
 /// How long a fetch that was told to stop has to clear up before it is left behind.
@@ -130,6 +132,15 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// What the remote has where it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The id that the ref has.
+    pub tip: Oid,
+    /// The id that the second ref has; `None` where there is no such ref.
+    pub beside: Option<Oid>,
+}
+
 /// How far the thread came.
 enum Failure {
     Connect(gix::Error),
@@ -138,19 +149,28 @@ enum Failure {
 }
 
 impl Mirror {
-    /// Fetches `git_ref` of `remote` into `refs/hostwrit/incoming` and returns the id that the remote has there.
+    /// Fetches `git_ref` of `remote` into `refs/hostwrit/incoming` and, in the same exchange, `beside` where the remote
+    /// has it. Returns the ids that the remote has there.
     ///
     /// `remote` is a path or an http, https, ssh or git URL. Ends, one way or the other, soon after the time limit or after
     /// `stop` was set. A handshake cannot be interrupted; a thread that hangs in one is left behind and harms nothing.
     ///
     /// # Errors
     /// The remote cannot be reached, lacks the ref, or broke a limit. The mirror is as good as before.
-    pub fn fetch(&self, remote: &str, git_ref: &str, stop: &AtomicBool) -> Result<Oid, FetchError> {
+    pub fn fetch(
+        &self,
+        remote: &str,
+        git_ref: &str,
+        beside: Option<&str>,
+        stop: &AtomicBool,
+    ) -> Result<Fetched, FetchError> {
         let shown = || Shown(remote).to_string();
         let name = || git_ref.to_owned();
-        // Also keeps `+`, `:` and `*` out of the refspec.
-        if !git_ref.starts_with("refs/") || gix::validate::reference::name(git_ref.into()).is_err() {
-            return Err(FetchError::Ref { git_ref: name() });
+        for git_ref in [Some(git_ref), beside].into_iter().flatten() {
+            // Also keeps `+`, `:` and `*` out of the refspec.
+            if !git_ref.starts_with("refs/") || gix::validate::reference::name(git_ref.into()).is_err() {
+                return Err(FetchError::Ref { git_ref: git_ref.to_owned() });
+            }
         }
         let no_remote = || FetchError::Remote { remote: shown() };
         let url = gix::url::parse(remote.as_bytes().as_bstr()).map_err(|_| no_remote())?;
@@ -164,12 +184,12 @@ impl Mirror {
 
         let interrupt = Arc::new(AtomicBool::new(false));
         let (sender, receiver) = mpsc::channel();
-        let (flag, wanted) = (Arc::clone(&interrupt), name());
+        let (flag, wanted, also) = (Arc::clone(&interrupt), name(), beside.map(str::to_owned));
         // A thread that was left behind must own all that it uses.
         let (options, directory) = (mirror::options(self.limits), self.directory.clone());
         let work = move || {
             // Nobody listens any more if this came too late.
-            let _ = sender.send(receive(options, &directory, url, &wanted, &flag));
+            let _ = sender.send(receive(options, &directory, url, &wanted, also.as_deref(), &flag));
         };
         thread::Builder::new().name("fetch".to_owned()).spawn(work).map_err(FetchError::Thread)?;
 
@@ -178,7 +198,7 @@ impl Mirror {
         let mut broken = None;
         loop {
             match receiver.recv_timeout(WATCH) {
-                Ok(Ok(tip)) => return Ok(tip),
+                Ok(Ok(fetched)) => return Ok(fetched),
                 // What was told to stop fails in its own words; why it was told is what counts.
                 Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) if broken.is_some() => break,
                 Ok(Err(failure)) => {
@@ -241,14 +261,18 @@ fn receive(
     directory: &Path,
     url: gix::Url,
     git_ref: &str,
+    beside: Option<&str>,
     interrupt: &AtomicBool,
-) -> Result<Oid, Failure> {
+) -> Result<Fetched, Failure> {
     let repo = options.open(directory).map_err(Failure::Receive)?.to_thread_local();
     // Without the plus a remote that was rewound would look like one without news.
-    let refspec = format!("+{git_ref}:{INCOMING}");
+    let mut refspecs = vec![format!("+{git_ref}:{INCOMING}")];
+    refspecs.extend(beside.map(|beside| format!("+{beside}:{BESIDE}")));
     let remote = repo
         .remote_at(url)
-        .and_then(|remote| remote.with_fetch_tags(Tags::None).with_refspecs([refspec.as_str()], Direction::Fetch))
+        .and_then(|remote| {
+            remote.with_fetch_tags(Tags::None).with_refspecs(refspecs.iter().map(String::as_str), Direction::Fetch)
+        })
         .map_err(Failure::Connect)?;
     let fetch = remote
         .connect(Direction::Fetch)
@@ -257,10 +281,16 @@ fn receive(
         .with_credentials(|_| Ok(None))
         .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
         .map_err(Failure::Connect)?;
-    let tip = fetch.ref_map().mappings.iter().find_map(|mapping| mapping.remote.as_id());
-    let tip = tip.ok_or(Failure::MissingRef)?.to_owned();
+    // A ref that the remote lacks has no mapping; the library does not mind.
+    let id_of = |place: &str| {
+        let mut mappings = fetch.ref_map().mappings.iter();
+        let mapping = mappings.find(|mapping| mapping.local.as_ref().is_some_and(|local| *local == place))?;
+        mapping.remote.as_id().map(ToOwned::to_owned)
+    };
+    let tip = id_of(INCOMING).ok_or(Failure::MissingRef)?;
+    let beside = id_of(BESIDE);
     fetch.receive(gix::progress::Discard, interrupt).map_err(Failure::Receive)?;
-    Ok(tip)
+    Ok(Fetched { tip, beside })
 }
 
 /// Returns a remote as it may be shown: without a user's name and password.

@@ -30,7 +30,7 @@ impl Default for Limits {
     }
 }
 
-/// A bare Git repository into which one ref is fetched, and whose objects are read by id.
+/// A bare Git repository into which a ref is fetched, or two, and whose objects are read by id.
 ///
 /// It reads no configuration but its own, follows neither replace refs nor alternates, and is never shallow.
 pub struct Mirror {

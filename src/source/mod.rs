@@ -11,6 +11,6 @@ mod mirror;
 mod tests;
 
 pub use crate::model::git::{ObjectError, Objects, Oid, RawObject};
-pub use fetch::{Cause, FetchError, redact};
+pub use fetch::{Cause, FetchError, Fetched, redact};
 pub use gix::hash::Kind as HashKind;
 pub use mirror::{Limits, Mirror, MirrorError};

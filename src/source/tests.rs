@@ -7,7 +7,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,15 +81,15 @@ fn words(error: &dyn std::error::Error) -> String {
 fn a_ref_is_fetched_and_its_objects_are_given() {
     let scene = Scene::new();
     let mirror = scene.mirror(Limits::default());
-    let tip = mirror.fetch(&scene.url(), MAIN, &GO).unwrap();
+    let tip = mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap().tip;
     assert_eq!(tip.to_string(), scene.git(&["rev-parse", "HEAD"]).trim());
     let commit = mirror.object(&tip).unwrap();
     assert_eq!(commit.kind, ObjectType::Commit);
     assert_eq!(String::from_utf8(commit.data).unwrap(), scene.git(&["cat-file", "commit", "HEAD"]));
     // Again, without news, and with some, by the same mirror.
-    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), tip);
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap().tip, tip);
     let next = scene.commit("two");
-    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), next);
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap().tip, next);
     assert!(mirror.object(&next).is_ok());
     assert!(matches!(mirror.object(&Oid::null(HashKind::Sha1)), Err(ObjectError::Missing { .. })));
     assert!(matches!(mirror.object(&Oid::null(HashKind::Sha256)), Err(ObjectError::Missing { .. })));
@@ -100,13 +101,13 @@ fn a_remote_that_was_rewound_is_followed() {
     let first = scene.git(&["rev-parse", "HEAD"]);
     let second = scene.commit("two");
     let mirror = scene.mirror(Limits::default());
-    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), second);
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap().tip, second);
     scene.git(&["reset", "--quiet", "--hard", first.trim()]);
-    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap().to_string(), first.trim());
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap().tip.to_string(), first.trim());
     assert_eq!(git(&scene.place(), &["rev-parse", "refs/hostwrit/incoming"]), first);
     // Another history altogether.
     let third = scene.commit("three");
-    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), third);
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap().tip, third);
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn a_sha256_remote_is_fetched_into_a_sha256_mirror_only() {
     scene.git(&["init", "--quiet", "--initial-branch=main", "--object-format=sha256"]);
     let tip = scene.commit("one");
     let mirror = Mirror::open(&scene.place(), HashKind::Sha256, Limits::default()).unwrap();
-    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), tip);
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap().tip, tip);
     assert!(mirror.object(&tip).is_ok());
     let opened = Mirror::open(&scene.place(), HashKind::Sha1, Limits::default());
     assert!(matches!(opened, Err(MirrorError::Hash { .. })));
@@ -126,9 +127,34 @@ fn a_sha256_remote_is_fetched_into_a_sha256_mirror_only() {
 #[test]
 fn a_missing_ref_is_named() {
     let scene = Scene::new();
-    let error = scene.mirror(Limits::default()).fetch(&scene.url(), "refs/heads/prod", &GO).unwrap_err();
+    let error = scene.mirror(Limits::default()).fetch(&scene.url(), "refs/heads/prod", None, &GO).unwrap_err();
     assert!(matches!(error, FetchError::MissingRef { .. }), "{}", words(&error));
     assert!(error.to_string().contains("refs/heads/prod") && error.to_string().contains(&scene.url()));
+}
+
+const HEARTBEAT: &str = "refs/hostwrit/heartbeat";
+
+#[test]
+fn a_second_ref_is_fetched_where_there_is_one_and_missed_where_there_is_none() {
+    let scene = Scene::new();
+    let mirror = scene.mirror(Limits::default());
+    let fetch = |beside| mirror.fetch(&scene.url(), MAIN, Some(beside), &GO);
+    let first: Oid = scene.git(&["rev-parse", "HEAD"]).trim().parse().unwrap();
+    assert_eq!(fetch(HEARTBEAT).unwrap(), Fetched { tip: first, beside: None });
+
+    let beat = scene.commit("a heartbeat");
+    scene.git(&["update-ref", HEARTBEAT, "HEAD"]);
+    scene.git(&["reset", "--quiet", "--hard", &first.to_string()]);
+    assert_eq!(fetch(HEARTBEAT).unwrap(), Fetched { tip: first, beside: Some(beat) });
+    assert_eq!(mirror.object(&beat).unwrap().kind, ObjectType::Commit);
+    scene.git(&["update-ref", "-d", HEARTBEAT]);
+    assert_eq!(fetch(HEARTBEAT).unwrap().beside, None, "one that was fetched before is not there any more");
+
+    // It never stands in for the ref itself.
+    scene.git(&["update-ref", HEARTBEAT, "HEAD"]);
+    let missing = mirror.fetch(&scene.url(), "refs/heads/prod", Some(HEARTBEAT), &GO).unwrap_err();
+    assert!(matches!(missing, FetchError::MissingRef { .. }), "{}", words(&missing));
+    assert!(matches!(fetch("refs/heads/*").unwrap_err(), FetchError::Ref { .. }));
 }
 
 #[test]
@@ -136,11 +162,11 @@ fn only_a_full_ref_of_a_known_kind_of_remote_is_fetched() {
     let scene = Scene::new();
     let mirror = scene.mirror(Limits::default());
     for git_ref in ["main", "refs/heads/*", "refs/heads/a:refs/heads/b", "+refs/heads/main", "refs/heads/../x", ""] {
-        let error = mirror.fetch(&scene.url(), git_ref, &GO).unwrap_err();
+        let error = mirror.fetch(&scene.url(), git_ref, None, &GO).unwrap_err();
         assert!(matches!(error, FetchError::Ref { .. }), "{git_ref}: {}", words(&error));
     }
     for remote in ["ext::sh -c true", "ftp://example.org/x", "foo::bar", ""] {
-        let error = mirror.fetch(remote, MAIN, &GO).unwrap_err();
+        let error = mirror.fetch(remote, MAIN, None, &GO).unwrap_err();
         assert!(matches!(error, FetchError::Remote { .. }), "{remote}: {}", words(&error));
     }
 }
@@ -148,7 +174,7 @@ fn only_a_full_ref_of_a_known_kind_of_remote_is_fetched() {
 #[test]
 fn a_path_without_a_repository_says_so() {
     let scene = Scene::new();
-    let error = scene.mirror(Limits::default()).fetch("/nonexistent/infra.git", MAIN, &GO).unwrap_err();
+    let error = scene.mirror(Limits::default()).fetch("/nonexistent/infra.git", MAIN, None, &GO).unwrap_err();
     let words = words(&error);
     assert!(words.contains("/nonexistent/infra.git") && words.contains("git must be installed"), "{words}");
 }
@@ -156,7 +182,7 @@ fn a_path_without_a_repository_says_so() {
 #[test]
 fn what_a_killed_fetch_left_is_cleared() {
     let scene = Scene::new();
-    let tip = scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, &GO).unwrap();
+    let tip = scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, None, &GO).unwrap().tip;
     let left = [
         "refs/hostwrit/incoming.lock",
         "packed-refs.lock",
@@ -174,7 +200,7 @@ fn what_a_killed_fetch_left_is_cleared() {
         assert!(!scene.place().join(path).exists(), "{path} is still there");
     }
     assert!(mirror.object(&tip).is_ok());
-    assert_eq!(mirror.fetch(&scene.url(), MAIN, &GO).unwrap(), next);
+    assert_eq!(mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap().tip, next);
 }
 
 #[test]
@@ -184,7 +210,7 @@ fn a_mirror_that_was_half_made_is_made_again() {
     fs::create_dir_all(aside.join("objects")).unwrap();
     fs::write(aside.join("config"), "garbage").unwrap();
     let mirror = scene.mirror(Limits::default());
-    assert!(mirror.fetch(&scene.url(), MAIN, &GO).is_ok());
+    assert!(mirror.fetch(&scene.url(), MAIN, None, &GO).is_ok());
     assert!(!aside.exists());
 }
 
@@ -204,7 +230,7 @@ fn replace_refs_change_nothing() {
     let scene = Scene::new();
     let first = scene.git(&["rev-parse", "HEAD"]).trim().to_owned();
     let second = scene.commit("two");
-    scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, &GO).unwrap();
+    scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, None, &GO).unwrap();
     git(&scene.place(), &["replace", &second.to_string(), &first]);
     let data = scene.mirror(Limits::default()).object(&second).unwrap().data;
     assert_eq!(String::from_utf8(data).unwrap(), scene.git(&["cat-file", "commit", "HEAD"]));
@@ -228,10 +254,10 @@ fn a_large_object_is_neither_fetched_nor_given() {
     scene.commit(&noise(300_000));
     let blob: Oid = scene.git(&["rev-parse", "HEAD:file"]).trim().parse().unwrap();
     let small = Limits { object_bytes: 100_000, ..Limits::default() };
-    let error = scene.mirror(small).fetch(&scene.url(), MAIN, &GO).unwrap_err();
+    let error = scene.mirror(small).fetch(&scene.url(), MAIN, None, &GO).unwrap_err();
     assert!(matches!(error, FetchError::Receive { .. }), "{}", words(&error));
     // Fetched under another limit, it is still not given.
-    scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, &GO).unwrap();
+    scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, None, &GO).unwrap();
     assert!(matches!(scene.mirror(small).object(&blob), Err(ObjectError::TooLarge { .. })));
     assert!(scene.mirror(Limits::default()).object(&blob).is_ok());
 }
@@ -245,7 +271,7 @@ fn a_large_pack_is_cut_off() {
     scene.git(&["add", "--all"]);
     scene.git(&["-c", "core.compression=0", "commit", "--quiet", "-m", "large"]);
     let mirror = scene.mirror(Limits { pack_bytes: 1_000_000, ..Limits::default() });
-    let error = mirror.fetch(&scene.url(), MAIN, &GO).unwrap_err();
+    let error = mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap_err();
     assert!(matches!(error, FetchError::TooLarge { .. }), "{}", words(&error));
     scene.mirror(Limits::default());
     assert!(leftovers::pack_bytes(&scene.place()).unwrap() < 1_000_000);
@@ -266,7 +292,7 @@ fn a_silent_server_costs_no_more_than_the_time_allowed() {
     let address = black_hole();
     for scheme in ["git://", "http://"] {
         let begin = Instant::now();
-        let error = mirror.fetch(&format!("{scheme}{address}/infra.git"), MAIN, &GO).unwrap_err();
+        let error = mirror.fetch(&format!("{scheme}{address}/infra.git"), MAIN, None, &GO).unwrap_err();
         let words = words(&error);
         assert!(matches!(error, FetchError::Deadline { .. }), "{words}");
         assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
@@ -279,7 +305,7 @@ fn a_fetch_stops_when_told_to() {
     let scene = Scene::new();
     let mirror = scene.mirror(Limits::default());
     let begin = Instant::now();
-    let error = mirror.fetch(&format!("git://{}/x", black_hole()), MAIN, &AtomicBool::new(true)).unwrap_err();
+    let error = mirror.fetch(&format!("git://{}/x", black_hole()), MAIN, None, &AtomicBool::new(true)).unwrap_err();
     assert!(matches!(error, FetchError::Stopped { .. }), "{}", words(&error));
     assert!(begin.elapsed() < Duration::from_secs(3));
 }
@@ -296,24 +322,27 @@ fn no_password_is_shown() {
         "ssh://alice:hunter2@127.0.0.1:1/x",
         "foo://a:hunter2@b/c",
     ] {
-        let error = mirror.fetch(remote, MAIN, &GO).unwrap_err();
+        let error = mirror.fetch(remote, MAIN, None, &GO).unwrap_err();
         assert!(!words(&error).contains("hunter2"), "{}", words(&error));
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }
 }
 
-/// Serves the repositories below `root` as a web server does that runs `git http-backend`.
-fn web_server(root: &Path) -> String {
+/// Serves the repositories below `root` as a web server does that runs `git http-backend`, and counts the requests.
+fn web_server(root: &Path) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let root = root.to_owned();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&requests);
     thread::spawn(move || {
         for stream in listener.incoming() {
+            counter.fetch_add(1, Ordering::Relaxed);
             // A client that hangs up is its own affair.
             let _ = answer(stream.unwrap(), &root);
         }
     });
-    format!("http://{address}")
+    (format!("http://{address}"), requests)
 }
 
 fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {
@@ -372,13 +401,32 @@ fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {
 #[test]
 fn a_ref_is_fetched_over_http() {
     let scene = Scene::new();
-    let server = web_server(scene.dir.path());
+    let (server, _) = web_server(scene.dir.path());
     let mirror = scene.mirror(Limits::default());
-    let first =
-        mirror.fetch(&format!("{server}/remote/.git"), MAIN, &GO).unwrap_or_else(|error| panic!("{}", words(&error)));
+    let first = mirror.fetch(&format!("{server}/remote/.git"), MAIN, None, &GO);
+    let first = first.unwrap_or_else(|error| panic!("{}", words(&error))).tip;
     assert!(mirror.object(&first).is_ok());
     let second = scene.commit("two");
-    assert_eq!(mirror.fetch(&format!("{server}/remote/.git"), MAIN, &GO).unwrap(), second);
-    let error = mirror.fetch(&format!("{server}/nothing.git"), MAIN, &GO).unwrap_err();
+    assert_eq!(mirror.fetch(&format!("{server}/remote/.git"), MAIN, None, &GO).unwrap().tip, second);
+    let error = mirror.fetch(&format!("{server}/nothing.git"), MAIN, None, &GO).unwrap_err();
     assert!(matches!(error, FetchError::Connect { .. }), "{}", words(&error));
+}
+
+#[test]
+fn a_second_ref_costs_no_further_request() {
+    let scene = Scene::new();
+    let (server, requests) = web_server(scene.dir.path());
+    let remote = format!("{server}/remote/.git");
+    let mirror = scene.mirror(Limits::default());
+    let count = |beside| {
+        let before = requests.load(Ordering::Relaxed);
+        mirror.fetch(&remote, MAIN, beside, &GO).unwrap();
+        requests.load(Ordering::Relaxed) - before
+    };
+    count(None);
+    let poll = count(None);
+    assert_eq!(count(Some(HEARTBEAT)), poll, "there is none");
+    scene.git(&["update-ref", HEARTBEAT, "HEAD"]);
+    count(Some(HEARTBEAT));
+    assert_eq!(count(Some(HEARTBEAT)), poll, "there is one, and no news");
 }

@@ -103,6 +103,14 @@ impl<'o> AuthenticTree<'o> {
         self.policy.freshness.as_ref()
     }
 
+    /// Returns when the commit was made at the earliest: its own time, or that of its newest ancestor that has one.
+    ///
+    /// # Errors
+    /// A commit on the way cannot be read.
+    pub fn time(&self, cache: &mut Cache) -> Result<Option<SystemTime>, Refusal> {
+        self.history.time(&self.commit, cache)
+    }
+
     /// Returns the id of the file at `path`, which stands for its content; `None` if there is none.
     ///
     /// # Errors
@@ -423,21 +431,24 @@ impl Judge<'_, '_> {
     /// Checks a commit that was accepted long ago against what was revoked since.
     fn check_past(&self, revoked: &Revocations, id: &Oid) -> Result<(), Refusal> {
         let commit = self.history.objects.commit(id)?;
+        let payload = Digest::of(&commit.payload);
         let text = commit.signature.as_deref();
-        let signature =
-            GitSignature::parse(text.ok_or_else(|| Refusal::new(Code::Unsigned, "it carries no signature"))?)?;
+        // It was accepted by the rules, or an order made it count, as it can one that nobody signed.
+        let Some(signature) = text.and_then(|text| GitSignature::parse(text).ok()) else {
+            return distrusted(revoked, &[], id, None, &payload);
+        };
         let signed_by = signature.key();
         let judge = if *id == self.history.anchor.root { Some(id) } else { commit.parents.first() };
         let policy = judge.map(|judge| self.history.policy(judge)).transpose()?;
         let whole =
             policy.as_ref().and_then(|policy| policy.holder(&signed_by)).map(|holder| holder.key.name().clone());
         let keys: Vec<&KeyName> = [&signed_by].into_iter().chain(whole.as_ref()).collect();
-        distrusted(revoked, &keys, id, signature.created(), &Digest::of(&commit.payload))
+        distrusted(revoked, &keys, id, signature.created(), &payload)
     }
 }
 
 /// Refuses a commit by one of `keys` (a key and the certificate that it is part of), or with this payload, if it was revoked.
-fn distrusted(
+pub(super) fn distrusted(
     revoked: &Revocations,
     keys: &[&KeyName],
     id: &Oid,

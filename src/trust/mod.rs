@@ -15,16 +15,22 @@
 //! | `cache` | what was proven before |
 //! | `trailers` | what binds a commit to its place |
 //! | `walk`, `history` | which commits are new, oldest first, and what was judged of them |
+//! | `ancestry` | which of two commits is the later one |
 //! | `verify` | the mathematics, on all cores |
+//! | `heartbeat` | up to when the ref is known, by a key that may say nothing else |
+//! | `order` | what the owners tell one host past its repo |
 
+mod ancestry;
 pub mod anchor;
 mod authenticate;
 mod authorize;
 mod cache;
 mod commit;
+mod heartbeat;
 mod history;
 pub mod key_name;
 mod objects;
+pub mod order;
 pub mod policy;
 pub mod refusal;
 pub mod revocation;
@@ -37,11 +43,14 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use ancestry::descends;
 pub use anchor::Anchor;
 pub use authenticate::{AuthenticTree, Signature, authenticate};
 pub use authorize::{Authorized, Compile, Decision, authorize};
 pub use cache::Cache;
+pub use heartbeat::{HEARTBEAT_REF, heartbeat};
 pub use key_name::{KeyName, NotAKeyName};
+pub use order::Order;
 pub use policy::PolicyFile;
 pub use refusal::{Code, Refusal};
 pub use revocation::Revocations;

@@ -112,6 +112,20 @@ codes! {
     NeedsApproval = "needs-approval", "have another of that role approve the branch: hostwrit approve BRANCH";
     /// An object changed, and no commit accounts for it.
     Unexplained = "unexplained-change", "report this with the commits: the rules were applied to every commit, and yet something slipped through";
+    /// The heartbeat is not signed by somebody who may.
+    HeartbeatSigner = "heartbeat-signer", "sign heartbeats with a key of a principal under freshness.heartbeat";
+    /// The heartbeat stands on another commit than the ref's, or changes something.
+    HeartbeatPlace = "heartbeat-place", "make it with `hostwrit heartbeat` on the tip of the ref";
+    /// The order is not one that can be read.
+    OrderMalformed = "order-malformed", "write it as docs/how-to/break-glass.md shows, and sign it again";
+    /// None of the keys that the host obeys signed the order.
+    OrderSigner = "order-signer", "sign it with a key of trust.break_glass of the host's configuration";
+    /// The order is for another host or fleet.
+    OrderElsewhere = "order-elsewhere", "write and sign one for this host";
+    /// It is not the order's time, or its time is too long.
+    OrderExpired = "order-expired", "write and sign a new one, for 4 hours at the most; times are in UTC";
+    /// The host has obeyed the order before.
+    OrderUsed = "order-used", "write and sign a new one, with another nonce";
 }
 
 impl fmt::Display for Code {

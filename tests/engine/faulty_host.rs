@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
     AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RealHost, Stat, UnitAction, UnitState, WriteHost,
@@ -38,16 +38,23 @@ pub struct FaultyHost<'h> {
     /// The write that the fault is at, counted from 1.
     at: usize,
     writes: Cell<usize>,
+    /// How far the clock is ahead.
+    ahead: Duration,
 }
 
 impl<'h> FaultyHost<'h> {
     pub fn new(host: &'h RealHost, fault: Fault, at: usize) -> Self {
-        Self { host, service: None, fault, at, writes: Cell::new(0) }
+        Self { host, service: None, fault, at, writes: Cell::new(0), ahead: Duration::ZERO }
     }
 
     /// Makes the host a live one whose every unit is this service.
     pub fn with_service(self, service: &'h RunningService) -> Self {
         Self { service: Some(service), ..self }
+    }
+
+    /// Returns a host without a fault, on which it is so much later.
+    pub fn later(host: &'h RealHost, ahead: Duration) -> Self {
+        Self { ahead, ..Self::new(host, Fault::Fail, usize::MAX) }
     }
 
     /// Whether the write that the fault is at was reached.
@@ -92,7 +99,7 @@ impl ReadHost for FaultyHost<'_> {
     }
 
     fn now(&self) -> SystemTime {
-        self.host.now()
+        self.host.now() + self.ahead
     }
 
     fn stat(&self, path: &Path) -> Result<Option<Stat>, HostError> {

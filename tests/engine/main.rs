@@ -11,5 +11,8 @@ mod site;
 mod concurrency;
 mod faults;
 mod faulty_host;
+mod freshness;
 mod memory;
+mod orders;
+mod pins;
 mod remote;

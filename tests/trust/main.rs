@@ -6,15 +6,19 @@
 mod fixture;
 
 mod commits;
+mod gaps;
 mod history;
+mod hostile;
 mod keys;
 mod objects;
+mod office;
 mod places;
 mod policies;
 mod revocations;
 mod rules;
 mod signatures;
 mod ssh;
+mod suites;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -87,6 +91,7 @@ fn every_code_has_a_test() {
     let tests = [
         include_str!("commits.rs"),
         include_str!("history.rs"),
+        include_str!("hostile.rs"),
         include_str!("keys.rs"),
         include_str!("objects.rs"),
         include_str!("places.rs"),

@@ -1,130 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! May those who signed change what they changed?
-//!
-//! Rights go by effect: what a commit makes of the hosts, not which files it touches.
+//! Goes from commit to commit and asks the policies of their parents.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-use serde::Serialize;
-
 use crate::model::git::Oid;
-use crate::model::{Digest, HostState, ObjectId};
 
-use super::authenticate::{AuthenticTree, Signature};
-use super::history::{History, Judged};
-use super::policy::{Place, Policy, Rule, change};
-use super::refusal::{Code, Refusal};
+use super::change::{Change, Lacking, States, Target, comparable, describe, host_changes, needs, state, too_few};
+use super::{Compile, Decision};
+use crate::trust::authenticate::AuthenticTree;
+use crate::trust::history::{History, Judged};
+use crate::trust::policy::{Place, Policy, change};
+use crate::trust::refusal::{Code, Refusal};
 
 /// How many commits' states are remembered.
 const MAX_STATES: usize = 64;
-
-/// Desired state that its signers may ask for. Made only by [`authorize()`]; the engine accepts nothing else.
-#[derive(Debug)]
-pub struct Authorized<D> {
-    desired: D,
-    commit: Oid,
-    policy_version: u64,
-    signers: Vec<Signature>,
-    decisions: Vec<Decision>,
-}
-
-impl<D> Authorized<D> {
-    /// Returns the desired state.
-    pub fn desired(&self) -> &D {
-        &self.desired
-    }
-
-    /// Returns the commit that asks for it.
-    pub fn commit(&self) -> &Oid {
-        &self.commit
-    }
-
-    /// Returns the version of the policy that allowed it.
-    pub fn policy_version(&self) -> u64 {
-        self.policy_version
-    }
-
-    /// Returns who signed each commit that was new to this host, oldest first.
-    pub fn signers(&self) -> &[Signature] {
-        &self.signers
-    }
-
-    /// Returns which rule allowed each change, oldest commit first.
-    pub fn decisions(&self) -> &[Decision] {
-        &self.decisions
-    }
-}
-
-/// A change that a rule allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    pub commit: Oid,
-    /// The host that the object is on; `None` for the policy.
-    pub host: Option<String>,
-    pub object: ObjectId,
-    /// The rule's place in the policy, from 1; 0 for a principal who renews a key of his own.
-    pub rule: usize,
-    /// Those who signed for it and count, by name.
-    pub principals: Vec<String>,
-}
-
-impl Serialize for Decision {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct as _;
-        let mut fields = serializer.serialize_struct("Decision", 5)?;
-        fields.serialize_field("commit", &self.commit.to_string())?;
-        fields.serialize_field("host", &self.host)?;
-        fields.serialize_field("object", &self.object)?;
-        fields.serialize_field("rule", &self.rule)?;
-        fields.serialize_field("principals", &self.principals)?;
-        fields.end()
-    }
-}
-
-/// Says what a tree means for the hosts that are judged. The compiler of the repo is behind it; `trust` does not know it.
-pub trait Compile {
-    /// Returns the state of each judged host, by its name. A host without a file has an empty state; `None` stands for
-    /// a host for which the repo is unsound there.
-    fn hosts(&mut self, tree: &AuthenticTree<'_>) -> BTreeMap<String, Option<Rc<HostState>>>;
-}
-
-/// Returns `desired`, compiled from `tree`, as something that the engine accepts: every change that the new commits make
-/// to a judged host or to the policy has a rule that lets its signers make it.
-///
-/// A commit is compared with each of its parents, by the policy of that parent. Under an *approval merge* the commits of the
-/// approved branch are proposals: their signers must be in the role, and the merge makes up the number.
-///
-/// # Errors
-/// The first change, oldest commit first, that its signers may not make.
-pub fn authorize<D>(tree: &AuthenticTree<'_>, desired: D, compile: &mut dyn Compile) -> Result<Authorized<D>, Refusal> {
-    let mut judge = Judge {
-        history: &tree.history,
-        compile,
-        states: HashMap::new(),
-        approvals: HashMap::new(),
-        lacking: HashMap::new(),
-        changed: HashMap::new(),
-        decisions: Vec::new(),
-    };
-    judge.all(tree.commit())?;
-    let decisions = judge.decisions;
-    Ok(Authorized {
-        desired,
-        commit: *tree.commit(),
-        policy_version: tree.policy_version(),
-        signers: tree.signers(),
-        decisions,
-    })
-}
-
-/// An object and where it is: on a host, or in the policy.
-type Target = (Option<String>, ObjectId);
-/// What has too few signers so far.
-type Lacking = BTreeMap<Target, Short>;
-/// A host's labels.
-type Labels = BTreeMap<String, String>;
-type States = BTreeMap<String, Option<Rc<HostState>>>;
 
 /// A merge by which somebody puts his name to a branch as it is.
 struct Approval {
@@ -134,7 +24,8 @@ struct Approval {
     principals: BTreeSet<String>,
 }
 
-struct Judge<'h, 'o, 'c> {
+/// What was judged so far.
+pub(super) struct Judge<'h, 'o, 'c> {
     history: &'h Rc<History<'o>>,
     compile: &'c mut dyn Compile,
     states: HashMap<Oid, Rc<States>>,
@@ -146,36 +37,29 @@ struct Judge<'h, 'o, 'c> {
     decisions: Vec<Decision>,
 }
 
-/// One change, with all that a rule goes by.
-struct Change<'a> {
-    target: Target,
-    /// The labels of the host before and after: the change needs the rights under each. None for the policy.
-    labels: Vec<&'a Labels>,
-}
-
-/// What is missing for a change.
-#[derive(Clone, Default)]
-struct Short {
-    /// Who is needed, in words.
-    needed: String,
-    labels: BTreeSet<Labels>,
-}
-
-impl Change<'_> {
-    fn short(&self, needed: String) -> Short {
-        Short { needed, labels: self.labels.iter().map(|labels| (*labels).clone()).collect() }
+impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
+    pub(super) fn new(history: &'h Rc<History<'o>>, compile: &'c mut dyn Compile) -> Self {
+        Self {
+            history,
+            compile,
+            states: HashMap::new(),
+            approvals: HashMap::new(),
+            lacking: HashMap::new(),
+            changed: HashMap::new(),
+            decisions: Vec::new(),
+        }
     }
-}
 
-impl Judge<'_, '_, '_> {
-    fn all(&mut self, tip: &Oid) -> Result<(), Refusal> {
+    /// Judges every new commit, oldest first, and returns which rule allowed each change.
+    pub(super) fn all(mut self, tip: &Oid) -> Result<Vec<Decision>, Refusal> {
         let history = Rc::clone(self.history);
         let on_its_own = self.on_their_own(tip)?;
         for commit in history.news().filter(|commit| commit.id != history.anchor.root) {
             let is_proposal = !on_its_own.contains(&commit.id);
             self.commit(commit, is_proposal).map_err(|refusal| refusal.of(&commit.id))?;
         }
-        self.check_net(tip).map_err(|refusal| refusal.of(tip))
+        self.check_net(tip).map_err(|refusal| refusal.of(tip))?;
+        Ok(self.decisions)
     }
 
     /// Returns the new commits that need all their signers themselves. The others lie under an approval merge.
@@ -557,74 +441,4 @@ impl Judge<'_, '_, '_> {
         self.states.insert(*id, Rc::clone(&states));
         Ok(states)
     }
-}
-
-static NO_STATE: HostState = HostState { labels: BTreeMap::new(), objects: BTreeMap::new() };
-
-/// Returns the state of a host, or `None` where the repo is unsound for it. A host that is not there has an empty one.
-fn state<'s>(states: &'s States, host: &str) -> Option<&'s HostState> {
-    match states.get(host) {
-        None => Some(&NO_STATE),
-        Some(state) => state.as_deref(),
-    }
-}
-
-/// Returns every object and label of a host that differs.
-fn host_changes<'a>(host: &str, before: &'a HostState, after: &'a HostState) -> Vec<Change<'a>> {
-    if std::ptr::eq(before, after) || before == after {
-        return Vec::new();
-    }
-    let (old, new) = (everything(before), everything(after));
-    let changed = old.keys().chain(new.keys()).filter(|object| old.get(*object) != new.get(*object));
-    changed
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .map(|object| Change {
-            target: (Some(host.to_owned()), object.clone()),
-            labels: vec![&before.labels, &after.labels],
-        })
-        .collect()
-}
-
-/// Returns the objects of a state; labels are objects too, for rights hang on them.
-fn everything(state: &HostState) -> BTreeMap<ObjectId, Digest> {
-    let labels = state.labels.iter().map(|(key, value)| (ObjectId::new("label", key), Digest::of(value.as_bytes())));
-    state.objects.iter().map(|(object, digest)| (object.clone(), *digest)).chain(labels).collect()
-}
-
-/// A key that comes and one that goes are the same thing seen from two sides.
-fn comparable(target: &Target) -> Target {
-    let (host, object) = target;
-    match object.kind() {
-        change::ADD_KEY | change::REMOVE_KEY | change::RENEW_KEY => {
-            (host.clone(), ObjectId::new("policy.key", object.name()))
-        }
-        _ => target.clone(),
-    }
-}
-
-fn too_few(commit: &Judged, lacking: &Lacking) -> Refusal {
-    let shown: Vec<String> = lacking
-        .iter()
-        .take(5)
-        .map(|(target, short)| format!("{}, which takes {}", describe(target), short.needed))
-        .collect();
-    let more = match lacking.len() - shown.len() {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    let detail = format!("it changes {}{more}; signed by {}", shown.join("; "), commit.principal);
-    Refusal::new(Code::NeedsApproval, detail)
-}
-
-fn describe((host, object): &Target) -> String {
-    match host {
-        Some(host) => format!("{object} on {host}"),
-        None => object.to_string(),
-    }
-}
-
-fn needs(rule: &Rule) -> String {
-    let members = rule.members.iter().cloned().collect::<Vec<_>>().join(", ");
-    format!("{} of {} ({members}) by rule {}", rule.signers, rule.role, rule.number)
 }

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What somebody must know although it keeps nothing from being done.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::trust::order;
+
+use super::State;
+use super::freshness::Stale;
+use super::pin::Ordered;
+
+/// Something is not as it should be, and will not right itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// Nothing that trusted keys signed is young enough.
+    Stale(Stale),
+    /// A commit is enforced because an order says so.
+    BreakGlass(Ordered),
+}
+
+impl Alarm {
+    /// Returns a stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Stale(_) => "stale",
+            Self::BreakGlass(_) => "break-glass",
+        }
+    }
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale(stale) => stale.fmt(f),
+            Self::BreakGlass(ordered) => {
+                let (commit, nonce, reason) = (&ordered.commit, &ordered.nonce, &ordered.reason);
+                // Somebody else wrote the reason: it must not steer the terminal.
+                write!(f, "commit {commit} counts because the order {nonce} says so: {}", reason.escape_debug())?;
+                f.write_str("\n  a signed commit on top that counts by the policy ends this")
+            }
+        }
+    }
+}
+
+/// Returns the alarms of a host with this state; `heartbeat` says why the heartbeat does not count.
+pub fn of(state: &State, heartbeat: Option<String>, now: SystemTime) -> Vec<Alarm> {
+    let stale = state.freshness.stale(now).map(|stale| Alarm::Stale(Stale { heartbeat, ..stale }));
+    let ordered = state.ordered.clone().filter(|ordered| ordered.order == order::Kind::BreakGlass);
+    stale.into_iter().chain(ordered.map(Alarm::BreakGlass)).collect()
+}
