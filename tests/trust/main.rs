@@ -6,6 +6,7 @@
 mod fixture;
 
 mod commits;
+mod each_rule;
 mod gaps;
 mod history;
 mod hostile;
