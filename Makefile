@@ -1,7 +1,8 @@
 # make demo   the whole loop, told as a story, in a throw-away directory
 # make test   every test that can run here, real hosts included when root
 # make check  what CI runs: formatting, lints, tests, stale files
-# make bench  what a no-op costs, beside a bound measured in the same run
+# make fuzz   hostile bytes for the parsers of trust, a minute each (FUZZ_SECONDS=600 for ten)
+# make bench  what a no-op and the proof of a history cost, beside bounds and peers measured in the same run
 #
 # Packages that are missing are named and installed (apt, through sudo when not root). A Rust toolchain must be there.
 
@@ -16,8 +17,12 @@ DEMO_PACKAGES := git:git visudo:sudo
 # To test: real signatures, and real hosts under systemd-nspawn.
 TEST_PACKAGES := gpg:gnupg gpg-agent:gpg-agent ssh-keygen:openssh-client strace:strace systemd-nspawn:systemd-container \
   mmdebstrap:mmdebstrap nft:nftables ip:iproute2 pwck:passwd
+# To fuzz: libFuzzer is C++.
+FUZZ_PACKAGES := c++:g++
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
 
-.PHONY: demo test check bench bless
+.PHONY: demo test check fuzz bench bless
 .DEFAULT_GOAL := demo
 
 demo:
@@ -30,13 +35,18 @@ test:
 	@tests/run
 
 check:
-	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
-	$(CARGO) fmt --check
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES)
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --all-targets -- --deny warnings
 	@tests/run
 
+fuzz:
+	@packaging/install-missing $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
+	@fuzz/run $(FUZZ_SECONDS)
+
 bench:
-	@packaging/install-missing $(BUILD_PACKAGES)
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
+	@tests/oracle/install
 	$(CARGO) bench --quiet
 
 # Rewrites expected texts and schemas after an intended change; read the diff before you commit it. Snapshots inside

@@ -9,6 +9,7 @@ use crate::host::{FileKind, HostError, ReadHost, RealHost};
 use crate::manifest;
 use crate::model::RepoFiles;
 use crate::model::files::FileError;
+use crate::trust::PolicyView;
 
 use super::{CommandError, Exit, output};
 
@@ -28,12 +29,18 @@ pub struct Check {
 
 impl Check {
     pub fn run(&self) -> Result<Exit, CommandError> {
-        let clone = Clone { dir: RealHost::open(&self.dir).map_err(|error| CommandError::new(Exit::Usage, error))? };
-        let checked = manifest::check(&clone);
+        let clone = Clone::open(&self.dir)?;
+        let mut checked = manifest::check(&clone);
+        let now = clone.dir.now();
+        // A policy with faults is told of by its faults.
+        if let Ok(policy) = PolicyView::read(&clone, now) {
+            checked.warnings = policy.warnings(now);
+        }
         if self.json {
             output::answer(serde_json::to_string_pretty(&checked).unwrap_or_default());
         } else {
             checked.faults.iter().for_each(|fault| output::answer(fault.to_string()));
+            checked.warnings.iter().for_each(|warning| output::warning(warning.to_string()));
             let found =
                 format!("{} on {}", output::count(checked.objects, "object"), output::count(checked.hosts, "host"));
             match checked.faults.len() {
@@ -45,9 +52,15 @@ impl Check {
     }
 }
 
-/// The files of a clone, without Git's own.
-struct Clone {
+/// The files of a clone as they lie there, without Git's own.
+pub struct Clone {
     dir: RealHost,
+}
+
+impl Clone {
+    pub fn open(dir: &Path) -> Result<Self, CommandError> {
+        Ok(Self { dir: RealHost::open(dir).map_err(|error| CommandError::new(Exit::Usage, error))? })
+    }
 }
 
 impl RepoFiles for Clone {

@@ -2,11 +2,15 @@
 //! The commands, one file each: its arguments, its help and what it does.
 
 mod apply;
+mod approve;
 mod audit;
 mod check;
+mod clone;
 mod daemon;
 mod demo;
 mod exit_code;
+mod heartbeat;
+mod hooks;
 mod init;
 mod output;
 mod plan;
@@ -44,6 +48,8 @@ enum Command {
     Demo(demo::Demo),
     Init(init::Init),
     Check(check::Check),
+    Approve(approve::Approve),
+    Heartbeat(heartbeat::Heartbeat),
     Plan(plan::PlanCommand),
     Apply(apply::Apply),
     Daemon(daemon::DaemonCommand),
@@ -60,6 +66,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Init(init) => init.run(),
         Command::Check(check) => check.run(),
+        Command::Approve(approve) => approve.run(),
+        Command::Heartbeat(heartbeat) => heartbeat.run(),
         Command::Plan(plan) => plan.run(&cli.root),
         Command::Apply(apply) => apply.run(&cli.root),
         Command::Daemon(daemon) => daemon.run(&cli.root),

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
+use std::time::SystemTime;
 
 use crate::audit::OutcomeResult;
 use crate::engine::apply::Outcome;
@@ -39,6 +40,12 @@ pub fn note(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 
+/// Prints a question, whose answer stands on the same line.
+pub fn ask(question: impl AsRef<str>) {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{}", question.as_ref()).and_then(|()| stderr.flush());
+}
+
 /// Returns a number with its noun: `1 step`, `2 steps`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
@@ -47,6 +54,29 @@ pub fn count(number: usize, noun: &str) -> String {
 /// Returns the first ten digits of a commit: enough for people.
 pub fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
+}
+
+/// Returns rows as lines whose columns stand below one another, but for the last, which may be as long as it is.
+pub fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let width = if column + 1 == row.len() { 0 } else { width(column).unwrap_or(0) };
+            format!("{cell:width$}")
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Returns a time as RFC 3339 writes it, in UTC and to the second.
+pub fn time(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// Returns text that somebody else wrote, so that it cannot steer the terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Says why the last good state counts and not the remote's tip, and what else somebody must know.

@@ -10,7 +10,7 @@ use crate::manifest;
 use crate::trust::order::OrderFile;
 use crate::trust::revocation::RevocationFile;
 
-use super::{CommandError, Exit, output, why};
+use super::{CommandError, Exit, output, trust, why};
 
 /// Print a JSON Schema, or list the schemas there are
 #[derive(Debug, Args)]
@@ -48,6 +48,9 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("plan", schemars::schema_for!(PlanView<'_>)),
         ("revocations", manifest::schema::of::<RevocationFile>("trust.revocations: what a host distrusts")),
         ("status", schemars::schema_for!(Status)),
+        ("trust-log", schemars::schema_for!(Vec<trust::Line>)),
+        ("trust-show", schemars::schema_for!(trust::ShowAnswer)),
+        ("trust-verify", schemars::schema_for!(trust::VerifyAnswer)),
         ("why", schemars::schema_for!(why::Answer)),
     ]);
     schemas.sort_by_key(|(name, _)| *name);

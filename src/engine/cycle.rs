@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::audit::entry::Signer;
 use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
-use crate::model::git::Oid;
+use crate::model::git::{Objects, Oid};
 use crate::model::ownership::{OwnershipChange, Parts};
 use crate::model::{Mode, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
@@ -107,6 +107,11 @@ impl<'c> Cycle<'c> {
         stop: &'c AtomicBool,
     ) -> Self {
         Self { config, host, stop, mirror, _lock: lock }
+    }
+
+    /// Returns the objects of the mirror, as the last pull left them.
+    pub fn objects(&self) -> &dyn Objects {
+        &self.mirror
     }
 
     /// Says what `apply` would do, and changes nothing but the mirror.

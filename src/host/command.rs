@@ -59,6 +59,19 @@ pub fn run_as_caller(program: &str, args: &[&str]) -> Result<Output, HostError> 
     start(LIMIT, program, args, Environment::Callers)
 }
 
+/// Runs a program of the person who called hostwrit that may ask that person something, such as the passphrase of a key:
+/// at the caller's terminal, without a time limit. Its answer is kept whole; what it says on stderr goes to the person.
+///
+/// # Errors
+/// The program cannot be started. A bad exit status is no error here.
+pub fn run_attended(program: &str, args: &[&str]) -> Result<Output, HostError> {
+    let failed = |source: io::Error| HostError::Run { program: program.to_owned(), source };
+    let output = Command::new(program).args(args).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(failed)?;
+    let (success, status) = (output.status.success(), output.status.to_string());
+    Ok(Output { success, status, stdout: output.stdout, stderr: output.stderr })
+}
+
 /// What a program is told of the world.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Environment {

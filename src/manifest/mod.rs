@@ -41,6 +41,8 @@ pub struct Checked {
     /// Objects of all hosts together.
     pub objects: usize,
     pub faults: Faults,
+    /// What is right today and may not be for long: keys of the policy that end, principals without a role.
+    pub warnings: Faults,
 }
 
 /// Checks a repo for every host, with sample facts.

@@ -13,6 +13,7 @@
 //! | `key_name`, `revocation` | keys by their fingerprints, and those that count no more |
 //! | `policy/` | `policy/policy.yaml` and the keys that it names |
 //! | `cache` | what was proven before |
+//! | `claim` | what a commit says of itself, for people who look |
 //! | `trailers` | what binds a commit to its place |
 //! | `walk`, `history` | which commits are new, oldest first, and what was judged of them |
 //! | `ancestry` | which of two commits is the later one |
@@ -25,7 +26,10 @@ pub mod anchor;
 mod authenticate;
 mod authorize;
 mod cache;
+mod claim;
 mod commit;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod heartbeat;
 mod history;
 pub mod key_name;
@@ -48,9 +52,11 @@ pub use anchor::Anchor;
 pub use authenticate::{AuthenticTree, Signature, authenticate};
 pub use authorize::{Authorized, Compile, Decision, authorize};
 pub use cache::Cache;
+pub use claim::{Claim, claim, parents};
 pub use heartbeat::{HEARTBEAT_REF, heartbeat};
 pub use key_name::{KeyName, NotAKeyName};
 pub use order::Order;
 pub use policy::PolicyFile;
+pub use policy::view::PolicyView;
 pub use refusal::{Code, Refusal};
 pub use revocation::Revocations;

@@ -210,10 +210,15 @@ fn every_schema_is_printed() {
     config
     host
     hostwrit
+    order
     plan
     policy
     profile
+    revocations
     status
+    trust-log
+    trust-show
+    trust-verify
     why
     --- exit code 0
     ");
@@ -223,7 +228,7 @@ fn every_schema_is_printed() {
     }
     insta::assert_snapshot!(shown(&ran(&mut program(&["schema", "hots"]))), @r#"
     --- stderr
-    Error: there is no schema "hots"; there are audit-verify, check, config, host, hostwrit, plan, policy, profile, status, why
+    Error: there is no schema "hots"; there are audit-verify, check, config, host, hostwrit, order, plan, policy, profile, revocations, status, trust-log, trust-show, trust-verify, why
     --- exit code 2
     "#);
 }

@@ -38,7 +38,7 @@ fn play(user: Option<u32>) -> Ran {
 
 fn tells_the_story(ran: &Ran) {
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
-    for part in ["1 step done", "== A commit that nobody signed", "chained and intact"] {
+    for part in ["1 step done", "== A commit that nobody signed", "(not-authorized)", "chained and intact"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
     assert!(!ran.stdout.contains('\x1b'));

@@ -24,9 +24,8 @@ fn a_new_repo_passes_check_and_can_be_committed_and_followed() {
     REPO is an infra repo with the host web1. What comes next:
 
       cd REPO
-      git init --initial-branch=main   # unless it is one already
       hostwrit check
-      git add . && git commit --gpg-sign=ALICE -m 'Begin'
+      git add . && git commit -m 'Begin'
 
     Then push it, and put this into /etc/hostwrit/config.yaml on the host:
 
@@ -52,9 +51,10 @@ fn a_new_repo_passes_check_and_can_be_committed_and_followed() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    git(&["init", "--quiet", "--initial-branch=main"]);
     git(&["add", "."]);
-    git(&["commit", "--quiet", &format!("--gpg-sign={}", keys.alice.fingerprint), "-m", "Begin"]);
+    git(&["commit", "--quiet", "-m", "Begin"]);
+    let message = git(&["log", "-1", "--format=%B"]);
+    assert!(message.ends_with("Hostwrit-Ref: refs/heads/main\nHostwrit-Seq: 1"), "{message}");
     let root = git(&["rev-parse", "HEAD"]);
 
     // The configuration that init printed, with its two blanks filled in.
@@ -104,4 +104,60 @@ fn init_refuses_what_it_cannot_do_and_leaves_nothing() {
     --- exit code 1
     "#);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_fleet_can_begin_with_an_ssh_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = super::fixture::Keyring::new();
+    let bob = ring.ssh_key("bob", "ed25519");
+    let public = ring.home().join("bob.ssh.pub");
+    let repo = dir.path().join("infra");
+    let path = repo.to_str().unwrap();
+    let made = init(&[path, "--ssh-key", public.to_str().unwrap(), "--host", "web1", "--principal", "bob"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert!(made.stdout.contains(&format!("signers: [\"{}\"]", bob.name())), "{made:?}");
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.current_dir(&repo).args(["-c", "user.name=bob", "-c", "user.email=bob@example.org"]).args(args);
+        let ran = ran(command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null"));
+        assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
+        ran.stdout.trim().to_owned()
+    };
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "Begin"]);
+    let root = git(&["rev-parse", "HEAD"]);
+    let signer = bob.name().to_string();
+    let verified = ran(&mut program(&["trust", "verify", "--clone", path, "--trust-root", &root, "--signer", &signer]));
+    assert_eq!(verified.code, 0, "{verified:?}");
+}
+
+#[test]
+fn init_takes_a_repository_that_has_no_commit_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let made = ran(Command::new("git").args(["init", "--quiet", "--initial-branch=trunk", path]));
+    assert_eq!(made.code, 0, "{made:?}");
+    let made = init(&[path, "--key", &keys().alice.fingerprint]);
+    assert!(made.stdout.contains("\n  ref: refs/heads/trunk\n"), "{made:?}");
+    let policy = std::fs::read_to_string(dir.path().join("policy/policy.yaml")).unwrap();
+    assert!(policy.contains("ref: refs/heads/trunk\n"), "{policy}");
+}
+
+#[test]
+fn a_key_that_hosts_would_refuse_begins_no_fleet() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = super::fixture::Keyring::new();
+    ring.ssh_key("weak", "rsa2048");
+    let new = dir.path().join("new");
+    let with = |file: &str| {
+        let file = ring.home().join(file);
+        let made = init(&[new.to_str().unwrap(), "--ssh-key", file.to_str().unwrap()]);
+        assert_ne!(made.code, 0, "{made:?}");
+        made.stderr.replace(ring.home().to_str().unwrap(), "HOME")
+    };
+    insta::assert_snapshot!(with("weak.ssh.pub"), @"Error: HOME/weak.ssh.pub is an RSA key of 2048 bits; it takes 3072 to 16384");
+    insta::assert_snapshot!(with("weak.ssh"), @"Error: HOME/weak.ssh is a secret key; give its public half, HOME/weak.ssh.pub");
+    insta::assert_snapshot!(with("none.pub"), @"Error: there is no file HOME/none.pub");
+    assert!(!new.exists());
 }

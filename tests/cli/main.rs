@@ -7,11 +7,15 @@ mod fixture;
 #[path = "../site/mod.rs"]
 mod site;
 
+mod approve;
 mod commands;
 mod configs;
 mod demo;
+mod hooks;
 mod init;
+mod team;
 mod terminal;
+mod trust;
 
 use site::{Ran, Site};
 

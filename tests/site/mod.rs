@@ -140,7 +140,7 @@ impl Site {
         let tidy = |text: String| {
             let mut text = text.replace(&self.repo.path().display().to_string(), "REPO");
             text = text.replace(&self.root().display().to_string(), "ROOT");
-            let commits = self.repo.git(&["rev-list", "--all", "--reflog"]);
+            let commits = self.repo.git(&["rev-list", "--topo-order", "--all", "--reflog"]);
             for (number, commit) in commits.lines().rev().enumerate() {
                 let name = format!("COMMIT{}", number + 1);
                 text = text.replace(commit, &name).replace(&commit[..10], &name);

@@ -17,6 +17,7 @@ mod places;
 mod policies;
 mod revocations;
 mod rules;
+mod short_numbers;
 mod signatures;
 mod ssh;
 mod suites;

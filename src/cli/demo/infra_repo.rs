@@ -79,19 +79,23 @@ pub struct InfraRepo {
     git: gix::Repository,
     files: BTreeMap<String, Vec<u8>>,
     tip: Option<Oid>,
+    fleet: String,
     branch: String,
+    /// Of the last commit.
+    number: u64,
 }
 
 impl InfraRepo {
     /// Makes the repository at `path` with these files, not yet committed.
-    pub fn create(path: &Path, branch: &str, files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
+    pub fn create(path: &Path, fleet: &str, branch: &str, files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
         let git = gix::ThreadSafeRepository::init_opts(
             path,
             gix::create::Kind::Bare,
             gix::create::Options::default(),
             gix::open::Options::isolated(),
         )?;
-        Ok(Self { git: git.to_thread_local(), files, tip: None, branch: branch.to_owned() })
+        let (fleet, branch) = (fleet.to_owned(), branch.to_owned());
+        Ok(Self { git: git.to_thread_local(), files, tip: None, fleet, branch, number: 0 })
     }
 
     /// Changes one file, not yet committed.
@@ -113,7 +117,9 @@ impl InfraRepo {
         for role in ["author", "committer"] {
             head.push_str(&format!("{role} {who} <{who}@demo.invalid> {seconds} +0000\n"));
         }
-        let body = format!("\n{message}\n");
+        self.number += 1;
+        let Self { fleet, branch, number, .. } = self;
+        let body = format!("\n{message}\n\nHostwrit-Repo: {fleet}\nHostwrit-Ref: {branch}\nHostwrit-Seq: {number}\n");
         let signature = match signer {
             None => String::new(),
             Some(person) => {

@@ -20,7 +20,7 @@ use infra_repo::{Error, InfraRepo, Person};
 
 /// Show the whole loop on the example repo, in a throw-away directory
 ///
-/// Makes two keys and a signed infra repo, converges a make-believe host below DIR, damages it, repairs it, and offers it
+/// Makes keys and a signed infra repo, converges a make-believe host below DIR, damages it, repairs it, and offers it
 /// commits that it must refuse. Nothing outside DIR is touched. It needs `git`, and `visudo` for the sudo rule.
 #[derive(Debug, Args)]
 pub struct Demo {
@@ -33,6 +33,7 @@ static EXAMPLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/example-repo");
 
 /// The host of the example that the demo plays.
 const HOST: &str = "web1";
+const FLEET: &str = "infra.example.org";
 const BRANCH: &str = "refs/heads/main";
 /// A file that the example gives to the host; the demo damages it.
 const MOTD: &str = "/etc/motd";
@@ -57,8 +58,9 @@ fn play(dir: &Path) -> Result<(), Error> {
     above.ensure_dir(&dir, 0o755)?;
 
     title("A signed infra repo");
-    let (admin, mallory) = (Person::new("admin")?, Person::new("mallory")?);
-    let mut repo = InfraRepo::create(&dir.join("infra.git"), BRANCH, example_files(&admin)?)?;
+    let (admin, webmaster, mallory) = (Person::new("admin")?, Person::new("webmaster")?, Person::new("mallory")?);
+    let files = example_files(&[&admin, &webmaster])?;
+    let mut repo = InfraRepo::create(&dir.join("infra.git"), FLEET, BRANCH, files)?;
     let root_commit = repo.commit(Some(&admin), "One web server", above.now())?;
     say(format!("example-repo/ is committed as {}, signed by admin ({}).", short(&root_commit), admin.fingerprint()));
 
@@ -109,6 +111,20 @@ fn play(dir: &Path) -> Result<(), Error> {
     expect(report.converged() && report.hindrance.is_none(), "the signed commit is followed")?;
     say(format!("The host follows {}.", short(&next)));
 
+    title("A commit by the webmaster, who may change what the web servers say");
+    repo.edit("profiles/web.yaml", |text| text.replace("Hello from", "Welcome to"))?;
+    let site = repo.commit(Some(&webmaster), "A warmer welcome", above.now())?;
+    let report = apply(&config, &host)?;
+    expect(report.converged() && report.hindrance.is_none(), "the webmaster's commit is followed")?;
+    say(format!("The host follows {}.", short(&site)));
+
+    title("The webmaster lets himself in, in a file that he may edit");
+    repo.edit("profiles/web.yaml", |text| {
+        text.replace("users:\n", "users:\n  webmaster: {password: locked, sudo: \"ALL=(ALL:ALL) NOPASSWD: ALL\"}\n")
+    })?;
+    repo.commit(Some(&webmaster), "Tidy up", above.now())?;
+    refused(&config, &host, "not-authorized")?;
+
     title("The audit log");
     let verified = verify(&host.read(Path::new(LOG))?.unwrap_or_default());
     expect(verified.problems.is_empty(), "the audit log is intact")?;
@@ -123,8 +139,8 @@ fn play(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the example's files, with admin's throw-away key in the place of the example's.
-fn example_files(admin: &Person) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+/// Returns the example's files, with these people's throw-away keys in the place of the example's.
+fn example_files(people: &[&Person]) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     fn collect(dir: &Dir<'_>, files: &mut BTreeMap<String, Vec<u8>>) {
         for file in dir.files() {
             files.insert(file.path().to_string_lossy().into_owned(), file.contents().to_vec());
@@ -133,13 +149,15 @@ fn example_files(admin: &Person) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     }
     let mut files = BTreeMap::new();
     collect(&EXAMPLE, &mut files);
-    files.insert("policy/keys/admin.asc".to_owned(), admin.public_key()?);
+    for person in people {
+        files.insert(format!("policy/keys/{}.asc", person.name), person.public_key()?);
+    }
     Ok(files)
 }
 
 fn config_text(dir: &Path, root_commit: &str, admin: &Person) -> String {
     format!(
-        "fleet: infra.example.org\nremote: {}\nref: {BRANCH}\nhost: {HOST}\ntrust:\n  root: {root_commit}\n  signers: [\"openpgp:{}\"]\n",
+        "fleet: {FLEET}\nremote: {}\nref: {BRANCH}\nhost: {HOST}\ntrust:\n  root: {root_commit}\n  signers: [\"openpgp:{}\"]\n",
         // JSON is YAML, and quotes whatever the path holds.
         serde_json::json!(dir.join("infra.git")),
         admin.fingerprint()

@@ -5,6 +5,7 @@ pub(super) mod change;
 mod keys;
 mod rules;
 pub mod spec;
+pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -305,6 +306,10 @@ fn read_rules(
 /// # Errors
 /// The policy is missing or has faults.
 pub fn check(files: &dyn RepoFiles) -> Result<(), Faults> {
+    read_files(files).map(drop)
+}
+
+fn read_files(files: &dyn RepoFiles) -> Result<Policy, Faults> {
     let unreadable = |path: &str, error: &dyn std::fmt::Display| {
         Faults::from(Fault::new(Location::file(path), format!("cannot be read: {error}")))
     };
@@ -316,5 +321,5 @@ pub fn check(files: &dyn RepoFiles) -> Result<(), Faults> {
         let path = format!("{DIRECTORY}/{key}");
         files.read(&path).map_err(|error| unreadable(&path, &error))
     };
-    Policy::read(&text, read)?.map(|_| ())
+    Policy::read(&text, read)?
 }

@@ -2,6 +2,7 @@
 //! Rules: who must sign for a changed object.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::model::ObjectId;
 
@@ -67,6 +68,16 @@ impl Pattern {
             Self::Policy => object.kind() == "policy" || object.kind().starts_with("policy."),
             Self::Glob(glob) => matches_glob(glob.as_bytes(), object.to_string().as_bytes()),
         }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Everything => "*",
+            Self::Policy => "policy",
+            Self::Glob(glob) => glob,
+        })
     }
 }
 

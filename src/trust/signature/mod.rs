@@ -14,7 +14,7 @@ use super::key_name::KeyName;
 use super::policy::PublicKey;
 use super::refusal::{Code, Refusal};
 
-#[cfg(test)]
+#[cfg(any(fuzzing, test))]
 pub(super) use armor::{decode as decode_armor, encode as encode_armor};
 
 /// A signature in its one form, not yet verified.

@@ -180,7 +180,7 @@ pub(in crate::trust) fn check_key(
 
 /// Which algorithms count as good: a matter of hostwrit's version and not of the day, so that a history is judged the
 /// same way today and tomorrow. All cut-offs that the library knows lie before this time (2031-01-01).
-fn algorithms() -> StandardPolicy<'static> {
+pub(in crate::trust) fn algorithms() -> StandardPolicy<'static> {
     StandardPolicy::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_924_992_000))
 }
 
