@@ -367,10 +367,17 @@ fn nothing_is_inherited_where_the_common_ancestor_is_unsound() {
 fn nobody_approves_a_branch_that_he_signed_himself() {
     let office = Office::new();
     let root = office.fleet.root;
-    let change = office.change(&root, "/etc/x", "by alice", &office.alice);
+    // Mallory's key is now one that alice has on her laptop.
+    let laptop = &office.mallory;
+    office.fleet.repo.write("policy/keys/laptop.asc", &office.fleet.keys.public(laptop));
+    office.replace("keys/alice.asc", "keys/alice.asc, keys/laptop.asc");
+    let listed = office.commit("a laptop", &office.alice);
+    let base = office.approve(&root, &listed, &office.bob);
+    let change = office.change(&base, "/etc/x", "by alice", &office.alice);
     let branch = office.change(&change, "/motd", "by bob", &office.bob);
-    office.denied(&root, &office.approve(&root, &branch, &office.alice), Code::NeedsApproval);
-    office.allowed(&root, &office.approve(&root, &branch, &office.carol));
+    office.denied(&root, &office.approve(&base, &branch, &office.alice), Code::NeedsApproval);
+    office.denied(&root, &office.approve(&base, &branch, laptop), Code::NeedsApproval);
+    office.allowed(&root, &office.approve(&base, &branch, &office.carol));
 }
 
 #[test]
