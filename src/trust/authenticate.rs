@@ -339,17 +339,15 @@ impl Judge<'_, '_> {
             self.check_endorsers(&commit)?;
         }
         let created = check.signature.created();
-        let mut time = created;
         for parent in parents {
-            let Some(before) = self.history.time(parent, self.cache)? else { continue };
-            if created.is_some_and(|created| created + SKEW < before) {
+            let Some(created) = created else { break };
+            if self.history.time(parent, self.cache)?.is_some_and(|before| created + SKEW < before) {
                 let detail = format!("its signature says that it was made before that of its parent {parent}");
                 return Err(Refusal::new(Code::TimeBackwards, detail));
             }
-            time = time.max(Some(before));
         }
         if let [first, second] = parents {
-            self.check_merged(first, second, time)?;
+            self.check_merge(first, second, created)?;
         }
         if self.on_ref.contains(&id) {
             let first = parents.first().map(|parent| self.history.objects.commit(parent)).transpose()?;
@@ -362,22 +360,36 @@ impl Judge<'_, '_> {
         let signed_by = check.signature.key();
         let parents = parents.to_vec();
         let tree = commit.tree;
-        self.history.enter(Judged { id, tree, parents, principal, key, signed_by, created, time, payload });
+        self.history.enter(Judged { id, tree, parents, principal, key, signed_by, created, payload });
         Ok(())
     }
 
-    /// Checks that the keys of what a merge brings in are still good at the time of the merge: one that ran out, or was
-    /// revoked on the branch that it is merged into, cannot come back by way of an old branch.
-    fn check_merged(&self, first: &Oid, second: &Oid, time: Option<SystemTime>) -> Result<(), Refusal> {
-        let policy = self.history.policy(first)?;
+    /// Checks what a merge brings in: by its second parent, and by its first if that is the one that leaves the pin.
+    fn check_merge(&mut self, first: &Oid, second: &Oid, created: Option<SystemTime>) -> Result<(), Refusal> {
+        let mut time = created;
+        if time.is_none() {
+            time = self.history.time(first, self.cache)?.max(self.history.time(second, self.cache)?);
+        }
+        self.check_merged(first, second, time)?;
+        let graph = &self.history.graph;
+        let leaves_pin = |side: &Oid| self.history.pin.is_some_and(|pin| graph.sides(side, &pin).bases != [pin]);
+        if leaves_pin(first) && !leaves_pin(second) { self.check_merged(second, first, time) } else { Ok(()) }
+    }
+
+    /// Checks that the keys of what `onto` gets by a merge are still good at the time of the merge: one that ran out, or
+    /// was revoked on the branch that it is merged into, cannot come back by way of an old branch.
+    fn check_merged(&self, onto: &Oid, merged: &Oid, time: Option<SystemTime>) -> Result<(), Refusal> {
+        let policy = self.history.policy(onto)?;
         let mut seen = HashSet::new();
-        for id in self.history.graph.sides(first, second).second {
+        for id in self.history.graph.sides(onto, merged).second {
             let Some(merged) = self.history.judged(&id) else { continue };
             let of = |refusal: Refusal| refusal.of(&id);
-            distrusted(&policy.distrusted, &merged.keys(), &id, merged.created, &merged.payload).map_err(of)?;
+            // Whatever time its signature states: it is merged at this time.
+            let signed = merged.created.map(|created| time.map_or(created, |time| time.max(created)));
+            distrusted(&policy.distrusted, &merged.keys(), &id, signed, &merged.payload).map_err(of)?;
             let (KeyName::OpenPgp(issuer), Some(time)) = (&merged.signed_by, time) else { continue };
-            let key =
-                policy.key(merged.key.name()).map_or_else(|| merged.key.clone(), |newer| merged.key.renewed_by(newer));
+            let newer = policy.key(merged.key.name());
+            let key = newer.map_or_else(|| merged.key.clone(), |newer| merged.key.renewed_by(newer));
             if let PublicKey::OpenPgp { cert, .. } = key
                 && seen.insert(merged.signed_by.clone())
             {

@@ -103,17 +103,20 @@ fn signature_header(hash: Hash) -> &'static [u8] {
     }
 }
 
-/// `NAME <MAIL> SECONDS ZONE`. Nothing is decided by it: the time in it is the signer's own claim.
+/// `NAME <MAIL> SECONDS ZONE`, as strictly as `git fsck` has it. Nothing is decided by it: the time in it is the signer's own claim.
 fn is_identity(text: &[u8]) -> bool {
-    let Some(mail_end) = text.iter().rposition(|byte| *byte == b'>') else { return false };
-    let mail_begins = text[..mail_end].contains(&b'<');
-    let mut time = text[mail_end + 1..].split(|byte| *byte == b' ');
-    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    mail_begins
-        && time.next().is_some_and(<[u8]>::is_empty)
-        && time.next().is_some_and(digits)
-        && time.next().is_some_and(|zone| zone.len() == 5 && matches!(zone[0], b'+' | b'-') && digits(&zone[1..]))
-        && time.next().is_none()
+    let angle = |text: &[u8]| text.iter().position(|byte| matches!(byte, b'<' | b'>'));
+    let parse = || {
+        let (name, rest) = text.split_at(angle(text)?);
+        let rest = rest.strip_prefix(b"<").filter(|_| name.ends_with(b" "))?;
+        let rest = rest[angle(rest)?..].strip_prefix(b"> ")?;
+        let (seconds, zone) = std::str::from_utf8(rest).ok()?.split_once(' ')?;
+        let time: i64 = seconds.parse().ok().filter(|time| *time >= 0)?;
+        let zone = zone.strip_prefix(['+', '-'])?;
+        // One way to write it: no sign, no zeros in front.
+        Some(time.to_string() == seconds && zone.len() == 4 && zone.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    parse().unwrap_or(false)
 }
 
 /// What is left to read.

@@ -47,8 +47,6 @@ pub(super) struct Judged {
     /// The key or subkey itself.
     pub(super) signed_by: KeyName,
     pub(super) created: Option<SystemTime>,
-    /// When it was made at the earliest: its own time, or that of its newest ancestor that has one.
-    pub(super) time: Option<SystemTime>,
     pub(super) payload: Digest,
 }
 
@@ -121,9 +119,6 @@ impl<'o> History<'o> {
 
     /// Returns when a commit was made at the earliest: its own time, or that of its newest ancestor that has one.
     pub(super) fn time(&self, id: &Oid, cache: &mut Cache) -> Result<Option<SystemTime>, Refusal> {
-        if let Some(judged) = self.judged.get(id) {
-            return Ok(judged.time);
-        }
         let timeless =
             |id: &Oid| Cache::question("timeless", &[self.anchor.root.as_bytes().to_vec(), id.as_bytes().to_vec()]);
         let (mut newest, mut seen, mut todo) = (None, HashSet::new(), vec![*id]);
@@ -131,10 +126,13 @@ impl<'o> History<'o> {
             if !seen.insert(next) || cache.knows(&timeless(&next)) {
                 continue;
             }
-            let commit = self.objects.commit(&next)?;
-            match signed_time(&commit) {
+            let own = match self.judged.get(&next) {
+                Some(judged) => judged.created,
+                None => signed_time(&*self.objects.commit(&next)?),
+            };
+            match own {
                 Some(time) => newest = newest.max(Some(time)),
-                None if next != self.anchor.root => todo.extend(&commit.parents),
+                None if next != self.anchor.root => todo.extend(&self.objects.commit(&next)?.parents),
                 None => {}
             }
         }

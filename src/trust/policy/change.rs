@@ -12,7 +12,7 @@ use crate::trust::key_name::KeyName;
 pub(in crate::trust) const ADD_KEY: &str = "policy.add_key";
 /// The kind of a key that a principal loses.
 pub(in crate::trust) const REMOVE_KEY: &str = "policy.remove_key";
-/// The kind of a certificate that changes: a later expiry, a new subkey, a revocation.
+/// The kind of a certificate about which its owner says more: a later expiry, a new subkey, a revocation.
 pub(in crate::trust) const RENEW_KEY: &str = "policy.renew_key";
 
 /// Returns the objects of the policy that differ.
@@ -31,11 +31,14 @@ pub(in crate::trust) fn changes(before: &Policy, after: &Policy) -> Vec<ObjectId
     }
     let (old, new) = (keys(before), keys(after));
     for (name, key) in &new {
-        let kind = match old.get(name) {
-            None => Some(ADD_KEY),
-            Some(before) => (before != key).then_some(RENEW_KEY),
+        let kinds: &[&'static str] = match old.get(name) {
+            None => &[ADD_KEY],
+            Some(before) if before == key => &[],
+            // It is another one then.
+            Some(before) if before.is_taken_back_by(key) => &[ADD_KEY, REMOVE_KEY],
+            Some(_) => &[RENEW_KEY],
         };
-        changed.extend(kind.map(|kind| ObjectId::new(kind, name.0)));
+        changed.extend(kinds.iter().map(|kind| ObjectId::new(kind, name.0)));
     }
     changed.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| ObjectId::new(REMOVE_KEY, name.0)));
     // Principals without a key cannot be, so each that comes or goes is seen by its keys.

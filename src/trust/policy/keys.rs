@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The keys that a policy lists.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::CertParser;
@@ -97,6 +99,14 @@ impl PublicKey {
             .map(|(key, _)| key)
     }
 
+    /// Whether `later`, the same certificate, takes something back: a part is missing there, or what its owner said of
+    /// one last. An earlier end that its owner set could so be undone by whoever has a copy from before.
+    pub(super) fn is_taken_back_by(&self, later: &Self) -> bool {
+        let (Self::OpenPgp { cert: own, .. }, Self::OpenPgp { cert: later, .. }) = (self, later) else { return false };
+        let later = last_words(later);
+        last_words(own).iter().any(|(part, said)| later.get(part).is_none_or(|later| later < said))
+    }
+
     /// Returns the certificate with all that `newer`, the same certificate, knows as well.
     pub(in crate::trust) fn renewed_by(&self, newer: &Self) -> Self {
         match (self, newer) {
@@ -110,4 +120,17 @@ impl PublicKey {
             _ => self.clone(),
         }
     }
+}
+
+/// Returns when the owner of a certificate last said something of each of its parts.
+fn last_words(cert: &Cert) -> BTreeMap<Vec<u8>, Option<SystemTime>> {
+    let newest = |signatures: &mut dyn Iterator<Item = &Signature>| {
+        signatures.filter_map(|signature| signature.signature_creation_time()).max()
+    };
+    let keys = cert.keys().map(|key| {
+        let part = key.key().fingerprint().as_bytes().to_vec();
+        (part, newest(&mut key.bundle().self_signatures()))
+    });
+    let users = cert.userids().map(|user| (user.userid().value().to_vec(), newest(&mut user.self_signatures())));
+    keys.chain(users).collect()
 }

@@ -5,6 +5,9 @@
 
 use super::*;
 
+/// Makes a fault in a commit.
+type Change<'c> = &'c dyn Fn(&str) -> String;
+
 fn git_refuses(fleet: &Fleet, kind: &str, data: &[u8]) -> bool {
     !fleet.repo.says_yes(&["hash-object", "-t", kind, "--stdin"], data)
 }
@@ -17,7 +20,7 @@ fn signed_commit(fleet: &Fleet, change: &dyn Fn(&str) -> String) -> String {
 #[test]
 fn a_commit_that_fsck_refuses_is_refused() {
     let fleet = Fleet::new();
-    let faults: [(&str, &dyn Fn(&str) -> String); 15] = [
+    let faults: [(&str, Change<'_>); 15] = [
         ("missing < delimiter", &|commit| commit.replacen('<', "", 1)),
         ("missing email", &|commit| commit.replacen("Test <test@example.org>", "", 1)),
         ("NUL in the header", &|commit| commit.replacen("author T", "author \0", 1)),
@@ -60,11 +63,10 @@ fn a_commit_that_fsck_refuses_is_refused() {
     }
 }
 
-/// Today we take these, and should not: what is no name or time to git is none here either. Nothing is decided by them.
 #[test]
-fn a_name_or_time_that_fsck_refuses_is_not_yet_refused() {
+fn a_name_or_time_that_fsck_refuses_is_refused() {
     let fleet = Fleet::new();
-    let faults: [(&str, &dyn Fn(&str) -> String); 6] = [
+    let faults: [(&str, Change<'_>); 6] = [
         ("a > within the email", &|commit| commit.replacen("@e", "@>e", 1)),
         ("a > within the name", &|commit| commit.replacen(" <", "> <", 1)),
         ("a < within the name", &|commit| commit.replacen("Test", "Te<st", 1)),
@@ -75,7 +77,7 @@ fn a_name_or_time_that_fsck_refuses_is_not_yet_refused() {
     for (fault, change) in faults {
         let commit = signed_commit(&fleet, change);
         assert!(git_refuses(&fleet, "commit", commit.as_bytes()), "git takes a commit with {fault}");
-        accepted(&fleet, None, &fleet.repo.object("commit", commit.as_bytes()));
+        refused(&fleet, None, &fleet.repo.object("commit", commit.as_bytes()), Code::MalformedCommit);
     }
 }
 
