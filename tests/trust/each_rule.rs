@@ -130,6 +130,25 @@ fn what_the_cache_knows_is_of_one_signature_and_one_content() {
 }
 
 #[test]
+fn what_the_cache_knows_of_the_past_is_of_one_list_of_revocations() {
+    let (fleet, bob) = pair();
+    let stranger = fleet.keys.key("stranger");
+    fleet.repo.commit("by bob", Some(&bob));
+    let (pin, tip) = (fleet.change("one"), fleet.change("two"));
+    let store = fleet.repo.store();
+    let mut cache = Cache::default();
+    let mut ask = |key: &Key, pin: Option<&Oid>, tip: &Oid| {
+        let text = format!("format: 1\nrevoked: [{{key: \"{}\"}}]\n", key.name());
+        let anchor = Anchor { revoked: Revocations::parse("revoked.yaml", text.as_bytes()).unwrap(), ..fleet.anchor() };
+        let answer = authenticate(&store, &anchor, pin, tip, SystemTime::now(), &mut cache);
+        answer.map(drop).map_err(|refusal| refusal.code())
+    };
+    assert_eq!(ask(&stranger, None, &pin), Ok(()));
+    assert_eq!(ask(&stranger, Some(&pin), &tip), Ok(()));
+    assert_eq!(ask(&bob, Some(&pin), &tip), Err(Code::KeyRevoked));
+}
+
+#[test]
 fn times_do_not_run_back_through_commits_without_one() {
     let (fleet, [bob, carol], tree) = of_2024();
     let june = signed_at(&fleet, &fleet.alice, &tree, &[fleet.root], "20240601T000000!");
@@ -224,6 +243,27 @@ fn a_certificate_is_revoked_with_its_subkeys() {
     fleet.repo.checkout(&by_bob);
     let tip = revoke(&fleet, &bob, &format!("{{key: \"{}\"}}", bob.name()));
     assert_eq!(refused(&fleet, None, &tip, Code::KeyRevoked).commit(), Some(&by_bob));
+}
+
+#[test]
+fn a_certificate_that_was_retired_ends_its_subkeys() {
+    let mut fleet = Fleet::new();
+    let bob = fleet.keys.key("bob");
+    fleet.keys.gpg(&["--passphrase", "", "--quick-add-key", &bob.fingerprint, "ed25519", "sign", "never"], b"");
+    fleet.policy(2, &[("alice", &fleet.alice), ("bob", &bob)]);
+    fleet.root = fleet.repo.commit("root", Some(&fleet.alice));
+    let thief = Keyring::new();
+    thief.gpg(&["--import"], &fleet.keys.gpg(&["--export-secret-keys", &bob.fingerprint], b""));
+    // Reason 3: no longer used. Then an empty description, and yes.
+    let options = ["--no-batch", "--command-fd", "0", "--gen-revoke", &bob.fingerprint];
+    let retired = fleet.keys.gpg(&options, b"y\n3\n\ny\n");
+    fleet.keys.gpg(&["--import"], &retired);
+    fleet.policy(3, &[("alice", &fleet.alice), ("bob", &bob)]);
+    let parent = fleet.repo.commit("bob retires his key", Some(&fleet.alice));
+    accepted(&fleet, None, &parent);
+    let commit = payload(&fleet.repo.write_tree(), &[parent], "by bob");
+    let tip = written(&fleet, &commit, &thief.sign(&bob, commit.as_bytes(), &[]));
+    refused(&fleet, None, &tip, Code::KeyRevoked);
 }
 
 #[test]
