@@ -88,10 +88,9 @@ fn an_id_of_the_other_hash_is_no_id() {
     let fleet = Fleet::new();
     let tree = fleet.repo.id("HEAD^{tree}");
     let good = payload(&tree, &[fleet.root], "change");
-    for odd in [
-        good.replace(&tree.to_string(), &"0".repeat(64)),
-        good.replace(&fleet.root.to_string(), &"1".repeat(64)),
-    ] {
+    for odd in
+        [good.replace(&tree.to_string(), &"0".repeat(64)), good.replace(&fleet.root.to_string(), &"1".repeat(64))]
+    {
         let armor = fleet.keys.sign(&fleet.alice, odd.as_bytes(), &[]);
         refused(&fleet, None, &written(&fleet, &odd, &armor), Code::MalformedCommit);
     }
@@ -198,6 +197,45 @@ fn a_merge_of_an_expired_key_is_refused_whatever_tree_it_has() {
 }
 
 #[test]
+fn a_key_that_is_not_for_signing_any_more_signs_nothing() {
+    let keys = Keyring::new();
+    let then = ["--faked-system-time", "20240101T000000!"];
+    let [alice, bob] = ["alice", "bob"].map(|name| keys.key_of(name, "ed25519", "never", &then));
+    let thief = Keyring::new();
+    thief.gpg(&["--import"], &keys.gpg(&["--export-secret-keys", &bob.fingerprint], b""));
+    let mut fleet = Fleet::of(keys, alice);
+    fleet.policy(2, &[("alice", &fleet.alice), ("bob", &bob)]);
+    fleet.root = fleet.repo.commit("root", Some(&fleet.alice));
+    let by_bob = |parent: &Oid| {
+        let commit = payload(&fleet.repo.id(&format!("{parent}^{{tree}}")), &[*parent], "by bob");
+        written(&fleet, &commit, &thief.sign(&bob, commit.as_bytes(), &[]))
+    };
+    accepted(&fleet, None, &by_bob(&fleet.root));
+    let options = ["--no-batch", "--no-tty", "--command-fd", "0", "--edit-key", &bob.fingerprint];
+    fleet.keys.gpg(&options, b"change-usage\nS\nQ\nsave\n");
+    fleet.policy(3, &[("alice", &fleet.alice), ("bob", &bob)]);
+    let parent = fleet.repo.commit("bob's key certifies only", Some(&fleet.alice));
+    refused(&fleet, None, &by_bob(&parent), Code::KeyUnusable);
+}
+
+#[test]
+fn an_older_certificate_takes_nothing_from_the_parents() {
+    let keys = Keyring::new();
+    let then = ["--faked-system-time", "20240101T000000!"];
+    let alice = keys.key_of("alice", "ed25519", "never", &then);
+    let bob = keys.key_of("bob", "ed25519", "20250101T000000", &then);
+    let before = keys.public(&bob);
+    keys.gpg(&["--quick-set-expire", &bob.fingerprint, "5y"], b"");
+    let mut fleet = Fleet::of(keys, alice);
+    fleet.policy(2, &[("alice", &fleet.alice), ("bob", &bob)]);
+    fleet.root = fleet.repo.commit("root", Some(&fleet.alice));
+    fleet.repo.write("policy/keys/bob.asc", &before);
+    accepted(&fleet, None, &fleet.repo.commit("as before", Some(&bob)));
+    // For the commits after it, it is the certificate.
+    refused(&fleet, None, &fleet.repo.commit("expired", Some(&bob)), Code::KeyExpired);
+}
+
+#[test]
 fn a_number_must_be_there_where_trailers_are_required() {
     let fleet = Fleet::new();
     let policy = std::fs::read_to_string(fleet.repo.path().join("policy/policy.yaml")).unwrap();
@@ -255,7 +293,7 @@ fn a_certificate_that_was_retired_ends_its_subkeys() {
     let thief = Keyring::new();
     thief.gpg(&["--import"], &fleet.keys.gpg(&["--export-secret-keys", &bob.fingerprint], b""));
     // Reason 3: no longer used. Then an empty description, and yes.
-    let options = ["--no-batch", "--command-fd", "0", "--gen-revoke", &bob.fingerprint];
+    let options = ["--no-batch", "--no-tty", "--command-fd", "0", "--gen-revoke", &bob.fingerprint];
     let retired = fleet.keys.gpg(&options, b"y\n3\n\ny\n");
     fleet.keys.gpg(&["--import"], &retired);
     fleet.policy(3, &[("alice", &fleet.alice), ("bob", &bob)]);
