@@ -8,6 +8,7 @@ mod fixture;
 mod come_back;
 mod commits;
 mod each_rule;
+mod gaps;
 mod history;
 mod hostile;
 mod keys;
