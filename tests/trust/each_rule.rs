@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use hostwrit::model::git::{ObjectError, RawObject};
-use hostwrit::trust::Revocations;
+use hostwrit::trust::{Revocations, heartbeat};
 
 use super::fixture::Keyring;
 use super::office::Office;
@@ -468,4 +468,42 @@ fn who_signed_another_tree_does_not_count_for_this_one() {
     // Bob is an owner and signed a commit of the branch, but never saw the file.
     office.denied(&root, &office.approve(&root, &branch, &office.dan), Code::NeedsApproval);
     office.allowed(&root, &office.approve(&root, &branch, &office.carol));
+}
+
+#[test]
+fn a_heartbeat_is_signed_by_a_key_that_is_good_now_and_not_revoked() {
+    let keys = Keyring::new();
+    let then = ["--faked-system-time", "20240101T000000!"];
+    let alice = keys.key_of("alice", "ed25519", "never", &then);
+    let ci = keys.key_of("ci", "ed25519", "20250101T000000", &then);
+    let fleet = Fleet::of(keys, alice);
+    let robot = fleet.keys.ssh_key("robot", "ed25519");
+    let list = |more: &str| {
+        fleet.repo.checkout(&fleet.root);
+        fleet.policy(2, &[("alice", &fleet.alice), ("ci", &ci), ("robot", &robot)]);
+        let path = fleet.repo.path().join("policy/policy.yaml");
+        let policy = std::fs::read_to_string(path).unwrap().replace("all: [alice, ci, robot]", "all: [alice]");
+        let freshness = "freshness: {max_age: 2d, heartbeat: [ci, robot]}\n";
+        fleet.repo.write("policy/policy.yaml", &format!("{policy}{freshness}{more}"));
+        fleet.repo.commit("freshness", Some(&fleet.alice))
+    };
+    let beat = |tip: &Oid, key: &Key, options: &[&str], time: &str| {
+        let message = "beat\n\nHostwrit-Repo: infra.example.org\nHostwrit-Ref: refs/hostwrit/heartbeat\n\
+                       Hostwrit-Heartbeat: 2024-06-01T00:00:00Z";
+        let commit = payload(&fleet.repo.id(&format!("{tip}^{{tree}}")), &[*tip], message);
+        let armor = fleet.keys.sign(key, commit.as_bytes(), options);
+        written(&fleet, &commit.replace("2024-06-01", time), &armor)
+    };
+    let heard = |tip: &Oid, beat: &Oid| {
+        let store = fleet.repo.store();
+        let tree = judge(&store, &fleet.anchor(), None, tip).unwrap();
+        heartbeat(&tree, beat, SystemTime::now()).map(drop).map_err(|refusal| refusal.code())
+    };
+    let tip = list("");
+    assert_eq!(heard(&tip, &beat(&tip, &robot, &[], "2024-06-01")), Ok(()));
+    assert_eq!(heard(&tip, &beat(&tip, &robot, &[], "2024-06-02")), Err(Code::BadSignature));
+    let in_time = ["--faked-system-time", "20240601T000000!"];
+    assert_eq!(heard(&tip, &beat(&tip, &ci, &in_time, "2024-06-01")), Err(Code::KeyExpired));
+    let tip = list(&format!("revoked: [{{key: \"{}\"}}]\n", robot.name()));
+    assert_eq!(heard(&tip, &beat(&tip, &robot, &[], "2024-06-01")), Err(Code::KeyRevoked));
 }
