@@ -29,8 +29,8 @@ use sequoia_openpgp::serialize::{MarshalInto as _, SerializeInto};
 use sequoia_openpgp::types::{HashAlgorithm, KeyFlags, SignatureType};
 use sequoia_openpgp::{Cert, armor};
 
-const FLEET: &str = "infra.example.org";
-const REF: &str = "refs/heads/main";
+pub const FLEET: &str = "infra.example.org";
+pub const REF: &str = "refs/heads/main";
 const FILES: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,10 +140,6 @@ impl Chain {
 
     pub fn scheme(&self) -> Scheme {
         self.scheme
-    }
-
-    pub fn len(&self) -> usize {
-        self.commits.len()
     }
 
     pub fn anchor(&self) -> &Anchor {
