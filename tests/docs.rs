@@ -125,6 +125,45 @@ fn every_refusal_code_has_its_remedy_in_the_reference() {
     }
 }
 
+/// Returns what stands in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// Returns what follows `- NAME: ` in a section, up to the next point or empty line.
+fn point<'s>(section: &'s str, name: &str) -> Option<&'s str> {
+    let (_, rest) = section.split_once(&format!("\n- {name}: "))?;
+    let end = ["\n- ", "\n\n"].iter().filter_map(|end| rest.find(end)).min();
+    Some(&rest[..end.unwrap_or(rest.len())])
+}
+
+#[test]
+fn every_rule_of_the_specification_names_its_codes_and_tests_that_exist() {
+    let page = fs::read_to_string(in_repo("docs/spec/trust.md")).unwrap();
+    let known: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let mut used = BTreeSet::new();
+    let mut number = 0;
+    for section in page.split("\n### ").skip(1) {
+        number += 1;
+        let title = section.lines().next().unwrap();
+        assert!(title.starts_with(&format!("T{number} ")), "\"{title}\" is rule {number}");
+        let codes = point(section, "Codes").unwrap_or_else(|| panic!("{title}: which codes?"));
+        for code in quoted(codes) {
+            assert!(known.contains(code), "{title}: there is no code {code}");
+            used.insert(code);
+        }
+        let tests = point(section, "Tests").unwrap_or_else(|| panic!("{title}: which tests?"));
+        assert!(quoted(tests).next().is_some(), "{title}: which tests?");
+        for test in quoted(tests) {
+            let (file, name) = test.split_once(": ").unwrap_or_else(|| panic!("{title}: {test} is not FILE: TEST"));
+            let source = fs::read_to_string(in_repo(file)).unwrap_or_else(|error| panic!("{title}: {file}: {error}"));
+            assert!(source.contains(&format!("fn {name}(")), "{title}: {file} has no test {name}");
+        }
+    }
+    let without: Vec<_> = known.difference(&used).collect();
+    assert!(number > 30 && without.is_empty(), "no rule refuses with {without:?}");
+}
+
 #[test]
 fn every_event_of_the_audit_log_has_an_example_with_all_its_fields() {
     let page = page("audit-log");

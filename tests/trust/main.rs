@@ -7,6 +7,8 @@ mod fixture;
 
 mod come_back;
 mod commits;
+mod each_rule;
+mod gaps;
 mod history;
 mod hostile;
 mod keys;
