@@ -256,6 +256,8 @@ impl Judge<'_, '_> {
                 return Err(Refusal::new(Code::HeartbeatKey, detail));
             }
             distrusted(&policy.distrusted, &[&signed_by, key.name()], id, signature.created(), &payload)?;
+            let own = &self.history.anchor.revoked;
+            distrusted(own, &[&signed_by, key.name()], id, signature.created(), &payload)?;
             question.push(self.history.policy_id(judge)?.as_bytes().to_vec());
             holder.get_or_insert_with(|| (principal.to_owned(), key.clone()));
             if !keys.contains(key) {
@@ -393,7 +395,9 @@ impl Judge<'_, '_> {
             let of = |refusal: Refusal| refusal.of(&id);
             // Whatever time its signature states: it is merged at this time.
             let signed = merged.created.map(|created| time.map_or(created, |time| time.max(created)));
-            distrusted(&policy.distrusted, &merged.keys(), &id, signed, &merged.payload).map_err(of)?;
+            for revoked in [&policy.distrusted, &self.history.anchor.revoked] {
+                distrusted(revoked, &merged.keys(), &id, signed, &merged.payload).map_err(of)?;
+            }
             let (KeyName::OpenPgp(issuer), Some(time)) = (&merged.signed_by, time) else { continue };
             let newer = policy.key(merged.key.name());
             let key = newer.map_or_else(|| merged.key.clone(), |newer| merged.key.renewed_by(newer));
@@ -439,7 +443,7 @@ impl Judge<'_, '_> {
             }
         }
         for judged in self.history.news() {
-            distrusted(&revoked, &judged.keys(), &judged.id, judged.created, &judged.payload)
+            never_counts(&revoked, &judged.keys(), &judged.id, &judged.payload)
                 .map_err(|refusal| refusal.of(&judged.id))?;
         }
         let question = clean(&self.tip);
@@ -454,7 +458,7 @@ impl Judge<'_, '_> {
         let text = commit.signature.as_deref();
         // It was accepted by the rules, or an order made it count, as it can one that nobody signed.
         let Some(signature) = text.and_then(|text| GitSignature::parse(text).ok()) else {
-            return distrusted(revoked, &[], id, None, &payload);
+            return never_counts(revoked, &[], id, &payload);
         };
         let signed_by = signature.key();
         let judge = if *id == self.history.anchor.root { Some(id) } else { commit.parents.first() };
@@ -466,7 +470,8 @@ impl Judge<'_, '_> {
     }
 }
 
-/// Refuses a commit by one of `keys` (a key and the certificate that it is part of), or with this payload, if it was revoked.
+/// Refuses a commit by one of `keys` (a key and the certificate that it is part of), or with this payload, if it was
+/// revoked for all time or before it was `created`.
 pub(super) fn distrusted(
     revoked: &Revocations,
     keys: &[&KeyName],
@@ -474,14 +479,9 @@ pub(super) fn distrusted(
     created: Option<SystemTime>,
     payload: &Digest,
 ) -> Result<(), Refusal> {
-    if revoked.commits.contains(payload) {
-        return Err(Refusal::new(Code::CommitRevoked, format!("what it signs, {payload}, is revoked")));
-    }
+    never_counts(revoked, keys, id, payload)?;
     let key = keys.last().map(ToString::to_string).unwrap_or_default();
-    if revoked.is_hard(keys, id) {
-        return Err(Refusal::new(Code::KeyRevoked, format!("{key}, which signed it, is revoked for all time")));
-    }
-    // A signature without a time is later than the policy that says so.
+    // A signature without a time is later than the list that says so.
     match revoked.since(keys) {
         Some(since) if created.is_none_or(|created| created >= since) => {
             let since = humantime::format_rfc3339_seconds(since);
@@ -489,6 +489,18 @@ pub(super) fn distrusted(
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a commit by one of `keys`, or with this payload, if it was revoked for all time.
+fn never_counts(revoked: &Revocations, keys: &[&KeyName], id: &Oid, payload: &Digest) -> Result<(), Refusal> {
+    if revoked.commits.contains(payload) {
+        return Err(Refusal::new(Code::CommitRevoked, format!("what it signs, {payload}, is revoked")));
+    }
+    if revoked.is_hard(keys, id) {
+        let key = keys.last().map(ToString::to_string).unwrap_or_default();
+        return Err(Refusal::new(Code::KeyRevoked, format!("{key}, which signed it, is revoked for all time")));
+    }
+    Ok(())
 }
 
 /// Returns what is known of the time of a commit that was proven before, from itself alone.

@@ -8,7 +8,6 @@ mod fixture;
 mod come_back;
 mod commits;
 mod each_rule;
-mod gaps;
 mod history;
 mod hostile;
 mod keys;

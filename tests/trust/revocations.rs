@@ -211,3 +211,24 @@ fn a_list_of_revocations_with_faults_is_no_list() {
     }
     assert!(Revocations::parse("revocations.yaml", b"format: 1\nrevoked: []").is_ok());
 }
+
+#[test]
+fn the_hosts_own_list_may_revoke_from_a_date_on() {
+    let pair = Pair::new();
+    let own = |since: &str| {
+        let text = format!("format: 1\nrevoked: [{{key: \"{}\", since: {since}}}]\n", pair.bob.name());
+        Anchor { revoked: Revocations::parse("revoked.yaml", text.as_bytes()).unwrap(), ..pair.fleet.anchor() }
+    };
+    let store = pair.fleet.repo.store();
+    refused_by(&store, &own("2020-01-01T00:00:00Z"), None, &pair.by_bob, Code::KeyRevoked);
+    assert!(judge(&store, &own("2100-01-01T00:00:00Z"), None, &pair.by_bob).is_ok());
+}
+
+#[test]
+fn a_soft_revocation_stays_soft_beside_a_hard_one() {
+    let pair = Pair::new();
+    let stranger = pair.fleet.keys.key("stranger");
+    let soft = format!("{{key: \"{}\", since: 2020-01-01T00:00:00Z}}", pair.bob.name());
+    let tip = pair.revoke(&format!("{soft}, {{key: \"{}\"}}", stranger.name()));
+    assert_eq!(accepted(&pair.fleet, None, &tip).len(), 4);
+}

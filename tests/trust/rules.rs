@@ -327,19 +327,6 @@ fn an_unsound_ref_does_not_turn_one_approval_into_two() {
 }
 
 #[test]
-fn an_unsound_merge_base_tells_nothing() {
-    let team = Team::new();
-    let broken = team.change("this is no state", &team.fleet.alice);
-    let files = team.change(&with("file:/a = 1", "file:/a = 2"), &team.carol);
-    team.refused(&files, Code::NotAuthorized);
-    team.fleet.repo.checkout(&broken);
-    team.change(START, &team.fleet.alice);
-    team.fleet.repo.checkout(&broken);
-    let other = team.change(START, &team.bob);
-    team.allowed(&other);
-}
-
-#[test]
 fn keys_are_renewed_by_their_holder_and_added_by_right() {
     let rules = RULES
         .replace("change: [policy, ", "change: [\"policy.add_key:*\"], needs: {role: dbas}}\n  - {change: [policy, ");
