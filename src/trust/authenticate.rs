@@ -255,9 +255,9 @@ impl Judge<'_, '_> {
                 let detail = format!("{principal}, who signed it, may sign heartbeats and nothing else");
                 return Err(Refusal::new(Code::HeartbeatKey, detail));
             }
-            distrusted(&policy.distrusted, &[&signed_by, key.name()], id, signature.created(), &payload)?;
-            let own = &self.history.anchor.revoked;
-            distrusted(own, &[&signed_by, key.name()], id, signature.created(), &payload)?;
+            for revoked in [&policy.distrusted, &self.history.anchor.revoked].into_iter().filter(|_| !is_root) {
+                distrusted(revoked, &[&signed_by, key.name()], id, signature.created(), &payload)?;
+            }
             question.push(self.history.policy_id(judge)?.as_bytes().to_vec());
             holder.get_or_insert_with(|| (principal.to_owned(), key.clone()));
             if !keys.contains(key) {
@@ -431,18 +431,20 @@ impl Judge<'_, '_> {
         if self.history.graph.news().is_empty() || !revoked.reach_back() {
             return Ok(());
         }
+        // The root counts because the host was given its id, whoever's key signed it.
+        let root = self.history.anchor.root;
         let clean = |commit: &Oid| {
-            let root = self.history.anchor.root.to_string().into_bytes();
+            let root = root.to_string().into_bytes();
             Cache::question("clean", &[root, format!("{revoked:?}").into_bytes(), commit.as_bytes().to_vec()])
         };
         if let Some(pin) = pin
             && !self.cache.knows(&clean(pin))
         {
-            for id in walk::past(&self.history.objects, &self.history.anchor.root, pin)? {
+            for id in walk::past(&self.history.objects, &root, pin)?.into_iter().filter(|id| *id != root) {
                 self.check_past(&revoked, &id).map_err(|refusal| refusal.of(&id))?;
             }
         }
-        for judged in self.history.news() {
+        for judged in self.history.news().filter(|judged| judged.id != root) {
             never_counts(&revoked, &judged.keys(), &judged.id, &judged.payload)
                 .map_err(|refusal| refusal.of(&judged.id))?;
         }

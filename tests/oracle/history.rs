@@ -86,7 +86,7 @@ fn plan(merge: BoxedStrategy<Option<prop::sample::Index>>) -> impl Strategy<Valu
         8 => Just(Act::Edit),
         9 => (0..COUNT, form).prop_map(|(person, form)| Act::List(person, form)),
         2 => any::<prop::sample::Index>().prop_map(Act::Drop),
-        3 => any::<prop::sample::Index>().prop_map(Act::Renew),
+        6 => any::<prop::sample::Index>().prop_map(Act::Renew),
         1 => prop_oneof![Just(Act::DropAll), Just(Act::LowerVersion), Just(Act::NoPolicy)],
     ];
     let signer = prop_oneof![

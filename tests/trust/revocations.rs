@@ -83,6 +83,25 @@ fn a_hard_revocation_in_the_certificate_counts_the_same() {
 }
 
 #[test]
+fn the_root_counts_whatever_became_of_its_key() {
+    let pair = Pair::new();
+    let fleet = &pair.fleet;
+    fleet.repo.checkout(&fleet.root);
+    // Bob takes over from alice, and revokes her key.
+    fleet.policy(3, &[("bob", &pair.bob)]);
+    let handed_over = fleet.repo.commit("hand over", Some(&fleet.alice));
+    let except = |commits: &str| {
+        fleet.repo.checkout(&handed_over);
+        fleet.policy(4, &[("bob", &pair.bob)]);
+        pair.append(&format!("revoked: [{{key: \"{}\", except: [{commits}]}}]\n", fleet.alice.name()));
+        fleet.repo.commit("revoke", Some(&pair.bob))
+    };
+    let refusal = refused(fleet, None, &except(""), Code::KeyRevoked);
+    assert_eq!(refusal.commit(), Some(&handed_over));
+    assert_eq!(accepted(fleet, None, &except(&handed_over.to_string())), ["alice", "alice", "bob"]);
+}
+
+#[test]
 fn a_soft_revocation_counts_from_its_date() {
     let pair = Pair::new();
     let key = pair.bobs_key();

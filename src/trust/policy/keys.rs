@@ -94,7 +94,9 @@ impl PublicKey {
         let kept: Vec<Vec<u8>> = later
             .map(|later| later.revocations().into_iter().flat_map(|(_, signatures)| signatures).map(bytes).collect())
             .unwrap_or_default();
-        let mut lost = self.revocations().into_iter();
+        // One for all time is as good as any that it stands for.
+        let hard = later.map(Self::hard_revoked).unwrap_or_default();
+        let mut lost = self.revocations().into_iter().filter(|(key, _)| !hard.contains(key));
         lost.find(|(_, signatures)| signatures.iter().any(|signature| !kept.contains(&bytes(signature))))
             .map(|(key, _)| key)
     }
