@@ -301,7 +301,8 @@ impl<'p> History<'p> {
         }) {
             oddities.push(Code::KeyRevoked);
         }
-        if renewer == Some(NICK) && signer == renewer {
+        let renewed = |content: &Content| content.members.get(&NICK) == Some(&Form::Renewed);
+        if signer == Some(NICK) && renewed(&content) && !renewed(&contents_before[0]) {
             oddities.push(Code::UnknownSigner);
         }
         if signer == Some(WES) {
