@@ -143,7 +143,7 @@ pub struct History<'p> {
 }
 
 impl<'p> History<'p> {
-    /// Begins with a root that alice signed and where she, bob and dora are listed.
+    /// Begins with a root that alice signed and where she, bob, dora and nick are listed.
     pub fn new(people: &'p People) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let git = gix::ThreadSafeRepository::init_opts(
@@ -156,7 +156,7 @@ impl<'p> History<'p> {
         .to_thread_local();
         let store = Store { objects: HashMap::new() };
         let mut history = Self { people, dir, git, store, commits: Vec::new(), good: 0 };
-        let members = [(ALICE, Form::Plain), (BOB, Form::Plain), (DORA, Form::Plain)].into();
+        let members = [(ALICE, Form::Plain), (BOB, Form::Plain), (DORA, Form::Plain), (NICK, Form::Plain)].into();
         let content = Content { version: 1, members, policy: true, edits: 0 };
         let signed = SystemTime::UNIX_EPOCH + Duration::from_secs(FIRST);
         history.write(Vec::new(), content, Some(ALICE), Shape::Plain, signed, Vec::new(), "root".to_owned());
@@ -301,7 +301,8 @@ impl<'p> History<'p> {
         }) {
             oddities.push(Code::KeyRevoked);
         }
-        if renewer == Some(NICK) && signer == renewer {
+        let renewed = |content: &Content| content.members.get(&NICK) == Some(&Form::Renewed);
+        if signer == Some(NICK) && renewed(&content) && !renewed(&contents_before[0]) {
             oddities.push(Code::UnknownSigner);
         }
         if signer == Some(WES) {
