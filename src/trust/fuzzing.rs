@@ -6,7 +6,7 @@
 //! all input. What it demands is found by another road than the parser's own: with Git's grammar as gix reads it, by
 //! taking bytes apart anew, or by trying the twins that a laxer parser would accept beside the original.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use gix::bstr::ByteSlice as _;
@@ -216,9 +216,19 @@ fn policy_holds(policy: &Policy) {
     let (there, back) = (changes(&base, policy), changes(policy, &base));
     assert_eq!(there.is_empty(), back.is_empty(), "a change that cannot be seen from both sides");
     // A key that comes one way goes the other way.
-    let of_kind = |changed: &[ObjectId], kind| changed.iter().filter(|object| object.kind() == kind).count();
-    assert_eq!(of_kind(&there, ADD_KEY), of_kind(&back, REMOVE_KEY));
-    assert_eq!(of_kind(&there, REMOVE_KEY), of_kind(&back, ADD_KEY));
+    let (own, of_base) = (listed(policy), listed(&base));
+    for (more, less, comes, goes) in [(&own, &of_base, &there, &back), (&of_base, &own, &back, &there)] {
+        for (name, _) in more.difference(less) {
+            assert!(comes.contains(&ObjectId::new(ADD_KEY, name.as_str())), "{name} gets a key unseen");
+            assert!(goes.contains(&ObjectId::new(REMOVE_KEY, name.as_str())), "{name} loses a key unseen");
+        }
+    }
+}
+
+/// Returns every key with who holds it.
+fn listed(policy: &Policy) -> BTreeSet<(String, KeyName)> {
+    let keys = policy.principals.iter();
+    keys.flat_map(|(name, own)| own.iter().map(|key| (name.clone(), key.name().clone()))).collect()
 }
 
 /// A policy to compare with.
