@@ -25,6 +25,12 @@
 //!
 //! `tests/architecture.rs` fails when an import points the wrong way.
 
+// No input may make the program panic; tests may, and the doors for fuzzing shall.
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unimplemented)
+)]
+
 pub mod audit;
 pub mod cli;
 pub mod engine;
