@@ -18,11 +18,11 @@ use crate::trust::{Authorized, Cache, HEARTBEAT_REF};
 
 use super::agreement::Agreement;
 use super::alarm::{self, Alarm};
-use super::answers;
 use super::apply::{Outcome, carry_out, chain};
 use super::desired::{Hindrance, Judge, Selected};
 use super::pin::{self, Known};
 use super::state::{self, Refused, StateError};
+use super::trust_cache;
 use super::{Config, Plan, State};
 
 /// How long a cycle waits for another one to end.
@@ -126,7 +126,7 @@ impl<'c> Cycle<'c> {
         }
         let heartbeat = heartbeat_of(&fetched);
         let known = self.known(&state)?;
-        let (selected, plan) = self.select_and_plan(fetched, &known, &state, &mut answers::read(self.host))?;
+        let (selected, plan) = self.select_and_plan(fetched, &known, &state, &mut trust_cache::read(self.host))?;
         state.ordered = known.ordered;
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
         let mut report = report(selected.hindrance, plan, &selected.desired, &state);
@@ -144,7 +144,7 @@ impl<'c> Cycle<'c> {
     pub fn last_good(&self) -> Result<Authorized<Desired>, CycleError> {
         let state = State::read(self.host)?;
         let pin = self.known(&state)?.pin.ok_or(CycleError::NothingAccepted)?;
-        Ok(self.judge(&mut answers::read(self.host), None).last_good(pin)?.desired)
+        Ok(self.judge(&mut trust_cache::read(self.host), None).last_good(pin)?.desired)
     }
 
     /// Makes the host agree with the remote's tip, or with the last good state.
@@ -166,11 +166,11 @@ impl<'c> Cycle<'c> {
         if let Some(ordered) = known.ordered.clone() {
             state.adopt(ordered, self.root());
         }
-        let mut cache = answers::read(self.host);
+        let mut cache = trust_cache::read(self.host);
         let answered = cache.clone();
         let selected = self.select_and_plan(fetched, &known, &state, &mut cache);
         if cache != answered
-            && let Err(error) = answers::write(&cache, self.host)
+            && let Err(error) = trust_cache::write(&cache, self.host)
         {
             // Without them the next cycle proves again, and that is all.
             tracing::warn!("cannot keep what was proven: {}", chain(&error));

@@ -3,7 +3,6 @@
 
 pub mod agreement;
 pub mod alarm;
-mod answers;
 pub mod apply;
 pub mod config;
 pub mod cycle;
@@ -16,6 +15,7 @@ pub mod plan;
 pub mod revocations;
 pub mod state;
 pub mod status;
+mod trust_cache;
 
 pub use config::Config;
 pub use cycle::{Cycle, CycleError, Report};

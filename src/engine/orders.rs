@@ -9,7 +9,7 @@ use crate::trust::{Code, Order, order};
 
 use super::desired::Hindrance;
 use super::pin::{self, Ordered, Pin};
-use super::{Cycle, CycleError, State, answers};
+use super::{Cycle, CycleError, State, trust_cache};
 
 impl Cycle<'_> {
     /// Moves the pin to where a signed order says, and changes nothing else: the next cycle enforces the commit.
@@ -32,7 +32,7 @@ impl Cycle<'_> {
         // In an emergency the remote may be what is gone.
         let is_here = self.mirror.object(order.commit()).is_ok();
         let fetched = if is_here { Ok(()) } else { self.fetch().map(drop) };
-        let mut cache = answers::read(self.host);
+        let mut cache = trust_cache::read(self.host);
         let mut judge = self.judge(&mut cache, None);
         let proven = match order.kind() {
             order::Kind::RePin => judge.accept(None, order.commit()),

@@ -8,7 +8,7 @@ use crate::model::Digest;
 use crate::trust::Cache;
 
 /// Where the answers live on the host, in a directory where only root can write.
-const ANSWERS: &str = "/var/lib/hostwrit/trust-cache";
+const PATH: &str = "/var/lib/hostwrit/trust-cache";
 
 /// The first line, with the version: another one may ask in other words, or judge differently.
 const HEAD: &[u8] = concat!("hostwrit trust cache ", env!("CARGO_PKG_VERSION"), "\n").as_bytes();
@@ -18,7 +18,7 @@ const MAX_ANSWERS: usize = 65_536;
 
 /// Reads the answers of earlier cycles; what cannot be read or is of another version is as good as none.
 pub fn read(host: &dyn ReadHost) -> Cache {
-    let text = host.read(Path::new(ANSWERS)).ok().flatten().unwrap_or_default();
+    let text = host.read(Path::new(PATH)).ok().flatten().unwrap_or_default();
     let Some(digests) = text.strip_prefix(HEAD) else { return Cache::default() };
     let (digests, rest) = digests.as_chunks::<32>();
     if !rest.is_empty() || digests.len() > MAX_ANSWERS {
@@ -35,7 +35,7 @@ pub fn write(cache: &Cache, host: &dyn WriteHost) -> Result<(), HostError> {
     let mut text = HEAD.to_vec();
     cache.proven().take(MAX_ANSWERS).for_each(|digest| text.extend_from_slice(digest.as_bytes()));
     let file = NewFile { content: &text, owner: None, mode: 0o600, check: None };
-    host.replace_file(Path::new(ANSWERS), &file)
+    host.replace_file(Path::new(PATH), &file)
 }
 
 #[cfg(test)]
@@ -61,14 +61,14 @@ mod tests {
     fn answers_are_kept_where_only_root_can_read_them() {
         let (root, host, cache) = scene();
         assert_eq!(read(&host), cache);
-        let mode = fs::metadata(root.path().join(&ANSWERS[1..])).unwrap().permissions().mode();
+        let mode = fs::metadata(root.path().join(&PATH[1..])).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
     }
 
     #[test]
     fn what_is_missing_damaged_or_foreign_is_as_good_as_none() {
         let (root, host, _) = scene();
-        let path = root.path().join(&ANSWERS[1..]);
+        let path = root.path().join(&PATH[1..]);
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();

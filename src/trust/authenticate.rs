@@ -381,8 +381,7 @@ impl Judge<'_, '_> {
         }
         self.check_merged(first, second, time)?;
         let graph = &self.history.graph;
-        let leaves_pin = |side: &Oid| self.history.pin.is_some_and(|pin| graph.sides(side, &pin).bases != [pin]);
-        if leaves_pin(first) && !leaves_pin(second) { self.check_merged(second, first, time) } else { Ok(()) }
+        if !graph.holds_pin(first) && graph.holds_pin(second) { self.check_merged(second, first, time) } else { Ok(()) }
     }
 
     /// Checks that the keys of what `onto` gets by a merge are still good at the time of the merge: one that ran out, or

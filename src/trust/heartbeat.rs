@@ -6,12 +6,12 @@ use std::time::SystemTime;
 use crate::model::Digest;
 use crate::model::git::Oid;
 
-use super::ancestry::descends_in;
 use super::authenticate::{AuthenticTree, distrusted};
 use super::refusal::{Code, Refusal};
 use super::signature::GitSignature;
 use super::signature::openpgp::SKEW;
 use super::trailers::{self, Trailers};
+use super::walk::descends_in;
 
 /// The ref on which heartbeats are. It is never obeyed.
 pub const HEARTBEAT_REF: &str = "refs/hostwrit/heartbeat";

@@ -16,12 +16,10 @@
 //! | `claim` | what a commit says of itself, for people who look |
 //! | `trailers` | what binds a commit to its place |
 //! | `walk`, `history` | which commits are new, oldest first, and what was judged of them |
-//! | `ancestry` | which of two commits is the later one |
 //! | `verify` | the mathematics, on all cores |
 //! | `heartbeat` | up to when the ref is known, by a key that may say nothing else |
 //! | `order` | what the owners tell one host past its repo |
 
-mod ancestry;
 pub mod anchor;
 mod authenticate;
 mod authorize;
@@ -47,7 +45,6 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use ancestry::descends;
 pub use anchor::Anchor;
 pub use authenticate::{AuthenticTree, Signature, authenticate};
 pub use authorize::{Authorized, Compile, Decision, authorize};
@@ -60,3 +57,4 @@ pub use policy::PolicyFile;
 pub use policy::view::PolicyView;
 pub use refusal::{Code, Refusal};
 pub use revocation::Revocations;
+pub use walk::descends;

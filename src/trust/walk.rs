@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::model::git::Oid;
+use crate::model::git::{Objects, Oid};
 
 use super::objects::Proven;
 use super::refusal::{Code, Refusal};
@@ -20,6 +20,8 @@ pub(super) struct Graph {
     index: HashMap<Oid, usize>,
     /// By place in `order`, the places of the parents. Those of the oldest are left out: nothing new leads past them.
     parents: Vec<Vec<usize>>,
+    /// By place in `order`, whether it is the pin or descends from it.
+    holds_pin: Vec<bool>,
 }
 
 /// What two commits have for themselves and in common.
@@ -31,15 +33,24 @@ pub(super) struct Sides {
 }
 
 impl Graph {
-    fn of(objects: &Proven<'_>, past: Vec<Oid>, news: Vec<Oid>) -> Result<Self, Refusal> {
+    fn of(objects: &Proven<'_>, past: Vec<Oid>, news: Vec<Oid>, pin: Option<&Oid>) -> Result<Self, Refusal> {
         let news_from = past.len();
         let order: Vec<Oid> = past.into_iter().chain(news).collect();
         let index: HashMap<Oid, usize> = order.iter().enumerate().map(|(place, id)| (*id, place)).collect();
-        let mut parents = Vec::with_capacity(order.len());
+        let mut parents: Vec<Vec<usize>> = Vec::with_capacity(order.len());
+        let mut holds_pin: Vec<bool> = Vec::with_capacity(order.len());
         for id in &order {
-            parents.push(objects.commit(id)?.parents.iter().filter_map(|id| index.get(id).copied()).collect());
+            let own: Vec<usize> = objects.commit(id)?.parents.iter().filter_map(|id| index.get(id).copied()).collect();
+            let inherits = own.iter().any(|parent| holds_pin.get(*parent) == Some(&true));
+            holds_pin.push(inherits || pin == Some(id));
+            parents.push(own);
         }
-        Ok(Self { order, news_from, index, parents })
+        Ok(Self { order, news_from, index, parents, holds_pin })
+    }
+
+    /// Whether a commit of the graph is the pin or descends from it.
+    pub(super) fn holds_pin(&self, id: &Oid) -> bool {
+        self.index.get(id).and_then(|place| self.holds_pin.get(*place)) == Some(&true)
     }
 
     /// Returns every commit that must be proven before the tip counts, each after its parents.
@@ -112,7 +123,7 @@ pub(super) fn unproven(objects: &Proven<'_>, root: &Oid, pin: Option<&Oid>, tip:
     let Some(pin) = pin else {
         let history = Reach::of(objects, tip, &[root])?;
         history.must_end_at(root)?;
-        return Graph::of(objects, Vec::new(), [*root].into_iter().chain(history.order).collect());
+        return Graph::of(objects, Vec::new(), [*root].into_iter().chain(history.order).collect(), None);
     };
     let mut news = Reach::of(objects, tip, &[pin, root])?;
     if !news.met.contains(pin) {
@@ -134,7 +145,7 @@ pub(super) fn unproven(objects: &Proven<'_>, root: &Oid, pin: Option<&Oid>, tip:
         let proven: HashSet<_> = past.iter().copied().collect();
         news.order.retain(|commit| !proven.contains(commit));
     }
-    Graph::of(objects, past, news.order)
+    Graph::of(objects, past, news.order, Some(pin))
 }
 
 /// Returns the history from `root`, which comes first, to `pin`.
@@ -201,4 +212,27 @@ impl Reach {
 fn stranger_refused(stranger: &Oid, root: &Oid) -> Refusal {
     let detail = format!("it begins a history that does not come from {root}, where trust begins");
     Refusal::new(Code::NotDescendant, detail).of(stranger)
+}
+
+/// Whether `ancestor` is among the ancestors of `commit`, or is that commit.
+///
+/// # Errors
+/// A commit on the way cannot be read, or there are too many.
+pub fn descends(objects: &dyn Objects, commit: &Oid, ancestor: &Oid) -> Result<bool, Refusal> {
+    descends_in(&Proven::new(objects), commit, ancestor)
+}
+
+pub(super) fn descends_in(objects: &Proven<'_>, commit: &Oid, ancestor: &Oid) -> Result<bool, Refusal> {
+    let mut seen = HashSet::from([*commit]);
+    let mut left = vec![*commit];
+    while let Some(id) = left.pop() {
+        if id == *ancestor {
+            return Ok(true);
+        }
+        left.extend(objects.commit(&id)?.parents.iter().filter(|parent| seen.insert(**parent)));
+        if seen.len() > MAX_COMMITS {
+            return Err(Refusal::new(Code::TooLong, format!("it has more than {MAX_COMMITS} commits")).of(commit));
+        }
+    }
+    Ok(false)
 }
