@@ -160,11 +160,16 @@ impl Objects for Mirror {
         if id.kind() != self.repo.object_hash() {
             return Err(ObjectError::Missing { id: *id });
         }
-        let header = self.repo.try_find_header(*id).map_err(unreadable)?.ok_or(ObjectError::Missing { id: *id })?;
-        if header.size() > self.limits.object_bytes {
-            return Err(ObjectError::TooLarge { id: *id, limit: self.limits.object_bytes });
-        }
-        let object = self.repo.try_find_object(*id).map_err(unreadable)?.ok_or(ObjectError::Missing { id: *id })?;
+        // The repository was opened with the same limit. Its header is read only to tell what went wrong.
+        let object = match self.repo.try_find_object(*id) {
+            Ok(object) => object.ok_or(ObjectError::Missing { id: *id })?,
+            Err(error) => {
+                let size = self.repo.try_find_header(*id).ok().flatten().map(|header| header.size());
+                let is_too_large = size.is_some_and(|size| size > self.limits.object_bytes);
+                let too_large = ObjectError::TooLarge { id: *id, limit: self.limits.object_bytes };
+                return Err(if is_too_large { too_large } else { unreadable(error) });
+            }
+        };
         let mut object = object.detach();
         Ok(RawObject { kind: object.kind, data: std::mem::take(&mut object.data) })
     }

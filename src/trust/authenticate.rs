@@ -2,10 +2,11 @@
 //! From a tip that a store claims to have, to a tree that known principals signed for, or to a refusal.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::slice;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::model::{Digest, RepoFiles};
 use super::anchor::Anchor;
 use super::cache::Cache;
 use super::commit::Commit;
-use super::history::{History, Judged, MAX_BLOB};
+use super::history::{History, Judged, MAX_BLOB, Policies};
 use super::key_name::KeyName;
 use super::objects::Proven;
 use super::policy::{Freshness, Policy, PublicKey};
@@ -25,7 +26,7 @@ use super::refusal::{Code, Refusal};
 use super::revocation::Revocations;
 use super::signature::openpgp::{SKEW, check_key};
 use super::signature::{GitSignature, OpenPgp};
-use super::verify::{self, Check, Workers};
+use super::verify::{self, Check, Claim, Signed, Workers};
 use super::{trailers, tree, walk};
 
 /// How many commits may wait for their signatures to be verified.
@@ -62,7 +63,7 @@ pub struct AuthenticTree<'o> {
     commit: Oid,
     tree: Oid,
     files: OnceCell<BTreeMap<String, Oid>>,
-    policy: Rc<Policy>,
+    policy: Arc<Policy>,
 }
 
 impl<'o> AuthenticTree<'o> {
@@ -171,16 +172,29 @@ pub fn authenticate<'o>(
     cache: &mut Cache,
 ) -> Result<AuthenticTree<'o>, Refusal> {
     let objects = Proven::new(objects);
-    let graph = walk::unproven(&objects, &anchor.root, pin, tip)?;
+    let policies = Policies::default();
+    let workers = Workers::default();
+    let mut signed = HashMap::new();
+    // What went well before is in the cache. Else most of what is new is by keys that the host knows already, so
+    // verifying begins while the rest is read.
+    let question = Cache::question("proven", &[anchor.root.as_bytes(), tip.as_bytes()]);
+    let known = policies.of(&objects, anchor, pin.unwrap_or(&anchor.root));
+    let known = known.ok().filter(|_| !cache.knows(&question));
+    let graph = walk::unproven(&objects, &anchor.root, pin, tip, &mut |id, commit| {
+        let commit = Arc::new(Signed::new(Arc::clone(commit)));
+        if let Some(policy) = &known {
+            workers.foresee(&commit, policy);
+        }
+        signed.insert(*id, commit);
+    })?;
     let on_ref: HashSet<Oid> = graph.first_parents(&objects, tip)?.into_iter().collect();
     let news = graph.news().to_vec();
-    let history = History::new(objects, graph, anchor.clone(), pin.copied());
-    let history = verify::with_workers(news.len(), |workers| {
-        let mut judge = Judge { history, tip: *tip, on_ref, now, cache, workers, waiting: Vec::new() };
-        judge.judge(&news)?;
-        judge.check_retroactively(pin)?;
-        Ok(judge.history)
-    })?;
+    let history = History::new(objects, graph, anchor.clone(), pin.copied(), policies);
+    let mut judge = Judge { history, tip: *tip, on_ref, now, cache, workers: &workers, signed, waiting: Vec::new() };
+    judge.judge(&news)?;
+    judge.check_retroactively(pin)?;
+    judge.cache.keep(question);
+    let history = judge.history;
     history.objects.forget_commits();
     let tree = AuthenticTree::of(&Rc::new(history), tip)?;
     tree.files().map_err(|refusal| refusal.of(tip))?;
@@ -196,17 +210,17 @@ struct Judge<'o, 'a> {
     now: SystemTime,
     cache: &'a mut Cache,
     workers: &'a Workers,
+    /// The new commits that are yet to be looked at, but for the root.
+    signed: HashMap<Oid, Arc<Signed>>,
     waiting: Vec<Candidate>,
 }
 
 /// A commit whose signature is yet to be verified.
 struct Candidate {
     id: Oid,
-    commit: Arc<Commit>,
-    check: Arc<Check>,
+    check: Check,
     principal: String,
     key: PublicKey,
-    payload: Digest,
 }
 
 impl Judge<'_, '_> {
@@ -226,21 +240,21 @@ impl Judge<'_, '_> {
     /// Looks at all that can be known before the signature is verified. Returns whether nothing further may be
     /// looked at before that: the commit brings a policy of its own, and what nobody signed must not be parsed.
     fn examine(&mut self, id: &Oid) -> Result<bool, Refusal> {
-        let commit = self.history.objects.commit(id)?;
-        let text = commit.signature.as_deref();
-        let text = text.ok_or_else(|| Refusal::new(Code::Unsigned, "it carries no signature"))?;
-        let signature = GitSignature::parse(text)?;
-        signature.check_clock(self.now)?;
-        let payload = Digest::of(&commit.payload);
-        let signed_by = signature.key();
+        let signed = match self.signed.remove(id) {
+            Some(signed) => signed,
+            None => Arc::new(Signed::new(self.history.objects.commit(id)?)),
+        };
+        let claim = signed.claim()?;
+        claim.signature.check_clock(self.now)?;
+        let signed_by = claim.signature.key();
 
         // The root is judged by its own policy, for the anchor names both the commit and its signer.
         let is_root = *id == self.history.anchor.root;
-        let judges = if is_root { vec![*id] } else { commit.parents.clone() };
+        let judges = if is_root { slice::from_ref(id) } else { &signed.commit.parents[..] };
         let mut holder: Option<(String, PublicKey)> = None;
         let mut keys: Vec<PublicKey> = Vec::new();
-        let mut question = vec![env!("CARGO_PKG_VERSION").as_bytes().to_vec(), text.to_vec(), commit.payload.clone()];
-        for judge in &judges {
+        let mut policies: Vec<Oid> = Vec::new();
+        for judge in judges {
             let policy = self.history.policy(judge).map_err(|refusal| refusal.of(judge))?;
             let Some(found) = policy.holder(&signed_by) else {
                 let detail = format!("the policy of {judge} knows no principal with the key {signed_by}");
@@ -256,9 +270,9 @@ impl Judge<'_, '_> {
                 return Err(Refusal::new(Code::HeartbeatKey, detail));
             }
             for revoked in [&policy.distrusted, &self.history.anchor.revoked].into_iter().filter(|_| !is_root) {
-                distrusted(revoked, &[&signed_by, key.name()], id, signature.created(), &payload)?;
+                distrusted(revoked, &[&signed_by, key.name()], id, claim.signature.created(), &claim.payload)?;
             }
-            question.push(self.history.policy_id(judge)?.as_bytes().to_vec());
+            policies.push(self.history.policy_id(judge)?);
             holder.get_or_insert_with(|| (principal.to_owned(), key.clone()));
             if !keys.contains(key) {
                 keys.push(key.clone());
@@ -268,21 +282,21 @@ impl Judge<'_, '_> {
         let (principal, key) = holder.ok_or_else(|| Refusal::new(Code::NotDescendant, "it has no parent"))?;
 
         let is_barrier = !self.history.knows_policy(id)?;
+        let text = signed.commit.signature.as_deref().unwrap_or_default();
+        let mut question = vec![env!("CARGO_PKG_VERSION").as_bytes(), text, claim.payload.as_bytes()];
+        question.extend(policies.iter().map(|id| id.as_bytes()));
         let question = Cache::question("signature", &question);
-        let result = OnceLock::new();
-        if self.cache.knows(&question) {
-            let _ = result.set(Ok(()));
-        }
-        let check = Arc::new(Check { commit: Arc::clone(&commit), signature, keys, question, result });
+        let is_known = self.cache.knows(&question);
+        let check = Check { signed, keys, question, is_known };
         self.workers.take(&check);
-        self.waiting.push(Candidate { id: *id, commit, check, principal, key, payload });
+        self.waiting.push(Candidate { id: *id, check, principal, key });
         Ok(is_barrier)
     }
 
     /// Verifies the signatures of those that wait, and then looks at what the commits bring, oldest first.
     fn settle(&mut self) -> Result<(), Refusal> {
         let waiting = std::mem::take(&mut self.waiting);
-        let failed = verify::all(&waiting.iter().map(|candidate| &*candidate.check).collect::<Vec<_>>());
+        let failed = verify::all(waiting.iter().map(|candidate| &candidate.check));
         let last = waiting.len().saturating_sub(1);
         for (place, candidate) in waiting.into_iter().enumerate() {
             let id = candidate.id;
@@ -312,20 +326,22 @@ impl Judge<'_, '_> {
         let policy = self.history.policy(&candidate.id)?;
         let Some(newer) = policy.key(candidate.key.name()) else { return Ok(None) };
         let keys: Vec<PublicKey> = candidate.check.keys.iter().map(|key| key.renewed_by(newer)).collect();
-        let is_good = keys.iter().all(|key| candidate.check.signature.verify(&candidate.commit.payload, key).is_ok());
+        let is_good = keys.iter().all(|key| candidate.check.signed.verify(key).is_ok());
         Ok(keys.into_iter().next().filter(|_| is_good))
     }
 
     /// Enters a commit whose signature is good, if what it brings is good too.
     fn accept(&mut self, candidate: Candidate, renewed: Option<PublicKey>) -> Result<(), Refusal> {
-        let Candidate { id, commit, check, principal, key, payload } = candidate;
+        let Candidate { id, check, principal, key } = candidate;
+        let Claim { signature, payload } = check.signed.claim()?;
+        let commit = &check.signed.commit;
         let policy = self.history.policy(&id)?;
         let is_root = id == self.history.anchor.root;
         let parents: &[Oid] = if is_root { &[] } else { &commit.parents };
 
         for parent in parents {
             let before = self.history.policy(parent)?;
-            if Rc::ptr_eq(&before, &policy) {
+            if Arc::ptr_eq(&before, &policy) {
                 continue;
             }
             if policy.version < before.version {
@@ -344,10 +360,10 @@ impl Judge<'_, '_> {
             (None, None) => key,
         };
         if id == self.tip {
-            check.signature.check_key(&key, self.now, "now")?;
-            self.check_endorsers(&commit)?;
+            signature.check_key(&key, self.now, "now")?;
+            self.check_endorsers(commit)?;
         }
-        let created = check.signature.created();
+        let created = signature.created();
         for parent in parents {
             let Some(created) = created else { break };
             if self.history.time(parent, self.cache)?.is_some_and(|before| created + SKEW < before) {
@@ -364,12 +380,12 @@ impl Judge<'_, '_> {
                 Some(parent) => self.history.policy(parent)?.trailers_required,
                 None => false,
             };
-            trailers::check(&commit, first.as_deref(), must_be_there, &self.history.anchor)?;
+            trailers::check(commit, first.as_deref(), must_be_there, &self.history.anchor)?;
         }
-        let signed_by = check.signature.key();
+        let signed_by = signature.key();
         let parents = parents.to_vec();
         let tree = commit.tree;
-        self.history.enter(Judged { id, tree, parents, principal, key, signed_by, created, payload });
+        self.history.enter(Judged { id, tree, parents, principal, key, signed_by, created, payload: *payload });
         Ok(())
     }
 
@@ -433,8 +449,7 @@ impl Judge<'_, '_> {
         // The root counts because the host was given its id, whoever's key signed it.
         let root = self.history.anchor.root;
         let clean = |commit: &Oid| {
-            let root = root.to_string().into_bytes();
-            Cache::question("clean", &[root, format!("{revoked:?}").into_bytes(), commit.as_bytes().to_vec()])
+            Cache::question("clean", &[root.as_bytes(), format!("{revoked:?}").as_bytes(), commit.as_bytes()])
         };
         if let Some(pin) = pin
             && !self.cache.knows(&clean(pin))

@@ -26,9 +26,9 @@ impl Cache {
     }
 
     /// Returns the digest of a question with everything that its answer depends on.
-    pub(super) fn question(sort: &str, parts: &[Vec<u8>]) -> Digest {
+    pub(super) fn question(sort: &str, parts: &[&[u8]]) -> Digest {
         let mut hash = Sha256::new();
-        for part in [sort.as_bytes()].into_iter().chain(parts.iter().map(Vec::as_slice)) {
+        for part in [sort.as_bytes()].into_iter().chain(parts.iter().copied()) {
             hash.update(&(part.len() as u64).to_be_bytes());
             hash.update(part);
         }

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::model::Digest;
@@ -29,9 +29,39 @@ pub(super) struct History<'o> {
     pub(super) anchor: Anchor,
     /// What this host accepted last.
     pub(super) pin: Option<Oid>,
-    /// By the id of the directory `policy`, which stands for the whole content, keys and all.
-    policies: RefCell<HashMap<Oid, Rc<Policy>>>,
+    policies: Policies,
     judged: HashMap<Oid, Judged>,
+}
+
+/// The policies that were read, by the id of the directory `policy`, which stands for the whole content, keys and all.
+#[derive(Default)]
+pub(super) struct Policies(RefCell<HashMap<Oid, Arc<Policy>>>);
+
+impl Policies {
+    /// Returns the policy in the tree of a commit.
+    pub(super) fn of(&self, objects: &Proven<'_>, anchor: &Anchor, commit: &Oid) -> Result<Arc<Policy>, Refusal> {
+        let directory = directory(objects, commit)?;
+        if let Some(policy) = self.0.borrow().get(&directory) {
+            return Ok(Arc::clone(policy));
+        }
+        let read = |path: &str| match tree::find_file(objects, &directory, path)? {
+            Some(id) => objects.read(&id, ObjectType::Blob, MAX_BLOB).map(Some),
+            None => Ok(None),
+        };
+        let text = read(policy::FILE)?.ok_or_else(missing)?;
+        let policy = Policy::read(&text, read)?
+            .map_err(|faults| Refusal::new(Code::PolicyUnreadable, format!("its policy has faults:\n{faults}")))?;
+        policy.check_place(anchor)?;
+        let policy = Arc::new(policy);
+        self.0.borrow_mut().insert(directory, Arc::clone(&policy));
+        Ok(policy)
+    }
+}
+
+/// Returns the id of the directory `policy` of a commit.
+fn directory(objects: &Proven<'_>, commit: &Oid) -> Result<Oid, Refusal> {
+    let tree = objects.commit(commit)?.tree;
+    tree::find(objects, &tree, policy::DIRECTORY, true)?.ok_or_else(missing)
 }
 
 /// A new commit whose signer is proven.
@@ -68,8 +98,8 @@ impl Judged {
 }
 
 impl<'o> History<'o> {
-    pub(super) fn new(objects: Proven<'o>, graph: Graph, anchor: Anchor, pin: Option<Oid>) -> Self {
-        Self { objects, graph, anchor, pin, policies: RefCell::default(), judged: HashMap::new() }
+    pub(super) fn new(objects: Proven<'o>, graph: Graph, anchor: Anchor, pin: Option<Oid>, policies: Policies) -> Self {
+        Self { objects, graph, anchor, pin, policies, judged: HashMap::new() }
     }
 
     pub(super) fn enter(&mut self, judged: Judged) {
@@ -88,39 +118,23 @@ impl<'o> History<'o> {
 
     /// Returns the id of the directory `policy` of a commit.
     pub(super) fn policy_id(&self, id: &Oid) -> Result<Oid, Refusal> {
-        let tree = self.objects.commit(id)?.tree;
-        tree::find(&self.objects, &tree, policy::DIRECTORY, true)?.ok_or_else(missing)
+        directory(&self.objects, id)
     }
 
     /// Whether the policy of a commit is one that was read before.
     pub(super) fn knows_policy(&self, id: &Oid) -> Result<bool, Refusal> {
         // One that is missing is refused when it is asked for.
-        Ok(self.policy_id(id).is_ok_and(|directory| self.policies.borrow().contains_key(&directory)))
+        Ok(self.policy_id(id).is_ok_and(|directory| self.policies.0.borrow().contains_key(&directory)))
     }
 
     /// Returns the policy in the tree of a commit.
-    pub(super) fn policy(&self, id: &Oid) -> Result<Rc<Policy>, Refusal> {
-        let directory = self.policy_id(id)?;
-        if let Some(policy) = self.policies.borrow().get(&directory) {
-            return Ok(Rc::clone(policy));
-        }
-        let read = |path: &str| match tree::find_file(&self.objects, &directory, path)? {
-            Some(id) => self.objects.read(&id, ObjectType::Blob, MAX_BLOB).map(Some),
-            None => Ok(None),
-        };
-        let text = read(policy::FILE)?.ok_or_else(missing)?;
-        let policy = Policy::read(&text, read)?
-            .map_err(|faults| Refusal::new(Code::PolicyUnreadable, format!("its policy has faults:\n{faults}")))?;
-        policy.check_place(&self.anchor)?;
-        let policy = Rc::new(policy);
-        self.policies.borrow_mut().insert(directory, Rc::clone(&policy));
-        Ok(policy)
+    pub(super) fn policy(&self, id: &Oid) -> Result<Arc<Policy>, Refusal> {
+        self.policies.of(&self.objects, &self.anchor, id)
     }
 
     /// Returns when a commit was made at the earliest: its own time, or that of its newest ancestor that has one.
     pub(super) fn time(&self, id: &Oid, cache: &mut Cache) -> Result<Option<SystemTime>, Refusal> {
-        let timeless =
-            |id: &Oid| Cache::question("timeless", &[self.anchor.root.as_bytes().to_vec(), id.as_bytes().to_vec()]);
+        let timeless = |id: &Oid| Cache::question("timeless", &[self.anchor.root.as_bytes(), id.as_bytes()]);
         let (mut newest, mut seen, mut todo) = (None, HashSet::new(), vec![*id]);
         while let Some(next) = todo.pop() {
             if !seen.insert(next) || cache.knows(&timeless(&next)) {

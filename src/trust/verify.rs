@@ -1,100 +1,199 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The mathematics of many signatures, on all cores, while the next commits are read.
+//! The mathematics of many signatures, on all cores, while the commits are read.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use crate::model::Digest;
 
 use super::commit::Commit;
-use super::policy::PublicKey;
+use super::policy::{Policy, PublicKey};
 use super::refusal::{Code, Refusal};
 use super::signature::GitSignature;
 
 /// Fewer than this are not worth a thread.
 const FEW: usize = 16;
 
-/// One signature, and the keys of which every one must have made it: the same key as several policies have it.
-#[derive(Debug)]
-pub(super) struct Check {
-    pub(super) commit: Arc<Commit>,
-    pub(super) signature: GitSignature,
-    pub(super) keys: Vec<PublicKey>,
-    /// What the cache knows the answer by.
-    pub(super) question: Digest,
-    /// What came out; there from the start where the cache knew.
-    pub(super) result: OnceLock<Result<(), (Code, String)>>,
+/// What a refusal is made of, to be given to several threads.
+type Fault = (Code, String);
+
+fn fault(refusal: &Refusal) -> Fault {
+    (refusal.code(), refusal.detail().to_owned())
 }
 
-impl Check {
-    /// Verifies, or waits for whoever is at it.
-    pub(super) fn run(&self) -> Result<(), Refusal> {
-        let verify = || self.keys.iter().try_for_each(|key| self.signature.verify(&self.commit.payload, key));
-        let result =
-            self.result.get_or_init(|| verify().map_err(|refusal| (refusal.code(), refusal.detail().to_owned())));
-        result.clone().map_err(|(code, detail)| Refusal::new(code, detail))
+fn refusal((code, detail): &Fault) -> Refusal {
+    Refusal::new(*code, detail.clone())
+}
+
+/// A commit with its signature, which whoever needs it first reads and verifies, once.
+#[derive(Debug)]
+pub(super) struct Signed {
+    pub(super) commit: Arc<Commit>,
+    claim: OnceLock<Result<Claim, Fault>>,
+    verified: OnceLock<(PublicKey, Result<(), Fault>)>,
+}
+
+/// What a commit says of who signed what. Nothing is verified yet.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) signature: GitSignature,
+    /// SHA-256 of what was signed.
+    pub(super) payload: Digest,
+}
+
+impl Signed {
+    pub(super) fn new(commit: Arc<Commit>) -> Self {
+        Self { commit, claim: OnceLock::new(), verified: OnceLock::new() }
+    }
+
+    /// Returns what the commit claims.
+    pub(super) fn claim(&self) -> Result<&Claim, Refusal> {
+        let read = || {
+            let text = self.commit.signature.as_deref();
+            let text = text.ok_or_else(|| Refusal::new(Code::Unsigned, "it carries no signature"))?;
+            Ok(Claim { signature: GitSignature::parse(text)?, payload: Digest::of(&self.commit.payload) })
+        };
+        let claim = self.claim.get_or_init(|| read().map_err(|refused: Refusal| fault(&refused)));
+        claim.as_ref().map_err(refusal)
+    }
+
+    /// Verifies that `key` made the signature, or waits for whoever is at it.
+    pub(super) fn verify(&self, key: &PublicKey) -> Result<(), Refusal> {
+        let claim = self.claim()?;
+        let verify = || claim.signature.verify(&self.commit.payload, key);
+        let (by, result) = self.verified.get_or_init(|| (key.clone(), verify().map_err(|refused| fault(&refused))));
+        if by == key { result.as_ref().copied().map_err(refusal) } else { verify() }
     }
 }
 
-/// Threads that verify what they are given, in that order.
-pub(super) struct Workers {
-    queue: Option<Sender<Arc<Check>>>,
-    is_over: Arc<AtomicBool>,
+/// One signature, and the keys of which every one must have made it: the same key as several policies have it.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) signed: Arc<Signed>,
+    pub(super) keys: Vec<PublicKey>,
+    /// What the cache knows the answer by.
+    pub(super) question: Digest,
+    pub(super) is_known: bool,
 }
 
-/// What still waits in the queue when the work ends early is left.
+impl Check {
+    /// Verifies, unless the cache knew.
+    pub(super) fn run(&self) -> Result<(), Refusal> {
+        if self.is_known { Ok(()) } else { self.keys.iter().try_for_each(|key| self.signed.verify(key)) }
+    }
+}
+
+/// Sees that all are verified, and returns the first that fails, with its place.
+pub(super) fn all<'c>(checks: impl Iterator<Item = &'c Check>) -> Option<(usize, Refusal)> {
+    checks.enumerate().find_map(|(place, check)| check.run().err().map(|refusal| (place, refusal)))
+}
+
+/// A thread for each further core, once there is enough to be worth it. They verify what they are given, the newest
+/// commits first: the judge comes from the oldest.
+#[derive(Default)]
+pub(super) struct Workers {
+    queue: Arc<Queue>,
+    given: Cell<usize>,
+    threads: RefCell<Vec<JoinHandle<()>>>,
+}
+
+/// Something to be verified ahead of time.
+enum Job {
+    /// With the key that a policy has, which may not be the one that counts in the end.
+    Foreseen(Arc<Signed>, Arc<Policy>),
+    Needed(Arc<Signed>, PublicKey),
+}
+
+impl Job {
+    fn run(&self) {
+        // The judge comes to the same result, and says what it means.
+        let _ = match self {
+            Self::Needed(signed, key) => signed.verify(key),
+            Self::Foreseen(signed, policy) => signed.claim().and_then(|claim| {
+                policy.holder(&claim.signature.key()).map_or(Ok(()), |holder| signed.verify(holder.key))
+            }),
+        };
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Mutex<Jobs>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Jobs {
+    todo: VecDeque<Job>,
+    /// How many threads wait for one.
+    idle: usize,
+    is_over: bool,
+}
+
+impl Queue {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<Job> {
+        let waits = |jobs: &mut Jobs| jobs.todo.is_empty() && !jobs.is_over;
+        let mut jobs = self.jobs();
+        jobs.idle += 1;
+        jobs = self.changed.wait_while(jobs, waits).unwrap_or_else(PoisonError::into_inner);
+        jobs.idle -= 1;
+        // What still waits when the work ends early is left.
+        if jobs.is_over { None } else { jobs.todo.pop_front() }
+    }
+}
+
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
+        self.queue.jobs().is_over = true;
+        self.queue.changed.notify_all();
+        for thread in self.threads.take() {
+            // Whatever became of it, the judge has verified all that counts.
+            let _ = thread.join();
+        }
     }
 }
 
 impl Workers {
-    /// Has a check begun soon, by whichever thread is free.
-    pub(super) fn take(&self, check: &Arc<Check>) {
-        if let Some(queue) = &self.queue {
-            // It cannot fail while there are threads, and without one the check is done by whoever asks for its result.
-            let _ = queue.send(Arc::clone(check));
+    /// Takes a commit that will be needed, with the policy that probably knows its signer. They come newest first.
+    pub(super) fn foresee(&self, signed: &Arc<Signed>, policy: &Arc<Policy>) {
+        self.give(|todo| todo.push_back(Job::Foreseen(Arc::clone(signed), Arc::clone(policy))));
+    }
+
+    /// Takes a check that is needed. They come oldest first.
+    pub(super) fn take(&self, check: &Check) {
+        let is_done = check.is_known || check.signed.verified.get().is_some();
+        if let Some(key) = check.keys.first().filter(|_| !is_done) {
+            self.give(|todo| todo.push_front(Job::Needed(Arc::clone(&check.signed), key.clone())));
         }
     }
-}
 
-/// Does `work` with a thread for each further core, if there are enough signatures to be worth it.
-pub(super) fn with_workers<R>(signatures: usize, work: impl FnOnce(&Workers) -> R) -> R {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    if cores == 1 || signatures < FEW {
-        return work(&Workers { queue: None, is_over: Arc::default() });
-    }
-    thread::scope(|scope| {
-        let (queue, checks) = channel();
-        let (checks, is_over) = (Arc::new(Mutex::new(checks)), Arc::<AtomicBool>::default());
-        for _ in 1..cores {
-            let (checks, is_over) = (Arc::clone(&checks), Arc::clone(&is_over));
-            // Without a thread to spare the work is done here.
-            let _ = thread::Builder::new().spawn_scoped(scope, move || {
-                while let Some(check) = next(&checks).filter(|_| !is_over.load(Ordering::Relaxed)) {
-                    let _ = check.run();
-                }
-            });
+    fn give(&self, put: impl FnOnce(&mut VecDeque<Job>)) {
+        let mut jobs = self.queue.jobs();
+        put(&mut jobs.todo);
+        let is_awaited = jobs.idle > 0;
+        drop(jobs);
+        if is_awaited {
+            self.queue.changed.notify_one();
         }
-        // The queue ends with the work, and with it the threads.
-        let workers = Workers { queue: Some(queue), is_over };
-        work(&workers)
-    })
-}
-
-fn next(checks: &Mutex<Receiver<Arc<Check>>>) -> Option<Arc<Check>> {
-    checks.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
-}
-
-/// Sees that all are verified, and returns the first that fails, with its place.
-pub(super) fn all(checks: &[&Check]) -> Option<(usize, Refusal)> {
-    // From the end, for the threads come from the beginning.
-    for check in checks.iter().rev() {
-        let _ = check.run();
+        self.given.set(self.given.get() + 1);
+        if self.given.get() == FEW {
+            for _ in 1..thread::available_parallelism().map_or(1, NonZero::get) {
+                let queue = Arc::clone(&self.queue);
+                let work = move || {
+                    while let Some(job) = queue.next() {
+                        job.run();
+                    }
+                };
+                // Without a thread to spare the judge does it all.
+                self.threads.borrow_mut().extend(thread::Builder::new().spawn(work));
+            }
+        }
     }
-    checks.iter().enumerate().find_map(|(place, check)| check.run().err().map(|refusal| (place, refusal)))
 }

@@ -3,9 +3,11 @@
 //! signatures come later.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::model::git::{Objects, Oid};
 
+use super::commit::Commit;
 use super::objects::Proven;
 use super::refusal::{Code, Refusal};
 
@@ -118,16 +120,23 @@ impl Graph {
 /// Returns every commit that must be proven before `tip` counts, with as much of the proven past as they touch.
 ///
 /// Without a pin that is the history from `root`, which comes first, to `tip`. With one it is all that `tip` reaches and `pin` does
-/// not: what `pin` reaches was proven before `pin` was accepted.
-pub(super) fn unproven(objects: &Proven<'_>, root: &Oid, pin: Option<&Oid>, tip: &Oid) -> Result<Graph, Refusal> {
+/// not: what `pin` reaches was proven before `pin` was accepted. `met` gets each commit as soon as it is read, children before
+/// their parents, and some that turn out not to be new.
+pub(super) fn unproven(
+    objects: &Proven<'_>,
+    root: &Oid,
+    pin: Option<&Oid>,
+    tip: &Oid,
+    met: &mut dyn FnMut(&Oid, &Arc<Commit>),
+) -> Result<Graph, Refusal> {
     let Some(pin) = pin else {
-        let history = Reach::of(objects, tip, &[root])?;
+        let history = Reach::of(objects, tip, &[root], met)?;
         history.must_end_at(root)?;
         return Graph::of(objects, Vec::new(), [*root].into_iter().chain(history.order).collect(), None);
     };
-    let mut news = Reach::of(objects, tip, &[pin, root])?;
+    let mut news = Reach::of(objects, tip, &[pin, root], met)?;
     if !news.met.contains(pin) {
-        let past = Reach::of(objects, pin, &[root])?;
+        let past = Reach::of(objects, pin, &[root], &mut |_, _| {})?;
         if tip == root || past.order.contains(tip) {
             let detail = format!("it is older than {pin}, which this host has accepted");
             return Err(Refusal::new(Code::Rollback, detail).of(tip));
@@ -150,7 +159,7 @@ pub(super) fn unproven(objects: &Proven<'_>, root: &Oid, pin: Option<&Oid>, tip:
 
 /// Returns the history from `root`, which comes first, to `pin`.
 pub(super) fn past(objects: &Proven<'_>, root: &Oid, pin: &Oid) -> Result<Vec<Oid>, Refusal> {
-    let past = Reach::of(objects, pin, &[root])?;
+    let past = Reach::of(objects, pin, &[root], &mut |_, _| {})?;
     past.must_end_at(root)?;
     Ok([*root].into_iter().chain(past.order).collect())
 }
@@ -167,7 +176,12 @@ struct Reach {
 
 impl Reach {
     /// Walks from `from` and looks at neither the commits in `stops` nor at what only they reach.
-    fn of(objects: &Proven<'_>, from: &Oid, stops: &[&Oid]) -> Result<Self, Refusal> {
+    fn of(
+        objects: &Proven<'_>,
+        from: &Oid,
+        stops: &[&Oid],
+        met: &mut dyn FnMut(&Oid, &Arc<Commit>),
+    ) -> Result<Self, Refusal> {
         let mut reach = Self { order: Vec::new(), met: HashSet::new(), strangers: Vec::new() };
         let mut seen = HashSet::new();
         // A commit is on the path with the parents that are yet to be walked. A list instead of recursion: the depth
@@ -184,7 +198,9 @@ impl Reach {
                             Refusal::new(Code::TooLong, format!("it has more than {MAX_COMMITS} commits")).of(from)
                         );
                     }
-                    let mut parents = objects.commit(&id)?.parents.clone();
+                    let commit = objects.commit(&id)?;
+                    met(&id, &commit);
+                    let mut parents = commit.parents.clone();
                     if parents.is_empty() {
                         reach.strangers.push(id);
                     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::model::git::Oid;
 
@@ -421,7 +422,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
 
     fn policy_changes(&self, before: &Oid, after: &Oid) -> Result<Vec<Change<'static>>, Refusal> {
         let (before, after) = (self.history.policy(before)?, self.history.policy(after)?);
-        if Rc::ptr_eq(&before, &after) {
+        if Arc::ptr_eq(&before, &after) {
             return Ok(Vec::new());
         }
         let objects = change::changes(&before, &after).into_iter();

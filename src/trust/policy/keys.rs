@@ -16,10 +16,23 @@ use crate::trust::key_name::KeyName;
 use crate::trust::signature::ssh::SshKey;
 
 /// A key of a principal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(in crate::trust) enum PublicKey {
     OpenPgp { name: KeyName, cert: Arc<Cert> },
     Ssh(SshKey),
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            // Certificates are long, and mostly it is the very same.
+            (Self::OpenPgp { cert, .. }, Self::OpenPgp { cert: other, .. }) => {
+                Arc::ptr_eq(cert, other) || cert == other
+            }
+            (Self::Ssh(key), Self::Ssh(other)) => key == other,
+            _ => false,
+        }
+    }
 }
 
 impl PublicKey {
@@ -113,7 +126,7 @@ impl PublicKey {
     pub(in crate::trust) fn renewed_by(&self, newer: &Self) -> Self {
         match (self, newer) {
             (Self::OpenPgp { name, cert: own }, Self::OpenPgp { name: other, cert: newer })
-                if name == other && own != newer =>
+                if name == other && !Arc::ptr_eq(own, newer) && own != newer =>
             {
                 // Merging can only fail for different certificates.
                 let merged = Cert::clone(own).merge_public(Cert::clone(newer));

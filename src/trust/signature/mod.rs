@@ -3,6 +3,7 @@
 
 mod armor;
 pub(super) mod openpgp;
+mod rsa;
 pub(super) mod ssh;
 
 use std::time::SystemTime;

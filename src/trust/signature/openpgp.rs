@@ -13,7 +13,7 @@ use sequoia_openpgp::serialize::MarshalInto as _;
 use sequoia_openpgp::types::{Curve, HashAlgorithm, RevocationStatus, SignatureType};
 use sequoia_openpgp::{Cert, Error, Fingerprint, KeyID, packet};
 
-use super::armor;
+use super::{armor, rsa};
 use crate::trust::refusal::{Code, Refusal};
 
 /// How far clocks may differ: the signer's from this host's, and those of two signers.
@@ -141,9 +141,13 @@ impl OpenPgp {
         if !digest.starts_with(self.packet.digest_prefix()) {
             return Err(bad(format!("the signature by {} is not of this content", self.issuer)));
         }
-        self.packet
-            .verify_digest(key, &digest)
-            .map_err(|error| bad(format!("the signature by {} does not fit: {error}", self.issuer)))
+        let fits = match (key.mpis(), self.packet.mpis()) {
+            (mpi::PublicKey::RSA { n, e }, mpi::Signature::RSA { s }) => {
+                rsa::fits(n.value(), e.value(), self.packet.hash_algo(), &digest, s.value())
+            }
+            _ => self.packet.verify_digest(key, &digest),
+        };
+        fits.map_err(|error| bad(format!("the signature by {} does not fit: {error}", self.issuer)))
     }
 }
 
