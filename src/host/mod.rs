@@ -14,6 +14,7 @@ pub mod files;
 pub mod lock;
 pub mod real;
 pub mod units;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub use error::HostError;
 pub use lock::RunLock;
 pub use real::RealHost;
 pub use units::{UnitAction, UnitState};
+pub use watch::{Depth, Touched, Watcher};
 
 /// Reads the host and never changes it.
 pub trait ReadHost {
