@@ -67,9 +67,8 @@ impl Access {
             return Ok(None);
         };
         let asking = context.url.as_ref().and_then(|url| gix::url::parse(url.as_bstr()).ok());
-        if !asking
-            .is_some_and(|url| (url.host(), url.port, &url.scheme) == (remote.host(), remote.port, &remote.scheme))
-        {
+        let server = (remote.host(), remote.port, &remote.scheme);
+        if asking.is_none_or(|url| (url.host(), url.port, &url.scheme) != server) {
             return Ok(None);
         }
         let (username, password) = match token.expose().split_once(':') {

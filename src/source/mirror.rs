@@ -117,6 +117,11 @@ impl Mirror {
         Ok(Self { directory: path(), repo, limits, access: Access::default() })
     }
 
+    /// Returns how many packs the mirror at `directory` has.
+    pub fn packs(directory: &Path) -> usize {
+        leftovers::packs(directory)
+    }
+
     /// Shows these credentials to remotes that ask.
     pub fn with_access(self, access: Access) -> Self {
         Self { access, ..self }

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use hostwrit::model::git::Objects as _;
 use hostwrit::source::{Ask, Courier, FetchError, Fetched, HashKind, Limits, Source as _};
 
 use crate::site::Site;
@@ -155,4 +156,19 @@ fn a_hint_that_stays_the_same_hides_a_new_commit_no_longer_than_that() {
     let tip = site.host_file("files: {}\n");
     assert_eq!(courier.fetch(&site, &web, 3600).unwrap(), first);
     assert_eq!(courier.fetch(&site, &web, 0).unwrap().tip, tip);
+}
+
+#[test]
+fn a_mirror_of_many_packs_is_fetched_anew() {
+    let site = Site::new(&[]);
+    let (web, courier) = (Web::with("one", true), Running::start(&site));
+    let packs = || fs::read_dir(site.mirror().join("objects/pack")).unwrap().count() / 2;
+    let mut most = 0;
+    for number in 0..70 {
+        let tip = site.host_file(&format!("vars: {{number: \"{number}\"}}\n"));
+        assert_eq!(courier.fetch(&site, &web, 0).unwrap().tip, tip);
+        assert!(courier.courier.object(&tip).is_ok());
+        most = most.max(packs());
+    }
+    assert!(most > 60 && packs() < 10, "{most} packs at the most, {} at the end", packs());
 }
