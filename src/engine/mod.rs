@@ -17,6 +17,7 @@ pub mod pin;
 pub mod plan;
 pub mod repair;
 pub mod revocations;
+pub mod schedule;
 pub mod state;
 pub mod status;
 mod trust_cache;
