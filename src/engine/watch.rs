@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::future::{Future, pending};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,14 @@ use tracing::warn;
 
 use crate::host::units::{Bell, listen};
 use crate::host::{HostError, ReadHost as _, RealHost, Touched, Watcher};
+use crate::resources::accounts::{PUBLIC, SHADOW};
 use crate::resources::{Concerned, Interests};
 
 /// Who changes a file seldom does so with one call; and what is done in this time is looked at once.
 const FILES_SETTLE: Duration = Duration::from_millis(10);
+
+/// Who changes users with usermod(8) or the like changes several files, and homes after them.
+const ACCOUNTS_SETTLE: Duration = Duration::from_millis(40);
 
 /// Who restarts a unit stops it for a moment.
 const UNITS_SETTLE: Duration = Duration::from_millis(150);
@@ -100,7 +105,12 @@ impl Watch {
             tokio::select! {
                 () = until(self.due) => {
                     self.due = None;
+                    let has_settled = self.touched.iter().any(is_of_accounts);
                     self.drain();
+                    if !has_settled && self.touched.iter().any(is_of_accounts) {
+                        self.due = Some(Instant::now() + ACCOUNTS_SETTLE);
+                        continue;
+                    }
                     let concerned = self.interests.touched_by(&self.touched);
                     self.touched.clear();
                     if concerned != Concerned::Objects(BTreeSet::new()) {
@@ -145,6 +155,10 @@ impl Drop for Watch {
             listener.abort();
         }
     }
+}
+
+fn is_of_accounts(touched: &Touched) -> bool {
+    matches!(touched, Touched::Path(path) if PUBLIC.iter().chain([&SHADOW]).any(|file| path == Path::new(file)))
 }
 
 fn ready(files: Option<&Watcher>) -> impl Future<Output = std::io::Result<()>> {

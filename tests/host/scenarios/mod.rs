@@ -9,6 +9,7 @@ mod drift;
 mod faults;
 mod harness;
 mod refusal;
+mod watch;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
 pub struct Scenario {
@@ -21,6 +22,7 @@ pub struct Scenario {
 pub const ALL: &[Scenario] = &[
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
+    Scenario { name: "drift-is-seen", run: watch::is_seen },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
