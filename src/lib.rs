@@ -19,6 +19,7 @@
 //! | [`manifest`] | an authentic tree to desired state, or every fault in it |
 //! | [`resources`] | the kinds: observe, diff, apply |
 //! | [`audit`] | the log: intent before, outcome after |
+//! | [`control`] | how people on the host speak with the daemon |
 //! | [`engine`] | one cycle, and when to run it |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
 //! | [`cli`] | the commands |
@@ -33,6 +34,7 @@
 
 pub mod audit;
 pub mod cli;
+pub mod control;
 pub mod engine;
 pub mod host;
 pub mod manifest;

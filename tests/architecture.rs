@@ -17,8 +17,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("resources", &["model", "host"]),
     ("manifest", &["model", "yaml", "trust", "resources", "host"]),
     ("audit", &["model", "host"]),
-    ("engine", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
-    ("cli", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "engine"]),
+    ("control", &["model", "host"]),
+    ("engine", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
+    ("cli", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "engine"]),
 ];
 
 fn sources() -> Vec<PathBuf> {
