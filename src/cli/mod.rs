@@ -13,9 +13,11 @@ mod heartbeat;
 mod hooks;
 mod init;
 mod output;
+mod pause;
 mod plan;
 mod schema;
 mod status;
+mod sync;
 mod trust;
 mod why;
 
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::control::client::ClientError;
 use crate::engine::config::ConfigError;
 use crate::engine::{Config, CycleError};
 use crate::host::{HostError, RealHost};
@@ -54,6 +57,9 @@ enum Command {
     Apply(apply::Apply),
     Daemon(daemon::DaemonCommand),
     Status(status::StatusCommand),
+    Sync(sync::Sync),
+    Pause(pause::PauseCommand),
+    Resume(pause::Resume),
     Why(why::Why),
     Trust(trust::Trust),
     Audit(audit::Audit),
@@ -72,6 +78,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Apply(apply) => apply.run(&cli.root),
         Command::Daemon(daemon) => daemon.run(&cli.root),
         Command::Status(status) => status.run(&cli.root),
+        Command::Sync(sync) => sync.run(&cli.root),
+        Command::Pause(pause) => pause.run(&cli.root),
+        Command::Resume(resume) => resume.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
         Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
@@ -110,6 +119,12 @@ impl From<CycleError> for CommandError {
 impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         Self::new(Exit::Usage, error)
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        Self::new(Exit::Failed, error)
     }
 }
 

@@ -26,6 +26,7 @@ impl PlanCommand {
         let stop = AtomicBool::new(false);
         let report = Cycle::begin(&config, &host, &stop)?.plan()?;
         output::warn_of_hindrance(&report);
+        output::warn_of_pause(&report);
         let view = report.plan.view(Some(&config.host));
         if self.json {
             output::answer(view.to_json());

@@ -127,6 +127,7 @@ fn tell(status: &Status, last: Option<&Status>) {
         match status.health {
             Health::Converged => info!(commit, steps = status.done, "converged"),
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
+            Health::Held => info!(commit, steps = status.held, "held by a pause"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
         }
     }

@@ -8,8 +8,11 @@ pub mod config;
 pub mod cycle;
 pub mod daemon;
 pub mod desired;
+pub mod desk;
 pub mod freshness;
+pub mod notify;
 mod orders;
+pub mod pause;
 pub mod pin;
 pub mod plan;
 pub mod revocations;
@@ -19,5 +22,6 @@ mod trust_cache;
 
 pub use config::Config;
 pub use cycle::{Cycle, CycleError, Report};
+pub use pause::Pause;
 pub use plan::Plan;
 pub use state::State;

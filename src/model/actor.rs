@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 /// A local user who asked hostwrit for something. All but `claims` is what the kernel says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Actor {
     /// The user that the asking process ran as.
     pub uid: u32,
