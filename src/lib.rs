@@ -21,6 +21,7 @@
 //! | [`audit`] | the log: intent before, outcome after |
 //! | [`control`] | how people on the host speak with the daemon |
 //! | [`engine`] | one cycle, and when to run it |
+//! | [`courier`] | the process that talks to the network |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
 //! | [`cli`] | the commands |
 //!
@@ -35,6 +36,7 @@
 pub mod audit;
 pub mod cli;
 pub mod control;
+pub mod courier;
 pub mod engine;
 pub mod host;
 pub mod manifest;

@@ -19,7 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("audit", &["model", "host"]),
     ("control", &["model", "host"]),
     ("engine", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
-    ("cli", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "engine"]),
+    ("courier", &["model", "source"]),
+    (
+        "cli",
+        &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "control", "engine", "courier"],
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {

@@ -6,12 +6,14 @@ mod approve;
 mod audit;
 mod check;
 mod clone;
+mod courier;
 mod daemon;
 mod demo;
 mod exit_code;
 mod heartbeat;
 mod hooks;
 mod init;
+mod messages;
 mod output;
 mod pause;
 mod plan;
@@ -30,6 +32,7 @@ use crate::control::client::ClientError;
 use crate::engine::config::ConfigError;
 use crate::engine::{Config, CycleError};
 use crate::host::{HostError, RealHost};
+use crate::source::Courier;
 
 pub use exit_code::Exit;
 pub use schema::schemas;
@@ -56,6 +59,7 @@ enum Command {
     Plan(plan::PlanCommand),
     Apply(apply::Apply),
     Daemon(daemon::DaemonCommand),
+    Courier(courier::CourierCommand),
     Status(status::StatusCommand),
     Sync(sync::Sync),
     Pause(pause::PauseCommand),
@@ -77,6 +81,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Plan(plan) => plan.run(&cli.root),
         Command::Apply(apply) => apply.run(&cli.root),
         Command::Daemon(daemon) => daemon.run(&cli.root),
+        Command::Courier(courier) => courier.run(),
         Command::Status(status) => status.run(&cli.root),
         Command::Sync(sync) => sync.run(&cli.root),
         Command::Pause(pause) => pause.run(&cli.root),
@@ -132,6 +137,11 @@ impl From<HostError> for CommandError {
     fn from(error: HostError) -> Self {
         Self::new(Exit::Failed, error)
     }
+}
+
+/// Returns the courier of the host, not connected yet.
+fn courier(host: &RealHost, config: &Config) -> Courier {
+    Courier::of(host.root(), config.anchor.root.kind())
 }
 
 /// Opens the host below `root` and reads its configuration.

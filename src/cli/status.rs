@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::control::client::{self, ClientError};
 use crate::control::{Answer, Ask, Live};
-use crate::engine::apply::chain;
 use crate::engine::status::{Health, Status};
 use crate::engine::{Config, State};
 use crate::host::RealHost;
+use crate::model::chain;
 
 use super::{CommandError, Exit, output};
 

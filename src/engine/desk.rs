@@ -16,11 +16,11 @@ use crate::control::protocol::Code;
 use crate::control::server::QUEUE;
 use crate::control::{Answer, Answers, Ask, Demand, Live, Server};
 use crate::host::{ReadHost, RealHost};
-use crate::model::{Actor, Step};
+use crate::model::{Actor, Step, chain};
 use crate::resources::Operation;
 
 use super::Pause;
-use super::apply::{Outcome, chain};
+use super::apply::Outcome;
 use super::status::Status;
 
 /// Takes what is asked and remembers who waits for what.

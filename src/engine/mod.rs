@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod desired;
 pub mod desk;
 pub mod freshness;
+pub mod last_good;
 pub mod notify;
 mod orders;
 pub mod pause;
