@@ -65,6 +65,8 @@ struct Deed {
 /// What goes along with a cycle.
 #[derive(Debug)]
 pub struct Errand {
+    /// Somebody asked for a cycle: a pull that finds nothing new is not enough.
+    pub asked: bool,
     deeds: Vec<Deed>,
     watchers: Vec<Answers>,
 }
@@ -137,11 +139,11 @@ impl Desk {
 
     /// Notes that a cycle begins, and returns what goes along with it.
     pub fn begin(&mut self, now: SystemTime) -> Errand {
-        self.pull = false;
+        let asked = std::mem::take(&mut self.pull);
         self.cycle_since = Some(now);
         self.next_pull = None;
         self.served.append(&mut self.waiting);
-        Errand { deeds: std::mem::take(&mut self.deeds), watchers: self.served.clone() }
+        Errand { asked, deeds: std::mem::take(&mut self.deeds), watchers: self.served.clone() }
     }
 
     /// Notes what a cycle came to, and tells those who waited for it.
