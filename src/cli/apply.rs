@@ -49,7 +49,7 @@ fn summary(report: &Report, host: &str) -> String {
     let done = format!("{} done", output::count(count(OutcomeResult::Done), "step"));
     match (report.plan.steps.len(), report.converged()) {
         (held, _) if report.is_held() => {
-            format!("{} held: {host} does not follow {commit} yet.", output::count(held, "step"))
+            format!("{} of {commit} held: {host} stays as it is while it is paused.", output::count(held, "step"))
         }
         (0, _) => {
             format!("{host} agrees with {commit}: {}, nothing to do.", output::count(report.objects, "object"))

@@ -69,7 +69,7 @@ impl Resume {
 impl From<PauseError> for CommandError {
     fn from(error: PauseError) -> Self {
         let exit = match error {
-            PauseError::Length(_) | PauseError::Reason => Exit::Usage,
+            PauseError::Length | PauseError::Reason => Exit::Usage,
             _ => Exit::Failed,
         };
         Self::new(exit, error)

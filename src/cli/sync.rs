@@ -63,7 +63,10 @@ fn told(status: serde_json::Value) -> Result<Exit, CommandError> {
     let commit = status.commit.as_deref().map_or("any commit", output::short);
     output::answer(match (status.health, status.done) {
         (Health::Held, _) => {
-            format!("{} held: {host} does not follow {commit} yet.", output::count(status.held, "step"))
+            format!(
+                "{} of {commit} held: {host} stays as it is while it is paused.",
+                output::count(status.held, "step")
+            )
         }
         (Health::Failing, _) => format!("{done} done: {host} does not agree with {commit} yet."),
         (_, 0) => {

@@ -15,5 +15,6 @@ mod faulty_host;
 mod freshness;
 mod memory;
 mod orders;
+mod pause;
 mod pins;
 mod remote;
