@@ -120,7 +120,8 @@ fn lines(status: &Status) -> Vec<String> {
     ];
     if let Some(pause) = &status.paused {
         lines.push(format!("  paused      until {} by {}: {}", pause.until, pause.by, output::plain(&pause.reason)));
-        lines.push(format!("  held        {}", output::count(status.held, "step")));
+        let of = status.held_commit.as_ref().map(|commit| format!(" of {commit}")).unwrap_or_default();
+        lines.push(format!("  held        {}{of}", output::count(status.held, "step")));
     }
     let mut section = |title: &str, rows: Vec<String>| {
         if !rows.is_empty() {

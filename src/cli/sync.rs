@@ -63,6 +63,7 @@ fn told(status: serde_json::Value) -> Result<Exit, CommandError> {
     let commit = status.commit.as_deref().map_or("any commit", output::short);
     output::answer(match (status.health, status.done) {
         (Health::Held, _) => {
+            let commit = status.held_commit.as_deref().map_or(commit, output::short);
             format!(
                 "{} of {commit} held: {host} stays as it is while it is paused.",
                 output::count(status.held, "step")

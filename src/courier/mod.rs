@@ -7,6 +7,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "its directory is its own, and no part of the managed host")]
 
+mod hint;
+
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -25,7 +27,9 @@ use tracing::{info, warn};
 use crate::model::chain;
 use crate::model::git::{ObjectError, Objects as _, Oid};
 use crate::source::wire::{self, Answer, Request};
-use crate::source::{Ask, HashKind, Limits, Mirror, MirrorError};
+use crate::source::{Access, Ask, HashKind, Limits, Mirror, MirrorError};
+
+use hint::Remembered;
 
 /// How many stewards may be connected at once: the daemon, and some commands.
 const MAX_CONNECTIONS: usize = 16;
@@ -46,6 +50,8 @@ pub enum ServeError {
     Busy(PathBuf),
     #[error("standard input is no socket; systemd starts the courier (hostwrit-courier.socket)")]
     Socket(#[source] io::Error),
+    #[error("cannot read the credentials")]
+    Credentials(#[source] io::Error),
     #[error("cannot accept connections")]
     Accept(#[source] io::Error),
 }
@@ -58,7 +64,11 @@ pub fn serve(directory: &Path) -> Result<(), ServeError> {
     let not_usable = |source| ServeError::Directory { directory: directory.to_owned(), source };
     std::fs::create_dir_all(directory).map_err(not_usable)?;
     let _lock = lock(directory)?;
-    let desk = Arc::new(Desk { mirror: directory.join("mirror.git"), opening: Mutex::default() });
+    let access = match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(credentials) => Access::in_directory(Path::new(&credentials)).map_err(ServeError::Credentials)?,
+        None => Access::default(),
+    };
+    let desk = Arc::new(Desk { mirror: directory.join("mirror.git"), access, books: Mutex::default() });
 
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(ServeError::Socket)?;
     if !getsockopt(&socket, sockopt::AcceptConn).map_err(|errno| ServeError::Socket(errno.into()))? {
@@ -110,8 +120,17 @@ fn lock(directory: &Path) -> Result<Flock<std::fs::File>, ServeError> {
 /// Where stewards come to ask.
 struct Desk {
     mirror: PathBuf,
-    /// Held while the mirror is opened, which clears up, or fetched into. Whether it has been opened.
-    opening: Mutex<bool>,
+    access: Access,
+    /// Held while the mirror is opened, which clears up, or fetched into.
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    /// The mirror has been opened once.
+    is_open: bool,
+    /// What the last fetch found.
+    remembered: Option<Remembered>,
 }
 
 impl Desk {
@@ -137,15 +156,27 @@ impl Desk {
     }
 
     fn fetch(&self, mirror: &mut Option<Mirror>, hash: HashKind, ask: &Ask, stream: &UnixStream) -> Answer {
-        let mut is_open = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        let mirror = match self.open(mirror, hash, &mut is_open) {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        // What the hint is like is found out before Git is asked: what changes in between is seen the next time.
+        let seen = match (&ask.hint, books.remembered.as_ref().filter(|remembered| remembered.answers(ask))) {
+            (None, _) => None,
+            (Some(url), None) => hint::see(url, None),
+            (Some(url), Some(remembered)) => match remembered.look(url) {
+                Ok(fetched) => return Answer::Fetched(fetched),
+                Err(seen) => seen,
+            },
+        };
+        let mirror = match self.open(mirror, hash, &mut books) {
             Ok(mirror) => mirror,
             Err(error) => return Answer::Failed(chain(&error)),
         };
         let stop = AtomicBool::new(false);
         let fetch = || mirror.fetch(&ask.remote, &ask.git_ref, ask.beside.as_deref(), &stop);
         match while_connected(stream, &stop, fetch) {
-            Ok(Ok(fetched)) => Answer::Fetched(fetched),
+            Ok(Ok(fetched)) => {
+                books.remembered = seen.map(|seen| Remembered::new(ask.clone(), seen, fetched));
+                Answer::Fetched(fetched)
+            }
             Ok(Err(error)) => Answer::Failed(chain(&error)),
             Err(error) => Answer::Failed(format!("cannot watch the connection: {error}")),
         }
@@ -155,8 +186,8 @@ impl Desk {
         let opened = match mirror {
             Some(mirror) => Ok(&*mirror),
             None => {
-                let mut is_open = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-                self.open(mirror, id.kind(), &mut is_open)
+                let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+                self.open(mirror, id.kind(), &mut books)
             }
         };
         match opened.map(|mirror| mirror.object(id)) {
@@ -173,16 +204,16 @@ impl Desk {
         &self,
         mirror: &'m mut Option<Mirror>,
         hash: HashKind,
-        is_open: &mut bool,
+        books: &mut Books,
     ) -> Result<&'m Mirror, MirrorError> {
         let limits = Limits::default();
         let opened = match mirror.take() {
             Some(opened) => opened,
-            None if *is_open => Mirror::reopen(&self.mirror, hash, limits)?,
+            None if books.is_open => Mirror::reopen(&self.mirror, hash, limits)?,
             None => Mirror::open(&self.mirror, hash, limits)?,
         };
-        *is_open = true;
-        Ok(mirror.insert(opened))
+        books.is_open = true;
+        Ok(mirror.insert(opened.with_access(self.access.clone())))
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Report {
     pub accepted: bool,
     /// Nothing is changed because of this.
     pub pause: Option<Pause>,
+    /// The pin before the cycle: what a held host is left with.
+    pub pin: Option<String>,
     pub signers: Vec<Signer>,
     /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
     pub stale_from: Option<SystemTime>,
@@ -378,6 +380,7 @@ impl<'c> Cycle<'c> {
             alarms: alarm::of(state, None, now),
             accepted: false,
             pause: None,
+            pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
         })
@@ -468,6 +471,8 @@ pub fn ask(config: &Config) -> Ask {
         remote: config.remote.clone(),
         git_ref: config.anchor.git_ref.clone(),
         beside: Some(HEARTBEAT_REF.to_owned()),
+        hint: config.poll_hint.clone(),
+        max_quiet: config.max_quiet.as_secs(),
     }
 }
 
@@ -486,6 +491,7 @@ fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired
         hindrance,
         alarms: Vec::new(),
         pause: None,
+        pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
     }

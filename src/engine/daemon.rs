@@ -17,6 +17,7 @@ use crate::source::{Courier, FetchError, Fetched, Source as _};
 use super::config::ConfigError;
 use super::desk::{Desk, Errand, Wish};
 use super::notify::{Notifier, Pulse};
+use super::schedule::until_next_pull;
 use super::status::{Health, Status};
 use super::{Config, Cycle, CycleError, Report, cycle};
 use crate::model::chain;
@@ -86,6 +87,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     notifier.ready();
     let mut last: Option<Status> = None;
     let mut settled: Option<Settled> = None;
+    // Pulls in a row that the remote did not answer.
+    let mut failures = 0;
     loop {
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
@@ -115,10 +118,13 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         match pulled {
             Pulled::Cycle(status, left) => {
                 tell(&status, last.as_ref());
+                let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
+                failures = if unanswered { failures + 1 } else { 0 };
                 (last, settled) = (Some(*status), left);
             }
             Pulled::Nothing(left, answered) => {
                 settled = Some(left);
+                failures = if answered { 0 } else { failures + 1 };
                 if let Some(status) = last.as_mut().filter(|_| answered) {
                     status.pulled_again(host.as_ref());
                     write(status, &host);
@@ -133,7 +139,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         if stopping {
             break;
         }
-        let rest = desk.rest(config.interval + some_of(config.splay), host.now());
+        let planned = until_next_pull(config.interval, config.splay, failures, random());
+        let rest = desk.rest(planned, host.now());
         let wake = tokio::select! {
             wake = wait(rest, &mut terminate, &mut interrupt, &mut hangup) => wake,
             () = attend(&mut desk, &mut notifier) => Wake::Asked,
@@ -181,7 +188,10 @@ fn pull(
     pulse.beat();
     errand.carry_out(host);
     let source = Courier::of(host.root(), config.anchor.root.kind());
-    let fetched = source.fetch(&cycle::ask(config), stop);
+    let mut ask = cycle::ask(config);
+    // Whoever asks for a pull knows better than a hint that there is nothing.
+    ask.hint = ask.hint.filter(|_| !errand.asked);
+    let fetched = source.fetch(&ask, stop);
     if let Some(settled) = settled.filter(|settled| settled.holds(&fetched, host.now())) {
         return Pulled::Nothing(settled, fetched.is_ok());
     }
@@ -259,8 +269,7 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-/// Returns a random part of the duration. It spreads a fleet; it is no secret.
-fn some_of(splay: Duration) -> Duration {
-    let random = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
-    splay.mul_f64(random.clamp(0.0, 1.0))
+/// Returns a random number between 0 and 1. It spreads a fleet; it is no secret.
+fn random() -> f64 {
+    (RandomState::new().hash_one(0) as f64 / u64::MAX as f64).clamp(0.0, 1.0)
 }

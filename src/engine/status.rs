@@ -46,6 +46,9 @@ pub struct Status {
     /// Steps that the pause holds back.
     #[serde(default)]
     pub held: usize,
+    /// The commit that the pause holds back, if it is another than the one that is enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_commit: Option<String>,
     /// Objects with `observe: true` that differ.
     pub reported: Vec<ObjectId>,
     /// Objects that left the repo and that hostwrit did not make.
@@ -71,7 +74,7 @@ pub enum Health {
     Converged,
     /// The host agrees with the last good commit, and something keeps it from following the remote.
     LastGood,
-    /// A pause holds back a commit or steps, and nothing else is wrong with the host.
+    /// A pause holds back a commit or steps.
     Held,
     /// Some step failed, or the host could not be observed.
     Failing,
@@ -94,6 +97,7 @@ impl Status {
             problems: Vec::new(),
             paused: None,
             held: 0,
+            held_commit: None,
             reported: Vec::new(),
             unmanaged: Vec::new(),
         };
@@ -141,6 +145,10 @@ impl Status {
         }
         let explained = |object: &ObjectId| self.problems.iter().any(|trouble| trouble.object.as_ref() == Some(object));
         self.paused.clone_from(&report.pause);
+        if report.is_held() && report.accepted {
+            self.commit.clone_from(&report.pin);
+            self.held_commit = Some(report.plan.commit.clone());
+        }
         self.held = if report.is_held() { report.plan.steps.len() } else { 0 };
         let left: Vec<_> = report
             .remaining

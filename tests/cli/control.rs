@@ -84,6 +84,11 @@ fn without_a_daemon_a_pause_is_made_by_hand_and_a_pull_is_not() {
     let status = is_valid("status", &site.run(&["status", "--json"]).stdout);
     assert_eq!((&status["health"], &status["held"]), (&"held".into(), &1.into()));
     assert_eq!(status["paused"]["reason"], "ticket 4711");
+    site.host_file("{}\n");
+    assert_eq!(site.run(&["apply"]).code, 6);
+    let status = site.run(&["status"]).stdout;
+    let told = status.contains("  commit      COMMIT1\n") && status.contains("  held        1 step of COMMIT2\n");
+    assert!(told, "{status}");
     insta::assert_snapshot!(shown(&site.run(&["resume"])), @r"
     Resumed.
     --- exit code 0

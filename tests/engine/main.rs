@@ -17,4 +17,5 @@ mod memory;
 mod orders;
 mod pause;
 mod pins;
+mod poll_hint;
 mod remote;
