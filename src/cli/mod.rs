@@ -13,6 +13,7 @@ mod exit_code;
 mod heartbeat;
 mod hooks;
 mod init;
+mod journal;
 mod messages;
 mod output;
 mod pause;
