@@ -23,6 +23,7 @@
 //! | [`engine`] | one cycle, and when to run it |
 //! | [`courier`] | the process that talks to the network |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
+//! | [`doctor`] | what keeps this host from being kept, and what to do |
 //! | [`cli`] | the commands |
 //!
 //! `tests/architecture.rs` fails when an import points the wrong way.
@@ -37,6 +38,7 @@ pub mod audit;
 pub mod cli;
 pub mod control;
 pub mod courier;
+pub mod doctor;
 pub mod engine;
 pub mod host;
 pub mod manifest;

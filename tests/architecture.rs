@@ -20,9 +20,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("control", &["model", "host"]),
     ("engine", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
     ("courier", &["model", "source"]),
+    ("doctor", &["model", "host", "source", "audit", "control", "engine"]),
     (
         "cli",
-        &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "control", "engine", "courier"],
+        &[
+            "model",
+            "host",
+            "yaml",
+            "source",
+            "trust",
+            "manifest",
+            "resources",
+            "audit",
+            "control",
+            "engine",
+            "courier",
+            "doctor",
+        ],
     ),
 ];
 

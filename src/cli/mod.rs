@@ -9,6 +9,7 @@ mod clone;
 mod courier;
 mod daemon;
 mod demo;
+mod doctor;
 mod exit_code;
 mod heartbeat;
 mod hooks;
@@ -65,6 +66,7 @@ enum Command {
     Sync(sync::Sync),
     Pause(pause::PauseCommand),
     Resume(pause::Resume),
+    Doctor(doctor::Doctor),
     Why(why::Why),
     Trust(trust::Trust),
     Audit(audit::Audit),
@@ -87,6 +89,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Sync(sync) => sync.run(&cli.root),
         Command::Pause(pause) => pause.run(&cli.root),
         Command::Resume(resume) => resume.run(&cli.root),
+        Command::Doctor(doctor) => doctor.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
         Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),

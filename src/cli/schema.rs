@@ -43,6 +43,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("audit-verify", schemars::schema_for!(Verified)),
         ("check", schemars::schema_for!(manifest::Checked)),
         ("config", manifest::schema::of::<ConfigFile>("/etc/hostwrit/config.yaml: what a host is given out of band")),
+        ("doctor", schemars::schema_for!(Vec<crate::doctor::Check>)),
         ("order", manifest::schema::of::<OrderFile>("An order to one host, signed with ssh-keygen")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
         ("revocations", manifest::schema::of::<RevocationFile>("trust.revocations: what a host distrusts")),

@@ -14,6 +14,7 @@ pub mod files;
 mod listen;
 pub mod lock;
 pub mod real;
+pub mod room;
 pub mod units;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ pub use command::Output;
 pub use error::HostError;
 pub use lock::RunLock;
 pub use real::RealHost;
+pub use room::Room;
 pub use units::{UnitAction, UnitState};
 
 /// Reads the host and never changes it.
