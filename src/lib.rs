@@ -19,8 +19,10 @@
 //! | [`manifest`] | an authentic tree to desired state, or every fault in it |
 //! | [`resources`] | the kinds: observe, diff, apply |
 //! | [`audit`] | the log: intent before, outcome after |
+//! | [`metrics`] | what a monitoring system is told of this host |
 //! | [`engine`] | one cycle, and when to run it |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
+//! | [`fleet`] | what a Prometheus knows of all hosts |
 //! | [`cli`] | the commands |
 //!
 //! `tests/architecture.rs` fails when an import points the wrong way.
@@ -34,8 +36,10 @@
 pub mod audit;
 pub mod cli;
 pub mod engine;
+pub mod fleet;
 pub mod host;
 pub mod manifest;
+pub mod metrics;
 pub mod model;
 pub mod resources;
 pub mod source;

@@ -17,8 +17,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("resources", &["model", "host"]),
     ("manifest", &["model", "yaml", "trust", "resources", "host"]),
     ("audit", &["model", "host"]),
-    ("engine", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
-    ("cli", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "engine"]),
+    ("metrics", &["model", "host"]),
+    ("engine", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "metrics"]),
+    ("fleet", &["model", "metrics"]),
+    (
+        "cli",
+        &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "metrics", "engine", "fleet"],
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {
