@@ -51,7 +51,7 @@ families! {
     COMMIT_INFO = Gauge "hostwrit_commit_info" ["commit"], "The commit that is enforced; always 1. Absent until a commit was accepted.";
     POLICY_VERSION = Gauge "hostwrit_policy_version" [], "The version of the policy under which the last commit was accepted.";
     HEALTH = Gauge "hostwrit_health" ["state"], "1 for the state that the last cycle came to, 0 for all others.";
-    PROBLEMS = Gauge "hostwrit_problems" ["code"], "Problems that the last cycle found, by code. Codes without a problem are absent.";
+    PROBLEMS = Gauge "hostwrit_problems" ["code", "sort"], "Problems that the last cycle found, by code. Codes without a problem are absent.";
     LAST_CYCLE = Gauge "hostwrit_last_cycle_timestamp_seconds" [], "When the last cycle ended.";
     LAST_SUCCESS = Gauge "hostwrit_last_success_timestamp_seconds" [], "When a cycle last ended with the host in agreement with the remote's tip. Absent until one has since boot.";
     CYCLES = Counter "hostwrit_cycles_total" ["state"], "Cycles, by the state that they came to.";

@@ -25,6 +25,9 @@ pub const HOLDERS: &[&str] = &["pause", "guard", "window"];
 /// How a step can end.
 pub const RESULTS: &[&str] = &["done", "failed", "skipped"];
 
+/// What a problem is about: a tip that does not count, a remote that cannot be pulled, a step, or something else.
+pub const SORTS: &[&str] = &["refusal", "fetch", "step", "other"];
+
 /// All that is told. What is `None` or empty is not known, and is left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
@@ -36,8 +39,8 @@ pub struct Metrics {
     pub policy_version: Option<u64>,
     /// One of [`STATES`].
     pub state: String,
-    /// Number of problems, by code.
-    pub problems: BTreeMap<String, u64>,
+    /// Number of problems, by code and one of [`SORTS`].
+    pub problems: BTreeMap<(String, &'static str), u64>,
     pub last_cycle: Option<SystemTime>,
     /// Number of objects, by kind and state.
     pub objects: BTreeMap<(String, &'static str), u64>,
@@ -91,11 +94,10 @@ impl Metrics {
         page.put(&family::COMMIT_INFO, self.commit.iter().map(|commit| (vec![commit.as_str()], 1.0)));
         page.put_one(&family::POLICY_VERSION, self.policy_version.map(number));
         page.put(&family::HEALTH, words(STATES, |state| flag(state == self.state)));
-        page.put(&family::PROBLEMS, by_word(&self.problems));
+        page.put(&family::PROBLEMS, by_two_words(&self.problems));
         page.put_one(&family::LAST_CYCLE, self.last_cycle.map(seconds_of));
         self.counts.put(&mut page);
-        let objects = self.objects.iter().map(|((kind, state), count)| (vec![kind.as_str(), state], number(*count)));
-        page.put(&family::OBJECTS, objects);
+        page.put(&family::OBJECTS, by_two_words(&self.objects));
         page.put(&family::HELD, words(HOLDERS, |holder| flag(self.held.contains(holder))));
         page.put_one(&family::NEWEST_STATEMENT, self.newest_statement.map(seconds_of));
         page.put_one(&family::STATEMENT_MAX_AGE, self.statement_max_age.map(|age| age.as_secs_f64()));
@@ -132,6 +134,10 @@ fn words<'w>(words: &'w [&'w str], number: impl Fn(&str) -> f64) -> impl Iterato
 
 fn by_word(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (Vec<&str>, f64)> {
     counts.iter().map(|(word, count)| (vec![word.as_str()], number(*count)))
+}
+
+fn by_two_words<'c>(counts: &'c BTreeMap<(String, &'static str), u64>) -> impl Iterator<Item = (Vec<&'c str>, f64)> {
+    counts.iter().map(|((word, other), count)| (vec![word.as_str(), *other], number(*count)))
 }
 
 fn flag(is_so: bool) -> f64 {

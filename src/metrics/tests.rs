@@ -11,7 +11,7 @@ fn whole() -> Metrics {
         commit: Some("4eba289bc64d885684246d34080b7eea6fba4566".to_owned()),
         policy_version: Some(7),
         state: "failing".to_owned(),
-        problems: BTreeMap::from([("step-failed".to_owned(), 2)]),
+        problems: BTreeMap::from([(("step-failed".to_owned(), "step"), 2)]),
         last_cycle: Some(at(1_763_850_000_250)),
         objects: BTreeMap::from([(("file".to_owned(), "declared"), 3), (("user".to_owned(), "failing"), 2)]),
         counts: Counts {
@@ -61,7 +61,7 @@ fn the_page_says_what_the_metrics_hold() {
         r#"hostwrit_commit_info{commit="4eba289bc64d885684246d34080b7eea6fba4566"} 1"#,
         r#"hostwrit_health{state="converged"} 0"#,
         r#"hostwrit_health{state="failing"} 1"#,
-        r#"hostwrit_problems{code="step-failed"} 2"#,
+        r#"hostwrit_problems{code="step-failed",sort="step"} 2"#,
         "hostwrit_last_cycle_timestamp_seconds 1763850000.25",
         r#"hostwrit_cycles_total{state="last-good"} 0"#,
         "hostwrit_cycle_duration_seconds_sum 1.5",
