@@ -9,6 +9,7 @@ mod clone;
 mod daemon;
 mod demo;
 mod exit_code;
+mod fleet;
 mod heartbeat;
 mod hooks;
 mod init;
@@ -55,6 +56,7 @@ enum Command {
     Daemon(daemon::DaemonCommand),
     Status(status::StatusCommand),
     Why(why::Why),
+    Fleet(fleet::FleetCommand),
     Trust(trust::Trust),
     Audit(audit::Audit),
     Schema(schema::Schema),
@@ -73,6 +75,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Daemon(daemon) => daemon.run(&cli.root),
         Command::Status(status) => status.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
+        Command::Fleet(fleet) => fleet.run(),
         Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
         Command::Schema(schema) => schema.run(),

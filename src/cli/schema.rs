@@ -6,6 +6,7 @@ use crate::audit::verify::Verified;
 use crate::engine::config::ConfigFile;
 use crate::engine::plan::PlanView;
 use crate::engine::status::Status;
+use crate::fleet::Fleet;
 use crate::manifest;
 use crate::trust::order::OrderFile;
 use crate::trust::revocation::RevocationFile;
@@ -44,6 +45,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("audit-verify", schemars::schema_for!(Verified)),
         ("check", schemars::schema_for!(manifest::Checked)),
         ("config", manifest::schema::of::<ConfigFile>("/etc/hostwrit/config.yaml: what a host is given out of band")),
+        ("fleet", schemars::schema_for!(Fleet)),
         ("order", manifest::schema::of::<OrderFile>("An order to one host, signed with ssh-keygen")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
         ("revocations", manifest::schema::of::<RevocationFile>("trust.revocations: what a host distrusts")),
