@@ -21,6 +21,7 @@
 //! | [`audit`] | the log: intent before, outcome after |
 //! | [`metrics`] | what a monitoring system is told of this host |
 //! | [`engine`] | one cycle, and when to run it |
+//! | [`courier`] | the process that talks to the network |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
 //! | [`fleet`] | what a Prometheus knows of all hosts |
 //! | [`cli`] | the commands |
@@ -35,6 +36,7 @@
 
 pub mod audit;
 pub mod cli;
+pub mod courier;
 pub mod engine;
 pub mod fleet;
 pub mod host;

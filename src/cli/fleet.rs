@@ -41,7 +41,7 @@ pub struct FleetCommand {
     /// List the hosts of this fleet alone; default: the clone's fleet, or all
     #[arg(long, value_name = "ID", conflicts_with = "dir")]
     fleet: Option<String>,
-    /// Call a host silent whose last cycle is older
+    /// Call a host silent whose daemon has not pulled for so long
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     silent_after: Duration,
     /// Print the hosts as JSON (schemas/fleet.json)
@@ -145,11 +145,11 @@ fn rows(fleet: &Fleet) -> Vec<Vec<String>> {
         let cells = cells.iter().map(|cell| (*cell).to_owned());
         several.then(|| of_fleet.to_owned()).into_iter().chain(cells).collect::<Vec<_>>()
     };
-    let title = row("FLEET", ["HOST", "COMMIT", "CYCLE", "STATE", "FINDINGS"]);
+    let title = row("FLEET", ["HOST", "COMMIT", "AGE", "STATE", "FINDINGS"]);
     let of_host = |host: &Host| {
         let commit =
             host.commit.as_deref().map_or_else(|| "-".to_owned(), |commit| output::plain(output::short(commit)));
-        let age = host.cycle_age.map_or_else(|| "-".to_owned(), age);
+        let age = host.age.map_or_else(|| "-".to_owned(), age);
         let (name, of_fleet) = (output::plain(&host.host), output::plain(&host.fleet));
         row(&of_fleet, [&name, &commit, &age, host.state.as_str(), &output::plain(&findings(host).join(", "))])
     };

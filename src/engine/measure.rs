@@ -42,12 +42,23 @@ impl Counters {
         }
     }
 
+    /// Notes a pull that called for no cycle, after the cycle of this status; whether the remote answered.
+    pub fn pulled(&mut self, status: &Status, answered: bool, now: SystemTime) {
+        self.counts.alive = Some(now);
+        if !answered {
+            self.counts.fetch_failures += 1;
+        } else if status.health == Health::Converged {
+            self.counts.last_success = Some(now);
+        }
+    }
+
     /// Counts a cycle that has just ended.
     pub fn count(&mut self, status: &Status, took: Duration, host: &dyn ReadHost) {
         let counts = &mut self.counts;
         *counts.cycles.entry(word(status.health)).or_default() += 1;
         counts.cycle_time += took;
         counts.last_cycle_time = took;
+        counts.alive = time_of(status);
         if status.health == Health::Converged {
             counts.last_success = time_of(status);
         }
@@ -105,6 +116,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         policy_version: counters.policy.as_ref().map(|(_, version)| *version),
         state: word(status.health),
         problems,
+        last_pull: status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
         last_cycle: time_of(status),
         objects: objects(status),
         counts: counters.counts.clone(),

@@ -9,6 +9,7 @@ pub mod cycle;
 pub mod daemon;
 pub mod desired;
 pub mod freshness;
+pub mod last_good;
 pub mod measure;
 mod orders;
 pub mod pin;

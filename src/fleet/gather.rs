@@ -17,7 +17,7 @@ const ASKED: &[&Family] = &[
     &family::HEALTH,
     &family::PROBLEMS,
     &family::HELD,
-    &family::LAST_CYCLE,
+    &family::ALIVE,
     &family::LAST_SUCCESS,
     &family::REBOOT_NEEDED,
 ];
@@ -27,7 +27,7 @@ const ASKED: &[&Family] = &[
 pub struct Question {
     /// The one fleet that is asked for; `None`: all.
     pub fleet: Option<String>,
-    /// A host whose last cycle is older is silent.
+    /// A host that last told of itself longer ago is silent.
     pub silent_after: Duration,
 }
 
@@ -129,7 +129,7 @@ impl Seen {
         host.instance = info.target.get("instance").cloned();
         host.commit = one(&family::COMMIT_INFO).map(|series| series.own("commit").to_owned());
         host.version = one(&family::BUILD_INFO).map(|series| series.own("version").to_owned());
-        host.cycle_age = age(&family::LAST_CYCLE);
+        host.age = age(&family::ALIVE);
         host.success_age = age(&family::LAST_SUCCESS);
         for problem in all(&family::PROBLEMS).filter(|series| series.sample.value > 0.0) {
             let number = host.problems.entry(problem.own("code").to_owned()).or_default();
@@ -140,7 +140,7 @@ impl Seen {
         host.held = held.into_iter().map(str::to_owned).collect();
         host.reboot_needed = all(&family::REBOOT_NEEDED).any(|series| is_set(&series));
         host.state = match all(&family::HEALTH).find(is_set).map(|series| series.own("state")) {
-            _ if host.cycle_age.is_none_or(|age| age > question.silent_after.as_secs()) => State::Silent,
+            _ if host.age.is_none_or(|seconds| seconds > question.silent_after.as_secs()) => State::Silent,
             Some("converged") => State::Converged,
             Some("last-good") => State::LastGood,
             Some("held") => State::Held,
@@ -155,7 +155,7 @@ impl Seen {
 /// Returns the machines among what is told under one name, each once.
 fn told_apart(mut seen: Vec<Seen>) -> Vec<Host> {
     // The younger word first: a file may be older than what the courier answers.
-    seen.sort_by_key(|seen| (seen.host.cycle_age.unwrap_or(u64::MAX), seen.host.instance.clone()));
+    seen.sort_by_key(|seen| (seen.host.age.unwrap_or(u64::MAX), seen.host.instance.clone()));
     let mut starts = BTreeSet::new();
     seen.retain(|seen| seen.started.is_none() || starts.insert(seen.started));
     let is_doubled = seen.len() > 1;

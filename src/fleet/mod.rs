@@ -39,8 +39,8 @@ pub struct Host {
     pub commit: Option<String>,
     /// The version of hostwrit that runs.
     pub version: Option<String>,
-    /// Seconds since the last cycle ended, by the clock of Prometheus.
-    pub cycle_age: Option<u64>,
+    /// Seconds since its daemon last pulled, by the clock of Prometheus.
+    pub age: Option<u64>,
     /// Seconds since the host last agreed with the remote's tip.
     pub success_age: Option<u64>,
     /// Number of problems, by code.
@@ -66,7 +66,7 @@ pub enum State {
     Held,
     /// Some step failed, or it could not be observed.
     Failing,
-    /// It tells of itself, but no cycle has ended for long.
+    /// Its daemon has not pulled for long.
     Silent,
     /// It told of itself within the last day and does not any more.
     Gone,
@@ -102,7 +102,7 @@ impl Host {
             state,
             commit: None,
             version: None,
-            cycle_age: None,
+            age: None,
             success_age: None,
             problems: BTreeMap::new(),
             refuses: false,

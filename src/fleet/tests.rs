@@ -29,7 +29,7 @@ fn scraped(page: &str, target: &[(&str, &str)]) -> Vec<Sample> {
     samples
 }
 
-/// What a host tells whose last cycle ended so many seconds ago.
+/// What a host tells whose daemon last pulled so many seconds ago.
 fn page(host: &str, state: &str, age: u64, change: impl FnOnce(&mut Metrics)) -> String {
     let at = |seconds| std::time::UNIX_EPOCH + Duration::from_secs(seconds);
     let mut metrics = Metrics {
@@ -38,10 +38,10 @@ fn page(host: &str, state: &str, age: u64, change: impl FnOnce(&mut Metrics)) ->
         git_ref: "refs/heads/main".to_owned(),
         commit: Some("4eba289bc64d885684246d34080b7eea6fba4566".to_owned()),
         state: state.to_owned(),
-        last_cycle: Some(at(NOW as u64 - age)),
         ..Metrics::default()
     };
     metrics.counts.started = Some(at(host.len() as u64 + 1_763_000_000));
+    metrics.counts.alive = Some(at(NOW as u64 - age));
     metrics.counts.last_success = Some(at(NOW as u64 - 2 * age));
     change(&mut metrics);
     metrics.render()
@@ -68,7 +68,7 @@ fn a_host_is_what_its_page_says() {
         instance: Some("10.0.0.1:9100".to_owned()),
         commit: Some("4eba289bc64d885684246d34080b7eea6fba4566".to_owned()),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        cycle_age: Some(60),
+        age: Some(60),
         success_age: Some(120),
         problems: [("step-failed".to_owned(), 2), ("unsigned".to_owned(), 1)].into(),
         refuses: true,

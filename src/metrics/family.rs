@@ -52,8 +52,10 @@ families! {
     POLICY_VERSION = Gauge "hostwrit_policy_version" [], "The version of the policy under which the last commit was accepted.";
     HEALTH = Gauge "hostwrit_health" ["state"], "1 for the state that the last cycle came to, 0 for all others.";
     PROBLEMS = Gauge "hostwrit_problems" ["code", "sort"], "Problems that the last cycle found, by code. Codes without a problem are absent.";
-    LAST_CYCLE = Gauge "hostwrit_last_cycle_timestamp_seconds" [], "When the last cycle ended.";
-    LAST_SUCCESS = Gauge "hostwrit_last_success_timestamp_seconds" [], "When a cycle last ended with the host in agreement with the remote's tip. Absent until one has since boot.";
+    ALIVE = Gauge "hostwrit_alive_timestamp_seconds" [], "When the daemon last pulled and did what was to be done, if only to find that nothing was.";
+    LAST_PULL = Gauge "hostwrit_last_pull_timestamp_seconds" [], "When the remote last answered a pull. Absent until it has since boot.";
+    LAST_CYCLE = Gauge "hostwrit_last_cycle_timestamp_seconds" [], "When the last cycle ended. A pull that finds nothing new needs no cycle.";
+    LAST_SUCCESS = Gauge "hostwrit_last_success_timestamp_seconds" [], "When the host was last known to agree with the remote's tip. Absent until it has since boot.";
     CYCLES = Counter "hostwrit_cycles_total" ["state"], "Cycles, by the state that they came to.";
     CYCLE_SECONDS = Summary "hostwrit_cycle_duration_seconds" [], "How long cycles took.";
     LAST_CYCLE_SECONDS = Gauge "hostwrit_last_cycle_duration_seconds" [], "How long the last cycle took.";

@@ -41,6 +41,7 @@ pub struct Metrics {
     pub state: String,
     /// Number of problems, by code and one of [`SORTS`].
     pub problems: BTreeMap<(String, &'static str), u64>,
+    pub last_pull: Option<SystemTime>,
     pub last_cycle: Option<SystemTime>,
     /// Number of objects, by kind and state.
     pub objects: BTreeMap<(String, &'static str), u64>,
@@ -64,6 +65,8 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     pub started: Option<SystemTime>,
+    /// When the daemon last pulled and did what was to be done.
+    pub alive: Option<SystemTime>,
     pub last_success: Option<SystemTime>,
     /// Cycles, by one of [`STATES`].
     pub cycles: BTreeMap<String, u64>,
@@ -95,6 +98,8 @@ impl Metrics {
         page.put_one(&family::POLICY_VERSION, self.policy_version.map(number));
         page.put(&family::HEALTH, words(STATES, |state| flag(state == self.state)));
         page.put(&family::PROBLEMS, by_two_words(&self.problems));
+        page.put_one(&family::ALIVE, self.counts.alive.map(seconds_of));
+        page.put_one(&family::LAST_PULL, self.last_pull.map(seconds_of));
         page.put_one(&family::LAST_CYCLE, self.last_cycle.map(seconds_of));
         self.counts.put(&mut page);
         page.put(&family::OBJECTS, by_two_words(&self.objects));

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Answers `GET /metrics` on this host alone. The courier runs it: it knows the page as bytes, and nothing else.
 
+#![allow(clippy::disallowed_methods, reason = "the socket is the courier's own, and no part of the managed host")]
+
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use super::Listen;
 use super::exposition::CONTENT_TYPE;
-use crate::host::{FileKind, HostError, ReadHost, RealHost, WriteHost};
 
 /// The longest page that is taken.
 pub const LONGEST_PAGE: usize = 1 << 20;
@@ -67,8 +70,6 @@ pub enum ServeError {
     },
     #[error("cannot listen at {listen} for metrics: something else than a socket is there")]
     Occupied { listen: Listen },
-    #[error(transparent)]
-    Host(#[from] HostError),
 }
 
 /// A socket at which metrics can be asked for.
@@ -79,34 +80,29 @@ pub enum Listener {
 }
 
 impl Listen {
-    /// Opens the socket. A socket file that an earlier process left is replaced.
+    /// Opens the socket; with `--root DIR` a socket file lies below DIR. One that an earlier process left is replaced.
     ///
     /// # Errors
     /// The address is taken, or the socket file cannot be made.
-    pub fn open(&self, host: &RealHost) -> Result<Listener, ServeError> {
+    pub fn open(&self, root: &Path) -> Result<Listener, ServeError> {
         let failed = |source| ServeError::Bind { listen: self.clone(), source };
         match self {
             Self::Tcp(address) => Ok(Listener::Tcp(TcpListener::bind(address).map_err(failed)?)),
             Self::Unix(path) => {
-                match host.stat(path)?.map(|stat| stat.kind) {
-                    None => {}
-                    Some(FileKind::Special) => host.remove(path)?,
-                    Some(_) => return Err(ServeError::Occupied { listen: self.clone() }),
+                let path = root.join(path.strip_prefix("/").unwrap_or(path));
+                match fs::symlink_metadata(&path) {
+                    Ok(there) if there.file_type().is_socket() => fs::remove_file(&path).map_err(failed)?,
+                    Ok(_) => return Err(ServeError::Occupied { listen: self.clone() }),
+                    // What is wrong with the directory is what `bind` will say.
+                    Err(_) => {}
                 }
-                let outside = host.root().join(path.strip_prefix("/").unwrap_or(path));
-                let listener = UnixListener::bind(&outside).map_err(failed)?;
-                open_to_group(&outside).map_err(failed)?;
+                let listener = UnixListener::bind(&path).map_err(failed)?;
+                // The group of the process may connect; until here only its user could.
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
                 Ok(Listener::Unix(listener))
             }
         }
     }
-}
-
-/// Lets the group of the socket file connect, and nobody else.
-fn open_to_group(path: &Path) -> io::Result<()> {
-    use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP | Mode::S_IWGRP;
-    Ok(fchmodat(nix::fcntl::AT_FDCWD, path, mode, FchmodatFlags::FollowSymlink)?)
 }
 
 /// Answers for as long as the process lives, each connection in a thread of its own.

@@ -12,10 +12,12 @@ fn whole() -> Metrics {
         policy_version: Some(7),
         state: "failing".to_owned(),
         problems: BTreeMap::from([(("step-failed".to_owned(), "step"), 2)]),
+        last_pull: Some(at(1_763_850_000_000)),
         last_cycle: Some(at(1_763_850_000_250)),
         objects: BTreeMap::from([(("file".to_owned(), "declared"), 3), (("user".to_owned(), "failing"), 2)]),
         counts: Counts {
             started: Some(at(1_763_840_000_000)),
+            alive: Some(at(1_763_850_001_000)),
             last_success: Some(at(1_763_849_000_000)),
             cycles: BTreeMap::from([("converged".to_owned(), 5), ("failing".to_owned(), 1)]),
             cycle_time: Duration::from_millis(1500),

@@ -11,6 +11,7 @@ mod approve;
 mod commands;
 mod configs;
 mod demo;
+mod fleet;
 mod hooks;
 mod init;
 mod team;

@@ -25,6 +25,7 @@ fn scene() -> (tempfile::TempDir, RealHost) {
 fn status(health: Health) -> Status {
     Status {
         time: "2026-11-22T22:00:00Z".to_owned(),
+        pulled: Some("2026-11-22T21:59:00Z".to_owned()),
         host: "web1".to_owned(),
         fleet: "infra.example.org".to_owned(),
         remote: "https://git.example.org/infra.git".to_owned(),
@@ -78,6 +79,24 @@ fn the_last_success_is_remembered_across_a_restart_and_is_no_failure() {
     counters.count(&later, Duration::ZERO, &host);
     assert_eq!(counters.counts.last_success, Some(at("2026-11-22T22:00:00Z")));
     assert_eq!(Counters::start(UNIX_EPOCH, Some(&later)).counts.last_success, None);
+}
+
+#[test]
+fn a_pull_that_finds_nothing_shows_that_the_daemon_lives() {
+    let (_root, host) = scene();
+    let mut counters = Counters::start(UNIX_EPOCH, None);
+    let (converged, later) = (status(Health::Converged), at("2026-11-22T22:30:00Z"));
+    counters.count(&converged, Duration::ZERO, &host);
+    counters.pulled(&converged, true, later);
+    let metrics = gather(&converged, &counters, &host);
+    assert_eq!((metrics.counts.alive, metrics.counts.last_success), (Some(later), Some(later)));
+    assert_eq!(metrics.last_cycle, Some(at("2026-11-22T22:00:00Z")));
+    assert_eq!(metrics.last_pull, Some(at("2026-11-22T21:59:00Z")));
+    let latest = at("2026-11-22T23:00:00Z");
+    counters.pulled(&status(Health::LastGood), true, latest);
+    counters.pulled(&converged, false, latest);
+    assert_eq!((counters.counts.alive, counters.counts.last_success), (Some(latest), Some(later)));
+    assert_eq!(counters.counts.fetch_failures, 1, "a remote that does not answer confirms nothing");
 }
 
 #[test]

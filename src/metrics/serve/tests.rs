@@ -1,8 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#![allow(clippy::disallowed_methods, reason = "looks at a temporary root by hand")]
-
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use super::*;
@@ -20,7 +16,7 @@ impl Scene {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("run")).unwrap();
         let scene = Self { root, published: Arc::default() };
-        let listener = scene.listen().open(&scene.host()).unwrap();
+        let listener = scene.listen().open(scene.root.path()).unwrap();
         let published = Arc::clone(&scene.published);
         thread::spawn(move || serve(&listener, &published));
         scene
@@ -28,10 +24,6 @@ impl Scene {
 
     fn listen(&self) -> Listen {
         Listen::Unix(SOCKET.into())
-    }
-
-    fn host(&self) -> RealHost {
-        RealHost::open(self.root.path()).unwrap()
     }
 
     fn path(&self) -> PathBuf {
@@ -184,7 +176,7 @@ fn who_sends_a_byte_at_a_time_is_cut_off_by_the_time_of_the_whole() {
 #[test]
 fn a_socket_that_was_left_is_replaced_and_only_its_group_may_connect() {
     let scene = Scene::new();
-    scene.listen().open(&scene.host()).unwrap();
+    scene.listen().open(scene.root.path()).unwrap();
     let mode = fs::metadata(scene.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
 }
@@ -194,7 +186,7 @@ fn what_is_no_socket_is_not_replaced() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("run")).unwrap();
     fs::write(root.path().join("run/metrics.sock"), "precious").unwrap();
-    let error = Listen::Unix(SOCKET.into()).open(&RealHost::open(root.path()).unwrap()).unwrap_err();
+    let error = Listen::Unix(SOCKET.into()).open(root.path()).unwrap_err();
     assert!(matches!(error, ServeError::Occupied { .. }), "{error}");
     assert_eq!(fs::read(root.path().join("run/metrics.sock")).unwrap(), b"precious");
 }
