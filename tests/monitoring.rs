@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Alert rules and dashboard name metrics that there are, and Prometheus itself finds the rules to do what they say.
 
-#![allow(clippy::disallowed_methods, reason = "reads the project's own files and runs promtool")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "reads the project's own files, runs promtool and says so if it cannot"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use hostwrit::metrics::family::{ALL, Kind};
-use hostwrit::metrics::{HOLDERS, RESULTS, SORTS, STATES};
+use hostwrit::metrics::serve::{Listener, Published, serve};
+use hostwrit::metrics::{HOLDERS, Metrics, RESULTS, SORTS, STATES};
 use serde_json::{Value, json};
 
 fn packaging(path: &str) -> PathBuf {
@@ -195,4 +204,90 @@ fn promtool_understands_every_expression_of_the_dashboard() {
     let file = dir.path().join("panels.yaml");
     fs::write(&file, json!({"groups": [{"name": "panels", "rules": rules}]}).to_string()).unwrap();
     demand(promtool(&["check", "rules", file.to_str().unwrap()]));
+}
+
+/// A Prometheus of its own; ends with its guard.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a host tells in this state.
+fn page(host: &str, state: &str) -> Vec<u8> {
+    let mut metrics = Metrics {
+        host: host.to_owned(),
+        fleet: "f".to_owned(),
+        git_ref: "refs/heads/main".to_owned(),
+        commit: Some("4eba289bc64d885684246d34080b7eea6fba4566".to_owned()),
+        state: state.to_owned(),
+        ..Metrics::default()
+    };
+    metrics.counts.alive = Some(SystemTime::now());
+    metrics.counts.started = Some(SystemTime::now());
+    metrics.render().into_bytes()
+}
+
+#[test]
+fn a_real_prometheus_takes_what_hosts_tell_and_tells_it_to_fleet() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages: Vec<Arc<Published>> = vec![Arc::default(), Arc::default()];
+    let mut targets = Vec::new();
+    for (published, host) in pages.iter().zip(["web1", "web2"]) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        targets.push(listener.local_addr().unwrap().to_string());
+        published.put(&page(host, "converged")).unwrap();
+        let published = Arc::clone(published);
+        thread::spawn(move || serve(&Listener::Tcp(listener), &published));
+    }
+    let config = json!({
+        "global": {"scrape_interval": "500ms"},
+        "rule_files": [packaging("prometheus/alerts.yaml")],
+        // A target with a label that hostwrit writes too.
+        "scrape_configs": [{"job_name": "hosts", "static_configs": [{"targets": targets, "labels": {"host": "rack"}}]}],
+    });
+    fs::write(dir.path().join("prometheus.yaml"), config.to_string()).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let started = Command::new("prometheus")
+        .arg(format!("--config.file={}", dir.path().join("prometheus.yaml").display()))
+        .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(_running) = started.map(Running) else {
+        assert!(std::env::var_os("CI").is_none(), "prometheus cannot be run (package prometheus)");
+        println!("SKIP: no real Prometheus is asked: it is not installed (package prometheus)");
+        return;
+    };
+
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let fleet = |done: &dyn Fn(&[(String, String)]) -> bool| loop {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hostwrit"));
+        command.args(["fleet", "--json", "--prometheus", &format!("http://127.0.0.1:{port}")]).current_dir(dir.path());
+        let output = command.output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let word = |host: &Value, key: &str| host[key].as_str().unwrap_or_default().to_owned();
+        let hosts: Vec<(String, String)> = answer["hosts"]
+            .as_array()
+            .map(|hosts| hosts.iter().map(|host| (word(host, "host"), word(host, "state"))).collect())
+            .unwrap_or_default();
+        if done(&hosts) {
+            return output.status.code();
+        }
+        assert!(Instant::now() < deadline, "{output:?}");
+        thread::sleep(Duration::from_millis(200));
+    };
+    let are = |expected: &'static [(&str, &str)]| {
+        move |hosts: &[(String, String)]| {
+            hosts.iter().map(|(host, state)| (host.as_str(), state.as_str())).eq(expected.iter().copied())
+        }
+    };
+    assert_eq!(fleet(&are(&[("web1", "converged"), ("web2", "converged")])), Some(0));
+    pages[0].put(&page("web1", "failing")).unwrap();
+    pages[1].put(b"").unwrap();
+    assert_eq!(fleet(&are(&[("web1", "failing"), ("web2", "gone")])), Some(1));
 }
