@@ -265,7 +265,7 @@ fn a_real_prometheus_takes_what_hosts_tell_and_tells_it_to_fleet() {
     };
 
     let deadline = Instant::now() + Duration::from_secs(60);
-    let fleet = |done: &dyn Fn(&[(String, String)]) -> bool| loop {
+    let fleet = |expected: &[(&str, &str)]| loop {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hostwrit"));
         command.args(["fleet", "--json", "--prometheus", &format!("http://127.0.0.1:{port}")]).current_dir(dir.path());
         let output = command.output().unwrap();
@@ -275,19 +275,14 @@ fn a_real_prometheus_takes_what_hosts_tell_and_tells_it_to_fleet() {
             .as_array()
             .map(|hosts| hosts.iter().map(|host| (word(host, "host"), word(host, "state"))).collect())
             .unwrap_or_default();
-        if done(&hosts) {
+        if hosts.iter().map(|(host, state)| (host.as_str(), state.as_str())).eq(expected.iter().copied()) {
             return output.status.code();
         }
         assert!(Instant::now() < deadline, "{output:?}");
         thread::sleep(Duration::from_millis(200));
     };
-    let are = |expected: &'static [(&str, &str)]| {
-        move |hosts: &[(String, String)]| {
-            hosts.iter().map(|(host, state)| (host.as_str(), state.as_str())).eq(expected.iter().copied())
-        }
-    };
-    assert_eq!(fleet(&are(&[("web1", "converged"), ("web2", "converged")])), Some(0));
+    assert_eq!(fleet(&[("web1", "converged"), ("web2", "converged")]), Some(0));
     pages[0].put(&page("web1", "failing")).unwrap();
     pages[1].put(b"").unwrap();
-    assert_eq!(fleet(&are(&[("web1", "failing"), ("web2", "gone")])), Some(1));
+    assert_eq!(fleet(&[("web1", "failing"), ("web2", "gone")]), Some(1));
 }

@@ -428,6 +428,8 @@ pub fn ask(config: &Config) -> Ask {
         remote: config.remote.clone(),
         git_ref: config.anchor.git_ref.clone(),
         beside: Some(HEARTBEAT_REF.to_owned()),
+        hint: config.poll_hint.clone(),
+        max_quiet: config.max_quiet.as_secs(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -15,6 +15,7 @@ use crate::host::{ReadHost as _, RealHost};
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
 use super::config::ConfigError;
+use super::schedule::until_next_pull;
 use super::status::{Health, Status};
 use super::{Config, Cycle, CycleError, Report, cycle};
 use crate::model::chain;
@@ -80,6 +81,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     info!(host = %config.host, remote = %crate::source::redact(&config.remote), "started");
     let mut last: Option<Status> = None;
     let mut settled: Option<Settled> = None;
+    // Pulls in a row that the remote did not answer.
+    let mut failures = 0;
     loop {
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
@@ -101,10 +104,13 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         match pulled {
             Pulled::Cycle(status, left) => {
                 tell(&status, last.as_ref());
+                let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
+                failures = if unanswered { failures + 1 } else { 0 };
                 (last, settled) = (Some(*status), left);
             }
             Pulled::Nothing(left, answered) => {
                 settled = Some(left);
+                failures = if answered { 0 } else { failures + 1 };
                 if let Some(status) = last.as_mut().filter(|_| answered) {
                     status.pulled_again(host.as_ref());
                     write(status, &host);
@@ -114,7 +120,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         if stopping {
             break;
         }
-        match wait(&config, &mut terminate, &mut interrupt, &mut hangup).await {
+        match wait(&config, failures, &mut terminate, &mut interrupt, &mut hangup).await {
             Wake::Interval => {}
             Wake::Reload => match Config::read(host.as_ref()) {
                 Ok(read) => {
@@ -188,9 +194,15 @@ fn tell(status: &Status, last: Option<&Status>) {
     }
 }
 
-async fn wait(config: &Config, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> Wake {
+async fn wait(
+    config: &Config,
+    failures: u32,
+    terminate: &mut Signal,
+    interrupt: &mut Signal,
+    hangup: &mut Signal,
+) -> Wake {
     tokio::select! {
-        () = tokio::time::sleep(config.interval + some_of(config.splay)) => Wake::Interval,
+        () = tokio::time::sleep(until_next_pull(config.interval, config.splay, failures, random())) => Wake::Interval,
         _ = hangup.recv() => Wake::Reload,
         () = either(terminate, interrupt) => Wake::Stop,
     }
@@ -203,8 +215,7 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-/// Returns a random part of the duration. It spreads a fleet; it is no secret.
-fn some_of(splay: Duration) -> Duration {
-    let random = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
-    splay.mul_f64(random.clamp(0.0, 1.0))
+/// Returns a random number between 0 and 1. It spreads a fleet; it is no secret.
+fn random() -> f64 {
+    (RandomState::new().hash_one(0) as f64 / u64::MAX as f64).clamp(0.0, 1.0)
 }

@@ -15,6 +15,7 @@ mod orders;
 pub mod pin;
 pub mod plan;
 pub mod revocations;
+pub mod schedule;
 pub mod state;
 pub mod status;
 mod trust_cache;

@@ -16,4 +16,5 @@ mod freshness;
 mod memory;
 mod orders;
 mod pins;
+mod poll_hint;
 mod remote;
