@@ -18,6 +18,7 @@
 //! | [`trust`] | who signed, and may they? No I/O |
 //! | [`manifest`] | an authentic tree to desired state, or every fault in it |
 //! | [`resources`] | the kinds: observe, diff, apply |
+//! | [`report`] | what other systems are told, and getting it there |
 //! | [`audit`] | the log: intent before, outcome after |
 //! | [`engine`] | one cycle, and when to run it |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
@@ -37,6 +38,7 @@ pub mod engine;
 pub mod host;
 pub mod manifest;
 pub mod model;
+pub mod report;
 pub mod resources;
 pub mod source;
 pub mod trust;

@@ -17,8 +17,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("resources", &["model", "host"]),
     ("manifest", &["model", "yaml", "trust", "resources", "host"]),
     ("audit", &["model", "host"]),
-    ("engine", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
-    ("cli", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "engine"]),
+    ("report", &["model"]),
+    ("engine", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "report"]),
+    ("cli", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "report", "engine"]),
 ];
 
 fn sources() -> Vec<PathBuf> {

@@ -11,6 +11,7 @@ use crate::host::{HostError, ReadHost};
 use crate::manifest;
 use crate::model::git::Oid;
 use crate::model::{Fault, Faults, Location};
+use crate::report::{Outlet, ReportSpec};
 use crate::trust::{Anchor, KeyName, Revocations};
 use crate::yaml;
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub revocations: Option<PathBuf>,
     /// The SSH keys whose orders this host obeys.
     pub break_glass: Vec<KeyName>,
+    /// Who is told what happens here.
+    pub reports: Vec<Outlet>,
 }
 
 /// The file as people write it.
@@ -58,6 +61,9 @@ pub struct ConfigFile {
     #[serde(default = "one_minute")]
     splay: String,
     trust: TrustSection,
+    /// Who is told what happens on this host. Default: nobody.
+    #[serde(default)]
+    reports: Vec<ReportSpec>,
 }
 
 /// Where authentication starts.
@@ -191,6 +197,7 @@ impl Config {
         if interval < Duration::from_secs(1) && humantime::parse_duration(&read.interval).is_ok() {
             fault(format!("interval: {} is too short", read.interval), "write 1s at the least");
         }
+        let reports = Outlet::all(read.reports, &mut fault);
         let host = read.host.or(hostname).unwrap_or_default();
         if host.is_empty() {
             fault("host is not set, and /etc/hostname does not name one".to_owned(), "add host: NAME");
@@ -215,6 +222,7 @@ impl Config {
                 splay,
                 revocations: read.trust.revocations,
                 break_glass,
+                reports,
             }),
             _ => Err(faults),
         }
