@@ -12,6 +12,7 @@ pub mod freshness;
 mod orders;
 pub mod pin;
 pub mod plan;
+pub mod reports;
 pub mod revocations;
 pub mod state;
 pub mod status;

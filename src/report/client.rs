@@ -62,6 +62,8 @@ pub(super) struct Client {
     sign_with: Option<Secret>,
     /// What must not be repeated when the receiver does.
     secrets: Vec<Secret>,
+    /// A receiver at a secret address may repeat any part of it.
+    silent: bool,
 }
 
 impl Client {
@@ -75,7 +77,6 @@ impl Client {
                 let url = read(name)?;
                 check_url(url.expose(), true)
                     .map_err(|(wrong, _)| SendError::CredentialIs { name: name.clone(), wrong })?;
-                secrets.push(url.clone());
                 url.expose().to_owned()
             }
         };
@@ -87,6 +88,7 @@ impl Client {
                 TokenWay::Usual => ("authorization", format!("{} {}", outlet.sink.scheme(), secret.expose())),
                 TokenWay::User(user) => {
                     let pair = openssl::base64::encode_block(format!("{user}:{}", secret.expose()).as_bytes());
+                    secrets.push(Secret::new(&pair));
                     ("authorization", format!("Basic {pair}"))
                 }
                 TokenWay::Header(header) => (header.as_str(), secret.expose().to_owned()),
@@ -102,7 +104,8 @@ impl Client {
         }
         let sign_with = outlet.sign_with.as_deref().map(read).transpose()?;
         secrets.extend(sign_with.clone());
-        Ok(Self { agent: agent(outlet)?, uri, authorization, sign_with, secrets })
+        let silent = matches!(outlet.url, Place::Credential(_));
+        Ok(Self { agent: agent(outlet)?, uri, authorization, sign_with, secrets, silent })
     }
 
     /// Sends a request and waits for the answer, as long as the receiver's `timeout` allows.
@@ -126,6 +129,9 @@ impl Client {
         let mut body = Vec::new();
         // What was read until the answer broke off or the cap was reached may be enough; the sink judges.
         let _ = response.body_mut().as_reader().take(MAX_ANSWER).read_to_end(&mut body);
+        if self.silent {
+            body.clear();
+        }
         for secret in &self.secrets {
             body = without(body, secret);
         }

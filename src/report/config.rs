@@ -175,7 +175,10 @@ impl Outlet {
             let at = format!("reports, number {}", at + 1);
             let Some(outlet) = spec.check(&at, fault) else { continue };
             if outlets.iter().any(|other| other.name == outlet.name) {
-                fault(format!("{at}: there is another one called {}", outlet.name), "give it a name of its own: name: NAME");
+                fault(
+                    format!("{at}: there is another one called {}", outlet.name),
+                    "give it a name of its own: name: NAME",
+                );
             }
             outlets.push(outlet);
         }
@@ -274,10 +277,9 @@ impl ReportSpec {
                 Proxy::Url(url.to_owned())
             }
         };
-        let only = self.only.map_or_else(
-            || Kind::ALL.into_iter().filter(|kind| *kind != Kind::Audit).collect(),
-            BTreeSet::from_iter,
-        );
+        let only = self
+            .only
+            .map_or_else(|| Kind::ALL.into_iter().filter(|kind| *kind != Kind::Audit).collect(), BTreeSet::from_iter);
         if only.is_empty() {
             fault(format!("{at}: only is empty"), "name at least one kind, or leave it out");
         }

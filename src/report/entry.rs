@@ -179,6 +179,7 @@ pub struct Sent {
     pub entry: Entry,
     /// How often the same was seen, and not sent, since it was sent last.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(default)]
     pub repeats: u64,
     /// The entry's number in the spool.
     #[serde(skip)]

@@ -125,8 +125,7 @@ impl Repeats {
         }
         let full = self.0.len() >= MAX_SUBJECTS && !self.0.contains_key(&key);
         let mut spare = Subject::of(entry, of_cycle);
-        let subject =
-            if full { &mut spare } else { self.0.entry(key).or_insert_with(|| Subject::of(entry, of_cycle)) };
+        let subject = if full { &mut spare } else { self.0.entry(key).or_insert_with(|| Subject::of(entry, of_cycle)) };
         subject.of_cycle |= of_cycle;
         let face = entry.face();
         if subject.face != face {

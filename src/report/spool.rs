@@ -343,8 +343,7 @@ impl Inner {
         let content: Vec<u8> = lines.iter().flat_map(|(line, _)| line).copied().collect();
         let stored = Stored { first: self.next, bytes: content.len() as u64, masks };
         self.make_room(&stored)?;
-        files::replace(&self.dir, &stored.name(), &content)
-            .map_err(failed("write", &self.dir.join(stored.name())))?;
+        files::replace(&self.dir, &stored.name(), &content).map_err(failed("write", &self.dir.join(stored.name())))?;
         self.next = stored.end();
         self.files.push_back(stored);
         Ok(())

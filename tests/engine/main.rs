@@ -16,3 +16,4 @@ mod memory;
 mod orders;
 mod pins;
 mod remote;
+mod reports;

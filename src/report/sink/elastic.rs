@@ -17,7 +17,9 @@ pub struct Elastic {
 impl Elastic {
     pub fn new(index: &str) -> Self {
         // Without the filter, answers are as long as requests.
-        Self { path: format!("/{index}/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason") }
+        Self {
+            path: format!("/{index}/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"),
+        }
     }
 }
 
