@@ -186,7 +186,6 @@ pub struct Sent {
     pub(super) seq: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

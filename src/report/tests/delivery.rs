@@ -52,7 +52,7 @@ fn waits_double_up_to_ten_minutes_and_a_receiver_may_ask_for_more() {
     }
     for (asked, least, most) in [("90", 90, 600), ("Sun, 01 Mar 2026 23:00:00 GMT", 3600, 3600), ("soon", 0, 600)] {
         let mut post = Post::of(&webhook(&server));
-        server.from_now_on(Act::Answer(
+        server.otherwise(Act::Answer(
             429,
             Box::leak(format!("retry-after: {asked}\r\n").into_boxed_str()),
             String::new(),

@@ -28,12 +28,12 @@ fn one_entry_that_is_disliked_does_not_take_its_batch_along() {
     let mut post = Post::of(&webhook(&server));
     let texts = ["a", "b", "c", "d", "e", "poison", "f", "g"];
     post.spool.push_all(&texts.map(|text| entry(Kind::Drift, text))).unwrap();
-    server.from_now_on(Act::status(422));
+    server.otherwise(Act::status(422));
     // 8, 4, 2 and 1 are refused: "a" goes although it is harmless, for the server refuses all.
     let mut shipped = post.ship();
     assert!(shipped.sinks[0].totals.refused >= 1);
     let refused = shipped.sinks[0].totals.refused;
-    server.from_now_on(Act::status(200));
+    server.otherwise(Act::status(200));
     shipped = post.ship_later(1);
     assert_eq!(shipped.sinks[0].totals.sent + refused, 8);
     assert_eq!(shipped.waiting(), 0);

@@ -123,7 +123,7 @@ impl Server {
         received.into_iter().next().unwrap()
     }
 
-    pub fn from_now_on(&self, act: Act) {
+    pub fn otherwise(&self, act: Act) {
         let mut shared = self.shared.lock().unwrap();
         shared.script.clear();
         shared.otherwise = Some(act);
