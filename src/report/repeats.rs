@@ -101,6 +101,11 @@ impl Repeats {
         news
     }
 
+    /// Forgets that anybody was told of these subjects.
+    pub fn forget(&mut self, subjects: &[String]) {
+        self.0.retain(|key, _| !subjects.contains(key));
+    }
+
     /// Forgets sinks that are no longer configured.
     pub fn keep_only(&mut self, wishes: &[Wish]) {
         for subject in self.0.values_mut() {

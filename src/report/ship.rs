@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::client::Client;
+use super::client::{Client, SendError};
 use super::config::Outlet;
 use super::sink::Verdict;
 use super::spool::{Counters, Spool};
@@ -177,7 +177,13 @@ impl Lane {
             self.allowed -= 1.0;
             let verdict = match client.send(self.outlet.sink.request(&batch.entries), now) {
                 Ok(answer) => self.outlet.sink.judge(&answer),
-                Err(error) => Verdict::Later { why: chain(&error), after: None },
+                Err(error) => {
+                    if matches!(error, SendError::Timeout(_)) {
+                        // On a slow line less may get through in time.
+                        self.size = (count / 2).max(1);
+                    }
+                    Verdict::Later { why: chain(&error), after: None }
+                }
             };
             let (refused, why) = match verdict {
                 Verdict::Taken { refused, why } => (refused.min(count as u64), why),

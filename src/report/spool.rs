@@ -31,6 +31,8 @@ const CUT_MESSAGE: usize = 4 * 1024;
 /// A file holds no more: the oldest file is what goes first.
 const FILE_ENTRIES: usize = 256;
 const FILE_BYTES: usize = 256 * 1024;
+/// What a file takes is counted in blocks of the disk: most files are small.
+const BLOCK: u64 = 4096;
 
 const REPEATS: &str = "repeats.json";
 const CURSOR: &str = "cursor-";
@@ -258,8 +260,9 @@ impl Spool {
         cursor.next = cursor.next.max(end);
         cursor.counters.sent += sent;
         cursor.counters.refused += refused;
-        inner.write_cursor(sink)?;
-        inner.forget_what_is_done()
+        // First make room: on a full disk the cursor could not be written before. A file that is gone is not sent again.
+        inner.forget_what_is_done()?;
+        inner.write_cursor(sink)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -296,7 +299,7 @@ impl Inner {
             files::replace(&self.dir, &stored.name(), &whole).map_err(failed("write", &path))?;
             (0..self.cursors.len()).try_for_each(|sink| self.write_cursor(sink))?;
         }
-        stored.bytes = whole.len() as u64;
+        stored.bytes = (whole.len() as u64).next_multiple_of(BLOCK);
         self.files.push_back(stored);
         Ok(())
     }
@@ -308,6 +311,7 @@ impl Inner {
     }
 
     fn store(&mut self, news: News) -> Result<(), SpoolError> {
+        let subjects: Vec<String> = news.entries.iter().filter_map(|(entry, _)| entry.subject()).collect();
         let mut lines: Vec<(Vec<u8>, u32)> = Vec::new();
         for (entry, to) in news.entries {
             let mask = self.mask(&to, entry.kind);
@@ -322,12 +326,15 @@ impl Inner {
                 bytes <= FILE_BYTES
             };
             let (now, later) = rest.split_at(rest.iter().take(FILE_ENTRIES).take_while(fits).count().max(1));
-            self.write(now).inspect_err(|_| {
+            if let Err(error) = self.write(now) {
                 for (_, mask) in rest {
                     let cursors = self.cursors.iter_mut().enumerate();
                     cursors.filter(|(sink, _)| mask & 1 << sink != 0).for_each(|(_, c)| c.counters.lost += 1);
                 }
-            })?;
+                // Nobody was told, so the next cycle tells it again.
+                self.repeats.forget(&subjects);
+                return Err(error);
+            }
             rest = later;
         }
         if news.changed {
@@ -341,7 +348,7 @@ impl Inner {
     fn write(&mut self, lines: &[(Vec<u8>, u32)]) -> Result<(), SpoolError> {
         let masks = lines.iter().map(|(_, mask)| *mask).collect();
         let content: Vec<u8> = lines.iter().flat_map(|(line, _)| line).copied().collect();
-        let stored = Stored { first: self.next, bytes: content.len() as u64, masks };
+        let stored = Stored { first: self.next, bytes: (content.len() as u64).next_multiple_of(BLOCK), masks };
         self.make_room(&stored)?;
         files::replace(&self.dir, &stored.name(), &content).map_err(failed("write", &self.dir.join(stored.name())))?;
         self.next = stored.end();
@@ -354,25 +361,49 @@ impl Inner {
         let mut bytes = more.bytes + self.files.iter().map(|file| file.bytes).sum::<u64>();
         let mut entries = (more.masks.len() + self.files.iter().map(|file| file.masks.len()).sum::<usize>()) as u64;
         while bytes > self.caps.bytes || entries > self.caps.entries {
-            let Some(oldest) = self.files.pop_front() else { break };
+            let Some(oldest) = self.files.front() else { break };
             bytes -= oldest.bytes;
             entries -= oldest.masks.len() as u64;
-            // Counted before it is removed: killed in between, it is found done with at the next start.
-            for sink in 0..self.cursors.len() {
-                let lost = oldest.waiting(sink, &self.cursors[sink]);
-                if lost > 0 {
-                    self.cursors[sink].counters.lost += lost;
-                    self.cursors[sink].next = oldest.end();
-                    self.write_cursor(sink)?;
-                }
-            }
-            let path = self.dir.join(oldest.name());
-            files::remove(&path).map_err(failed("remove", &path))?;
+            self.give_up(0)?;
         }
         Ok(())
     }
 
-    fn batch(&self, sink: usize, entries: usize, bytes: usize) -> Result<Batch, SpoolError> {
+    /// Counts what is left of a file as lost, and removes it.
+    fn give_up(&mut self, at: usize) -> Result<(), SpoolError> {
+        let Some(file) = self.files.remove(at) else { return Ok(()) };
+        // Counted before it is removed: killed in between, it is found done with at the next start.
+        for sink in 0..self.cursors.len() {
+            let lost = file.waiting(sink, &self.cursors[sink]);
+            if lost > 0 {
+                self.cursors[sink].counters.lost += lost;
+                if at == 0 {
+                    self.cursors[sink].next = file.end();
+                }
+                self.write_cursor(sink)?;
+            }
+        }
+        let path = self.dir.join(file.name());
+        files::remove(&path).map_err(failed("remove", &path))
+    }
+
+    /// Returns the next entries for a sink. A file that somebody removed or damaged is given up, and not waited for.
+    fn batch(&mut self, sink: usize, entries: usize, bytes: usize) -> Result<Batch, SpoolError> {
+        loop {
+            let failed = match self.try_batch(sink, entries, bytes) {
+                Ok(batch) => return Ok(batch),
+                Err(failed) => failed,
+            };
+            let gone = matches!(failed.source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData);
+            let at = self.files.iter().position(|file| failed.path == self.dir.join(file.name()));
+            match at.filter(|_| gone) {
+                Some(at) => self.give_up(at)?,
+                None => return Err(failed),
+            }
+        }
+    }
+
+    fn try_batch(&self, sink: usize, entries: usize, bytes: usize) -> Result<Batch, SpoolError> {
         let Some(cursor) = self.cursors.get(sink) else { return Ok(Batch { entries: Vec::new(), end: 0 }) };
         let mut batch = Batch { entries: Vec::new(), end: cursor.next };
         let mut size = 0;
@@ -389,7 +420,8 @@ impl Inner {
                     return Ok(batch);
                 }
                 // It was read when the spool was opened, or written by this process.
-                let line: Line = serde_json::from_slice(text).map_err(|error| failed("read", &path)(error.into()))?;
+                let line: Line = serde_json::from_slice(text)
+                    .map_err(|error| failed("read", &path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
                 let repeats = line.to.get(&self.wishes[sink].name).copied().unwrap_or(0);
                 batch.entries.push(Sent { id: line.id, entry: line.entry, repeats, seq });
                 batch.end = seq + 1;

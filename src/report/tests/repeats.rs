@@ -145,6 +145,32 @@ fn each_sink_has_its_own_time_and_hears_only_the_end_of_what_it_heard() {
 }
 
 #[test]
+fn a_cycle_with_nothing_new_writes_nothing() {
+    let server = Server::start();
+    let post = hourly(&server);
+    let listing = || {
+        let entries = std::fs::read_dir(post.dir.path().join("spool")).unwrap();
+        let facts = entries.map(|entry| {
+            let entry = entry.unwrap();
+            let meta = entry.metadata().unwrap();
+            (entry.file_name(), std::os::unix::fs::MetadataExt::ino(&meta), meta.modified().unwrap())
+        });
+        let mut facts: Vec<_> = facts.collect();
+        facts.sort();
+        facts
+    };
+    let cycle = |minutes| [failed(minutes, "a"), at(minutes, Kind::Cycle, "failing")];
+    post.spool.push_cycle(&cycle(0), true).unwrap();
+    let before = listing();
+    for minutes in 1..60 {
+        post.spool.push_cycle(&cycle(minutes), true).unwrap();
+    }
+    assert_eq!(listing(), before);
+    post.spool.push_cycle(&cycle(60), true).unwrap();
+    assert_ne!(listing(), before);
+}
+
+#[test]
 fn a_clock_that_is_set_back_does_not_silence_a_problem() {
     let server = Server::start();
     let mut post = hourly(&server);

@@ -173,6 +173,32 @@ fn a_damaged_line_is_lost_once_and_the_others_go_on() {
 }
 
 #[test]
+fn a_file_that_somebody_removes_or_damages_is_lost_and_the_others_go_on() {
+    let server = Server::start();
+    let mut post = Post::of(&webhook(&server));
+    for text in ["a", "b", "c", "d"] {
+        post.push(Kind::Drift, text);
+    }
+    let dir = post.dir.path().join("spool");
+    std::fs::remove_file(dir.join(&files(&post)[0])).unwrap();
+    std::fs::write(dir.join(&files(&post)[1]), "nonsense\n").unwrap();
+    let shipped = post.ship();
+    assert_eq!((shipped.sent(), shipped.waiting(), shipped.lost()), (2, 0, 2), "{shipped:?}");
+    assert_eq!(messages(&server).concat(), ["b", "d"]);
+    assert_eq!(post.again().spool.by_sink()["webhook"].1.lost, 2);
+}
+
+#[test]
+fn small_files_count_for_what_they_take() {
+    let server = Server::start();
+    let post = Post::with(&webhook(&server), Caps { bytes: 10 * 4096, entries: 1000 });
+    for number in 0..15 {
+        post.push(Kind::Drift, &number.to_string());
+    }
+    assert_eq!((post.spool.waiting(), post.spool.by_sink()["webhook"].1.lost), (10, 5));
+}
+
+#[test]
 fn a_spool_that_cannot_be_written_counts_the_entry_and_says_so() {
     let server = Server::start();
     let mut post = Post::of(&webhook(&server));
@@ -186,6 +212,14 @@ fn a_spool_that_cannot_be_written_counts_the_entry_and_says_so() {
     std::fs::remove_dir(&in_the_way).unwrap();
     post.push(Kind::Drift, "b");
     assert_eq!(post.ship().sent(), 1);
+    // What was not stored was not told, so it is told by the next cycle.
+    let in_the_way = dir.join(".new-00000000000000000002.jsonl");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let alarm = entry(Kind::Alarm, "c");
+    post.spool.push_cycle(std::slice::from_ref(&alarm), true).unwrap_err();
+    std::fs::remove_dir(&in_the_way).unwrap();
+    post.spool.push_cycle(&[alarm], true).unwrap();
+    assert_eq!(post.ship_later(1).sent(), 1);
 }
 
 #[test]
