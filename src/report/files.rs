@@ -6,12 +6,24 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
 /// Files that are not whole yet begin with this.
 pub(super) const UNFINISHED: &str = ".new-";
 
 /// Makes the directory, for its owner alone.
 pub(super) fn ensure_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Takes the lock that a file stands for, or fails at once.
+pub(super) fn lock(path: &Path) -> io::Result<Flock<File>> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Errno::EAGAIN => io::Error::new(io::ErrorKind::ResourceBusy, "another process has it"),
+        other => other.into(),
+    })
 }
 
 /// Writes a file so that after a kill or a power cut there is all of it or what was there before.

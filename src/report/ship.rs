@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +18,9 @@ const BATCH_BYTES: usize = 512 * 1024;
 
 /// A sink gets so many requests at once after a rest, and one a second for long.
 const BURST: f64 = 10.0;
+
+/// With nothing to send and nobody to wake it, it looks around this often.
+const IDLE: Duration = Duration::from_secs(60 * 60);
 
 /// The first wait after a failure; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -122,6 +126,22 @@ impl Shipper {
             });
         }
         self.state(now)
+    }
+
+    /// Sends whatever comes, until nobody can wake it any more.
+    ///
+    /// Whoever pushes wakes it; it wakes by itself when a wait is over. `watch` is told what each run came to.
+    pub fn run(&mut self, wake: &Receiver<()>, mut watch: impl FnMut(&Shipped)) {
+        loop {
+            let shipped = self.run_once(SystemTime::now());
+            watch(&shipped);
+            let left = shipped.next.map(|next| next.duration_since(SystemTime::now()).unwrap_or_default());
+            if wake.recv_timeout(left.unwrap_or(IDLE)) == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+            // One run serves all who have pushed so far.
+            while wake.try_recv().is_ok() {}
+        }
     }
 
     /// Says how the sinks stand, without sending anything.

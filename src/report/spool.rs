@@ -5,18 +5,20 @@
 //! 00000000000000000017.jsonl   entries 17, 18, ..., one a line, each with the names of its sinks
 //! cursor-loki.json             how far the sink loki is, and what became of what it was sent
 //! repeats.json                 what was told, so that it is not told again too soon
+//! lock                         held by the process that has the spool open
 //! ```
 //!
 //! A file goes when every sink has had what it wants of it. Over the cap the oldest goes, and is counted as lost for
 //! each sink that still waited for it. A cursor that was not written in time costs a second delivery, never an entry.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
 use super::config::Outlet;
@@ -34,6 +36,7 @@ const FILE_BYTES: usize = 256 * 1024;
 /// What a file takes is counted in blocks of the disk: most files are small.
 const BLOCK: u64 = 4096;
 
+const LOCK: &str = "lock";
 const REPEATS: &str = "repeats.json";
 const CURSOR: &str = "cursor-";
 const ENTRIES: &str = ".jsonl";
@@ -146,17 +149,20 @@ struct Inner {
     /// Makes ids differ from those of other spools, and of this one before it was opened again.
     origin: String,
     repeats: Repeats,
+    /// Held as long as the spool is open; a killed process lets go of it.
+    _lock: Flock<File>,
 }
 
 impl Spool {
     /// Opens the spool in `dir`, and makes it if there is none.
     ///
-    /// What was stored for a sink that is not among `outlets` is forgotten. One process may have it open.
+    /// What was stored for a sink that is not among `outlets` is forgotten.
     ///
     /// # Errors
-    /// The directory cannot be made, read or written.
+    /// The directory cannot be made, read or written, or somebody else has the spool open.
     pub fn open(dir: &Path, outlets: &[Outlet], caps: Caps) -> Result<Self, SpoolError> {
         files::ensure_dir(dir).map_err(failed("make", dir))?;
+        let lock = files::lock(&dir.join(LOCK)).map_err(failed("lock", &dir.join(LOCK)))?;
         let wish = |outlet: &Outlet| Wish {
             name: outlet.name.clone(),
             only: outlet.only.clone(),
@@ -184,6 +190,7 @@ impl Spool {
             next: 1,
             origin: format!("{:016x}", RandomState::new().hash_one(0)),
             repeats,
+            _lock: lock,
         };
         for name in names {
             if let Some(first) = name.strip_suffix(ENTRIES).and_then(|first| first.parse().ok()) {

@@ -138,6 +138,31 @@ fn a_dead_sink_holds_neither_the_others_nor_a_push() {
 }
 
 #[test]
+fn a_push_wakes_the_shipper_and_it_ends_when_nobody_can_wake_it() {
+    let server = Server::scripted(&[Act::status(200), Act::status(503), Act::status(200)]);
+    let mut post = Post::of(&webhook(&server));
+    let spool = post.spool.clone();
+    let (wake, woken) = std::sync::mpsc::channel();
+    let shipping = std::thread::spawn(move || {
+        let mut sent = 0;
+        post.shipper.run(&woken, |shipped| sent += shipped.sent());
+        sent
+    });
+    let start = Instant::now();
+    for (count, text) in [(1, "a"), (3, "b")] {
+        spool.push(&entry(Kind::Drift, text)).unwrap();
+        wake.send(()).unwrap();
+        // The second is refused at first, and sent again without being woken.
+        while server.received().len() < count || spool.waiting() > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+            assert!(start.elapsed() < Duration::from_secs(10), "{text} was not sent");
+        }
+    }
+    drop(wake);
+    assert_eq!(shipping.join().unwrap(), 2);
+}
+
+#[test]
 fn a_backlog_goes_in_batches_in_order_and_not_too_fast() {
     let server = Server::start();
     let mut post = Post::of(&webhook(&server));

@@ -30,7 +30,7 @@ fn child() {
     }
 }
 
-fn spawn(task: &str, post: &Post, reports: &str) -> Child {
+fn spawn(task: &str, post: &Closed, reports: &str) -> Child {
     let dir = post.dir.path().to_str().unwrap();
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "report::tests::kill::child", "--nocapture"])
@@ -48,6 +48,7 @@ fn killed_between_sending_and_noting_it_the_same_entry_is_sent_again() {
     let reports = webhook(&server).replace("2s", "30s");
     let post = Post::of(&reports);
     post.push(Kind::Drift, "a");
+    let post = post.close();
     let mut child = spawn("ship", &post, &reports);
     let start = Instant::now();
     while server.received().is_empty() {
@@ -56,7 +57,7 @@ fn killed_between_sending_and_noting_it_the_same_entry_is_sent_again() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let mut post = post.again();
+    let mut post = post.open();
     assert_eq!(post.spool.waiting(), 1);
     assert_eq!(post.ship().sent(), 1);
     let received = server.received();
@@ -70,7 +71,7 @@ fn killed_while_it_stores_nothing_that_was_taken_is_missing_and_nothing_is_half_
     let server = Server::start();
     let reports = webhook(&server);
     for pause in [0, 3, 8, 15] {
-        let mut post = Post::of(&reports);
+        let post = Post::of(&reports).close();
         let mut child = spawn("store", &post, &reports);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
         let mut took = lines.by_ref().filter_map(|line| line.strip_prefix("took ")?.parse::<u64>().ok());
@@ -79,7 +80,7 @@ fn killed_while_it_stores_nothing_that_was_taken_is_missing_and_nothing_is_half_
         child.kill().unwrap();
         child.wait().unwrap();
         let last = took.last().unwrap_or(3);
-        post = post.again();
+        let mut post = post.open();
         let waiting = post.spool.waiting();
         assert!(waiting >= 2 * (last + 1) && waiting.is_multiple_of(2), "{waiting} of {last}");
         let before = messages(&server).concat().len();

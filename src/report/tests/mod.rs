@@ -56,9 +56,12 @@ impl Post {
     }
 
     /// Opens everything anew, as after a restart.
-    fn again(mut self) -> Self {
-        (self.spool, self.shipper) = open(self.dir.path(), &self.outlets, Caps::default());
-        self
+    fn again(self) -> Self {
+        self.close().open()
+    }
+
+    fn close(self) -> Closed {
+        Closed { dir: self.dir, outlets: self.outlets }
     }
 
     fn credential(&self, name: &str, secret: &str) {
@@ -80,6 +83,19 @@ impl Post {
 
     fn problem(shipped: &Shipped) -> &str {
         shipped.sinks[0].problem.as_deref().unwrap_or_default()
+    }
+}
+
+/// What is left when the process has ended.
+struct Closed {
+    dir: tempfile::TempDir,
+    outlets: Vec<Outlet>,
+}
+
+impl Closed {
+    fn open(self) -> Post {
+        let (spool, shipper) = open(self.dir.path(), &self.outlets, Caps::default());
+        Post { dir: self.dir, outlets: self.outlets, spool, shipper }
     }
 }
 

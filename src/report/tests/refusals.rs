@@ -97,6 +97,7 @@ const TAKEN: Verdict = Verdict::Taken { refused: 0, why: None };
 fn splunk_must_say_that_it_was_splunk() {
     let splunk = Splunk { index: None, sourcetype: String::new() };
     assert_eq!(judged(&splunk, 200, r#"{"text":"Success","code":0}"#), TAKEN);
+    assert_eq!(judged(&splunk, 200, "\"OK\"\n"), TAKEN);
     assert_later(judged(&splunk, 200, "<html>welcome"), "not Splunk's collector");
     assert_later(judged(&splunk, 200, r#"{"text":"Server is busy","code":9}"#), "code 9: Server is busy");
     assert_later(judged(&splunk, 503, r#"{"text":"Server is busy","code":9}"#), "503");

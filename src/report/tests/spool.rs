@@ -124,8 +124,11 @@ fn a_restart_keeps_what_waits_and_ids_never_repeat() {
     post.push(Kind::Drift, "c");
     post.ship();
     // A sink that is forgotten and comes back starts anew, with numbers of its own.
-    (post.spool, post.shipper) = open(post.dir.path(), &[], Caps::default());
-    post = post.again();
+    let mut closed = post.close();
+    let outlets = std::mem::take(&mut closed.outlets);
+    closed = closed.open().close();
+    closed.outlets = outlets;
+    post = closed.open();
     post.push(Kind::Drift, "d");
     post.ship();
     assert_eq!(messages(&server).concat(), ["a", "b", "c", "d"]);
@@ -186,6 +189,14 @@ fn a_file_that_somebody_removes_or_damages_is_lost_and_the_others_go_on() {
     assert_eq!((shipped.sent(), shipped.waiting(), shipped.lost()), (2, 0, 2), "{shipped:?}");
     assert_eq!(messages(&server).concat(), ["b", "d"]);
     assert_eq!(post.again().spool.by_sink()["webhook"].1.lost, 2);
+}
+
+#[test]
+fn a_spool_is_open_once() {
+    let post = Post::of("[]");
+    let error = Spool::open(&post.dir.path().join("spool"), &[], Caps::default()).unwrap_err();
+    assert!(error.to_string().starts_with("cannot lock /"), "{error}");
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "another process has it");
 }
 
 #[test]
