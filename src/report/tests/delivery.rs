@@ -80,7 +80,7 @@ fn a_server_that_answers_a_byte_at_a_time_costs_one_timeout() {
     post.push(Kind::Drift, "a");
     let start = Instant::now();
     let shipped = post.ship();
-    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!((shipped.waiting(), Post::problem(&shipped)), (1, "it did not answer in time"));
     assert_eq!(post.ship_later(1).sent(), 1);
 }
@@ -113,18 +113,18 @@ fn a_connection_that_closes_or_is_refused_is_tried_again() {
 
 #[test]
 fn a_dead_sink_holds_neither_the_others_nor_a_push() {
-    let (dead, alive) = (Server::scripted(&[Act::After(Duration::from_secs(2))]), Server::start());
-    let both = webhook(&dead).replace("{webhook", "{name: dead, webhook").replace("2s", "600ms") + &webhook(&alive);
+    let (dead, alive) = (Server::scripted(&[Act::After(Duration::from_secs(8))]), Server::start());
+    let both = webhook(&dead).replace("{webhook", "{name: dead, webhook").replace("2s", "3s") + &webhook(&alive);
     let mut post = Post::of(&both);
     post.push(Kind::Drift, "a");
     let spool = post.spool.clone();
     let (start, shipping) = (Instant::now(), std::thread::spawn(move || (post.ship(), post)));
     while alive.received().is_empty() || dead.received().is_empty() {
         std::thread::sleep(Duration::from_millis(5));
-        assert!(start.elapsed() < Duration::from_millis(500), "the living one was not served");
+        assert!(start.elapsed() < Duration::from_millis(2500), "the living one was not served");
     }
     spool.push(&entry(Kind::Drift, "b")).unwrap();
-    assert!(start.elapsed() < Duration::from_millis(500), "the push has waited for the network");
+    assert!(start.elapsed() < Duration::from_millis(2500), "the push has waited for the network");
     let (shipped, mut post) = shipping.join().unwrap();
     let by_name = |shipped: &Shipped, name: &str| {
         let sink = shipped.sinks.iter().find(|sink| sink.name == name).unwrap();
@@ -242,11 +242,19 @@ fn only_certificates_of_the_named_authority_are_accepted() {
         let shipped = ship(host, &ca);
         assert!(Post::problem(&shipped).starts_with("no secure connection: "), "{host} {ca}: {shipped:?}");
     }
+    // Without an authority of its own, those of the system count, which OpenSSL lets the environment name.
+    let reports = format!("- {{webhook: {{url: 'https://localhost:{}/system'}}, proxy: none}}", server.port());
+    let post = Post::of(&reports);
+    post.push(Kind::Drift, "a");
+    let post = post.close();
+    kill::command("ship", &post, &reports).env("SSL_CERT_FILE", files.path().join("own.pem")).status().unwrap();
+    assert_eq!(post.open().spool.waiting(), 0);
+    assert_eq!(server.received().pop().unwrap().line, "POST /system HTTP/1.1");
     let shipped = ship("localhost", &format!(", ca: {empty}"));
     assert_eq!(Post::problem(&shipped), format!("{empty} has no certificate in it; it must be a PEM file"));
     let shipped = ship("localhost", ", ca: /nowhere.pem");
     assert!(Post::problem(&shipped).starts_with("cannot read /nowhere.pem: No such file"), "{shipped:?}");
-    assert_eq!(server.received().len(), 1);
+    assert_eq!(server.received().len(), 2);
 }
 
 #[test]

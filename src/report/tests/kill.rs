@@ -2,7 +2,7 @@
 //! A process that is killed loses nothing that it took, and sends again what it does not know to have arrived.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::server::Act;
@@ -30,15 +30,15 @@ fn child() {
     }
 }
 
-fn spawn(task: &str, post: &Closed, reports: &str) -> Child {
+pub fn command(task: &str, post: &Closed, reports: &str) -> Command {
     let dir = post.dir.path().to_str().unwrap();
-    Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "report::tests::kill::child", "--nocapture"])
         .envs(TASK.into_iter().zip([task, dir, reports]))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::null());
+    command
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn killed_between_sending_and_noting_it_the_same_entry_is_sent_again() {
     let post = Post::of(&reports);
     post.push(Kind::Drift, "a");
     let post = post.close();
-    let mut child = spawn("ship", &post, &reports);
+    let mut child = command("ship", &post, &reports).spawn().unwrap();
     let start = Instant::now();
     while server.received().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(20), "the child has not sent");
@@ -72,7 +72,7 @@ fn killed_while_it_stores_nothing_that_was_taken_is_missing_and_nothing_is_half_
     let reports = webhook(&server);
     for pause in [0, 3, 8, 15] {
         let post = Post::of(&reports).close();
-        let mut child = spawn("store", &post, &reports);
+        let mut child = command("store", &post, &reports).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
         let mut took = lines.by_ref().filter_map(|line| line.strip_prefix("took ")?.parse::<u64>().ok());
         took.by_ref().find(|number| *number >= 3).unwrap();
