@@ -258,7 +258,7 @@ fn only_certificates_of_the_named_authority_are_accepted() {
 }
 
 #[test]
-fn the_configured_proxy_is_asked_for_the_way() {
+fn the_proxy_of_the_configuration_or_of_the_environment_is_asked_for_the_way() {
     let proxy = Server::start();
     let reports = format!("- {{webhook: {{url: 'http://receiver.example:8080/hook'}}, proxy: '{}'}}", proxy.url());
     let mut post = Post::of(&reports);
@@ -266,4 +266,17 @@ fn the_configured_proxy_is_asked_for_the_way() {
     assert_eq!(post.ship().sent(), 1);
     let lines: Vec<String> = proxy.received().into_iter().map(|request| request.line).collect();
     assert_eq!(lines, ["CONNECT receiver.example:8080 HTTP/1.1", "POST /hook HTTP/1.1"]);
+    // Without one, the environment's, unless it is not wanted.
+    let direct = Server::start();
+    for (reports, through) in
+        [("- {webhook: {url: 'http://receiver.example:8080/hook'}, timeout: 5s}".to_owned(), 4), (webhook(&direct), 4)]
+    {
+        let post = Post::of(&reports);
+        post.push(Kind::Drift, "a");
+        let post = post.close();
+        let mut command = kill::command("ship", &post, &reports);
+        command.env("ALL_PROXY", proxy.url()).env_remove("NO_PROXY").env_remove("no_proxy").status().unwrap();
+        assert_eq!((post.open().spool.waiting(), proxy.received().len()), (0, through));
+    }
+    assert_eq!(direct.received().len(), 1);
 }

@@ -54,6 +54,25 @@ fn over_the_cap_the_oldest_goes_and_is_counted_for_whom_it_was() {
 }
 
 #[test]
+fn killed_between_counting_and_removing_the_oldest_it_is_counted_once() {
+    let server = Server::start();
+    let post = Post::with(&webhook(&server), caps(2));
+    post.push(Kind::Drift, "a");
+    post.push(Kind::Drift, "b");
+    let oldest = post.dir.path().join("spool").join(&files(&post)[0]);
+    let content = std::fs::read(&oldest).unwrap();
+    post.push(Kind::Drift, "c");
+    assert!(!oldest.exists());
+    let post = post.close();
+    std::fs::write(&oldest, content).unwrap();
+    let mut post = post.open();
+    assert!(!oldest.exists());
+    assert_eq!(post.spool.by_sink()["webhook"], (2, crate::report::spool::Counters { lost: 1, ..Default::default() }));
+    post.ship();
+    assert_eq!(messages(&server).concat(), ["b", "c"]);
+}
+
+#[test]
 fn bytes_are_capped_too_and_a_push_larger_than_the_cap_keeps_its_end() {
     let server = Server::start();
     let limit = 300_000;
