@@ -21,6 +21,7 @@
 //! | [`report`] | what other systems are told, and getting it there |
 //! | [`audit`] | the log: intent before, outcome after |
 //! | [`engine`] | one cycle, and when to run it |
+//! | [`courier`] | the process that talks to the network |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
 //! | [`cli`] | the commands |
 //!
@@ -34,6 +35,7 @@
 
 pub mod audit;
 pub mod cli;
+pub mod courier;
 pub mod engine;
 pub mod host;
 pub mod manifest;

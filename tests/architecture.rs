@@ -19,7 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("audit", &["model", "host"]),
     ("report", &["model"]),
     ("engine", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "report"]),
-    ("cli", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "report", "engine"]),
+    ("courier", &["model", "source", "report"]),
+    (
+        "cli",
+        &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "report", "engine", "courier"],
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! When to run a cycle: at the start, every interval, and on SIGHUP. SIGTERM finishes the step that is under way.
+//! When to pull, and when a pull calls for a cycle. SIGTERM finishes the step that is under way.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::RealHost;
+use crate::host::{ReadHost as _, RealHost};
+use crate::source::{Courier, FetchError, Fetched, Source as _};
 
-use super::apply::chain;
 use super::config::ConfigError;
+use super::schedule::until_next_pull;
 use super::status::{Health, Status};
-use super::{Config, Cycle, CycleError, Report};
+use super::{Config, Cycle, CycleError, Report, cycle};
+use crate::model::chain;
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,29 @@ enum Wake {
     Stop,
 }
 
+/// What a cycle left when all was done: a pull that finds the same needs no other cycle until something is due.
+struct Settled {
+    /// What the remote had; `None` if it could not be asked.
+    fetched: Option<Fetched>,
+    /// When the whole host is looked at again.
+    until: Instant,
+    /// When what is signed becomes too old.
+    stale_from: Option<SystemTime>,
+}
+
+impl Settled {
+    fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
+        let stale_from = report.stale_from.filter(|stale_from| *stale_from > now);
+        let settled = Self { fetched, until: Instant::now() + config.full_check, stale_from };
+        report.converged().then_some(settled)
+    }
+
+    fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {
+        let is_due = Instant::now() >= self.until || self.stale_from.is_some_and(|stale_from| now >= stale_from);
+        self.fetched.as_ref() == fetched.as_ref().ok() && !is_due
+    }
+}
+
 /// Keeps the host below `root` as the infra repo says, until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -55,16 +80,20 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
     info!(host = %config.host, remote = %crate::source::redact(&config.remote), "started");
     let mut last: Option<Status> = None;
+    let mut settled: Option<Settled> = None;
+    // Pulls in a row that the remote did not answer.
+    let mut failures = 0;
     loop {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut cycle = tokio::task::spawn_blocking({
+        let mut pull = tokio::task::spawn_blocking({
             let (host, config, stop) = (Arc::clone(&host), config.clone(), Arc::clone(&stop));
-            move || reconcile(&config, &host, &stop)
+            let settled = settled.take();
+            move || pull(&config, &host, &stop, settled)
         });
         let mut stopping = false;
-        let status = loop {
+        let pulled = loop {
             tokio::select! {
-                ended = &mut cycle => break ended.map_err(DaemonError::Panicked)?,
+                ended = &mut pull => break ended.map_err(DaemonError::Panicked)?,
                 () = either(&mut terminate, &mut interrupt), if !stopping => {
                     info!("told to stop: the step under way is finished");
                     stop.store(true, Ordering::Relaxed);
@@ -72,17 +101,32 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 }
             }
         };
-        tell(&status, last.as_ref());
-        last = Some(status);
+        match pulled {
+            Pulled::Cycle(status, left) => {
+                tell(&status, last.as_ref());
+                let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
+                failures = if unanswered { failures + 1 } else { 0 };
+                (last, settled) = (Some(*status), left);
+            }
+            Pulled::Nothing(left, answered) => {
+                settled = Some(left);
+                failures = if answered { 0 } else { failures + 1 };
+                if let Some(status) = last.as_mut().filter(|_| answered) {
+                    status.pulled_again(host.as_ref());
+                    write(status, &host);
+                }
+            }
+        }
         if stopping {
             break;
         }
-        match wait(&config, &mut terminate, &mut interrupt, &mut hangup).await {
+        match wait(&config, failures, &mut terminate, &mut interrupt, &mut hangup).await {
             Wake::Interval => {}
             Wake::Reload => match Config::read(host.as_ref()) {
                 Ok(read) => {
                     info!("configuration read again");
                     config = read;
+                    settled = None;
                 }
                 Err(fault) => error!("the configuration is not sound, the one before stays: {}", chain(&fault)),
             },
@@ -93,25 +137,43 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     Ok(())
 }
 
-/// Runs one cycle and leaves its status.
-fn reconcile(config: &Config, host: &RealHost, stop: &AtomicBool) -> Status {
-    let cycle = Cycle::begin(config, host, stop).and_then(|cycle| {
-        cycle.apply(&mut |step, outcome| match outcome.result {
+/// What came of a pull.
+enum Pulled {
+    /// Nothing called for a cycle; whether the remote answered.
+    Nothing(Settled, bool),
+    Cycle(Box<Status>, Option<Settled>),
+}
+
+/// Asks the remote, and runs a cycle unless all is as it was.
+fn pull(config: &Config, host: &RealHost, stop: &AtomicBool, settled: Option<Settled>) -> Pulled {
+    let source = Courier::of(host.root(), config.anchor.root.kind());
+    let fetched = source.fetch(&cycle::ask(config), stop);
+    if let Some(settled) = settled.filter(|settled| settled.holds(&fetched, host.now())) {
+        return Pulled::Nothing(settled, fetched.is_ok());
+    }
+    let found = fetched.as_ref().ok().copied();
+    let cycle = Cycle::begin(config, host, &source, stop).and_then(|cycle| {
+        cycle.apply_fetched(fetched, &mut |step, outcome| match outcome.result {
             OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "done"),
             _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
         })
     });
-    leave_status(config, host, &cycle)
+    let settled = cycle.as_ref().ok().and_then(|report| Settled::by(report, found, config, host.now()));
+    Pulled::Cycle(Box::new(leave_status(config, host, &cycle)), settled)
 }
 
 /// Leaves the status of a cycle for `hostwrit status`.
 pub fn leave_status(config: &Config, host: &RealHost, cycle: &Result<Report, CycleError>) -> Status {
     let status = Status::of(config, cycle, host);
+    write(&status, host);
+    status
+}
+
+fn write(status: &Status, host: &RealHost) {
     let left = host.ensure_dir(std::path::Path::new("/run/hostwrit"), 0o755).and_then(|()| status.write(host));
     if let Err(fault) = left {
         warn!("the status cannot be left for `hostwrit status`: {}", chain(&fault));
     }
-    status
 }
 
 /// Says what is new since the last cycle; a cycle like the one before it is not worth a line.
@@ -132,9 +194,15 @@ fn tell(status: &Status, last: Option<&Status>) {
     }
 }
 
-async fn wait(config: &Config, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> Wake {
+async fn wait(
+    config: &Config,
+    failures: u32,
+    terminate: &mut Signal,
+    interrupt: &mut Signal,
+    hangup: &mut Signal,
+) -> Wake {
     tokio::select! {
-        () = tokio::time::sleep(config.interval + some_of(config.splay)) => Wake::Interval,
+        () = tokio::time::sleep(until_next_pull(config.interval, config.splay, failures, random())) => Wake::Interval,
         _ = hangup.recv() => Wake::Reload,
         () = either(terminate, interrupt) => Wake::Stop,
     }
@@ -147,8 +215,7 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-/// Returns a random part of the duration. It spreads a fleet; it is no secret.
-fn some_of(splay: Duration) -> Duration {
-    let random = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
-    splay.mul_f64(random.clamp(0.0, 1.0))
+/// Returns a random number between 0 and 1. It spreads a fleet; it is no secret.
+fn random() -> f64 {
+    (RandomState::new().hash_one(0) as f64 / u64::MAX as f64).clamp(0.0, 1.0)
 }

@@ -10,6 +10,7 @@ use gix::hash::Kind as HashKind;
 
 use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 
+use super::access::Access;
 use super::fetch::Cause;
 use super::leftovers;
 
@@ -37,6 +38,7 @@ pub struct Mirror {
     pub(super) directory: PathBuf,
     repo: gix::Repository,
     pub(super) limits: Limits,
+    pub(super) access: Access,
 }
 
 /// Why a mirror cannot be used.
@@ -78,7 +80,7 @@ pub enum MakeError {
 impl Mirror {
     /// Opens the mirror at `directory`, or makes one for ids of type `hash`, and clears what a killed fetch left there.
     ///
-    /// The caller holds the run lock: nobody else uses the mirror while it is opened.
+    /// Nobody else may use the mirror meanwhile.
     ///
     /// # Errors
     /// The mirror cannot be made or opened, or its answers could not be relied on.
@@ -89,6 +91,15 @@ impl Mirror {
         } else {
             make(directory, hash).map_err(|source| MirrorError::Make { directory: path(), source })?;
         }
+        Self::reopen(directory, hash, limits)
+    }
+
+    /// Opens a mirror that this process has opened before, while others may be using it.
+    ///
+    /// # Errors
+    /// The mirror cannot be opened, or its answers could not be relied on.
+    pub fn reopen(directory: &Path, hash: HashKind, limits: Limits) -> Result<Self, MirrorError> {
+        let path = || directory.to_owned();
         let unsound = |what| Err(MirrorError::Unsound { directory: path(), what });
         if directory.join("shallow").exists() {
             return unsound("is shallow");
@@ -96,14 +107,24 @@ impl Mirror {
         if directory.join("objects/info/alternates").exists() {
             return unsound("borrows objects from another store");
         }
-        let repo = options(limits)
+        let repo = options(limits, &Access::default())
             .open(directory)
             .map_err(|source| MirrorError::Open { directory: path(), source: Cause::of(&source, None) })?
             .to_thread_local();
         if repo.object_hash() != hash {
             return Err(MirrorError::Hash { directory: path(), found: repo.object_hash(), wanted: hash });
         }
-        Ok(Self { directory: path(), repo, limits })
+        Ok(Self { directory: path(), repo, limits, access: Access::default() })
+    }
+
+    /// Returns how many packs the mirror at `directory` has.
+    pub fn packs(directory: &Path) -> usize {
+        leftovers::packs(directory)
+    }
+
+    /// Shows these credentials to remotes that ask.
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 }
 
@@ -123,7 +144,7 @@ fn make(directory: &Path, hash: HashKind) -> Result<(), MakeError> {
 }
 
 /// Everything that the library would otherwise take from the environment or from Git's own configuration.
-pub(super) fn options(limits: Limits) -> gix::open::Options {
+pub(super) fn options(limits: Limits, access: &Access) -> gix::open::Options {
     let settings = [
         // What is read must be what the id says, whatever refs the mirror has.
         "core.useReplaceRefs=false",
@@ -136,8 +157,6 @@ pub(super) fn options(limits: Limits) -> gix::open::Options {
         "protocol.ssh.allow=always",
         "protocol.http.allow=always",
         "protocol.https.allow=always",
-        // Nobody is there to answer a question; an unknown host key is an error.
-        "core.sshCommand=ssh -o BatchMode=yes -o ConnectTimeout=20 -o StrictHostKeyChecking=yes",
         "ssh.variant=ssh",
         // Milliseconds; then bytes a second over so many seconds.
         "gitoxide.http.connectTimeout=20000",
@@ -145,12 +164,15 @@ pub(super) fn options(limits: Limits) -> gix::open::Options {
         "http.lowSpeedTime=30",
         concat!("gitoxide.userAgent=hostwrit/", env!("CARGO_PKG_VERSION")),
     ];
-    let alloc_limit = format!("gitoxide.objects.allocLimit={}", limits.object_bytes);
+    let own = [
+        format!("gitoxide.objects.allocLimit={}", limits.object_bytes),
+        format!("core.sshCommand={}", access.ssh_command()),
+    ];
     gix::open::Options::isolated()
         .open_path_as_is(true)
         .strict_config(true)
         // A second call would put its settings in the place of these.
-        .config_overrides(settings.map(str::to_owned).into_iter().chain([alloc_limit]))
+        .config_overrides(settings.map(str::to_owned).into_iter().chain(own))
 }
 
 impl Objects for Mirror {

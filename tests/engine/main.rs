@@ -9,11 +9,13 @@ mod fixture;
 mod site;
 
 mod concurrency;
+mod courier;
 mod faults;
 mod faulty_host;
 mod freshness;
 mod memory;
 mod orders;
 mod pins;
+mod poll_hint;
 mod remote;
 mod reports;

@@ -13,7 +13,8 @@ const HASH: &str = "$6$abcdefgh$VgJt/5Zbz0VJGcsvCDpVRYPkSvu1m0OxvF9ZXmLCU1cmEWBN
 
 fn cycle(site: &Site) -> reports::Told {
     let (config, host, stop) = (site.config(), site.open(), AtomicBool::new(false));
-    let cycle = Cycle::begin(&config, &host, &stop).unwrap().apply(&mut |_, _| {});
+    let source = site.source();
+    let cycle = Cycle::begin(&config, &host, &source, &stop).unwrap().apply(&mut |_, _| {});
     reports::of_cycle(&config, &cycle, &Status::of(&config, &cycle, &host))
 }
 
