@@ -17,6 +17,7 @@ mod orders;
 pub mod pause;
 pub mod pin;
 pub mod plan;
+pub mod reports;
 pub mod revocations;
 pub mod schedule;
 pub mod state;
