@@ -15,7 +15,9 @@ use crate::host::{ReadHost as _, RealHost};
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
 use super::config::ConfigError;
+use super::desk::{Desk, Errand, Wish};
 use super::drift::{Drift, Next};
+use super::notify::{Notifier, Pulse};
 use super::repair::Enforced;
 use super::schedule::until_next_pull;
 use super::status::{Health, Status};
@@ -37,6 +39,7 @@ pub enum DaemonError {
 
 /// What woke the daemon.
 enum Wake {
+    Asked,
     Interval,
     Reload,
     Stop,
@@ -56,7 +59,8 @@ impl Settled {
     fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
         let stale_from = report.stale_from.filter(|stale_from| *stale_from > now);
         let settled = Self { fetched, until: Instant::now() + config.full_check, stale_from };
-        report.converged().then_some(settled)
+        // What a pause holds back is to be done when it ends.
+        (report.converged() && report.pause.is_none()).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {
@@ -81,6 +85,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     let (mut terminate, mut interrupt, mut hangup) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
     info!(host = %config.host, remote = %crate::source::redact(&config.remote), "started");
+    let (mut desk, mut notifier) = (Desk::open(&host), Notifier::from_env());
+    notifier.ready();
     let mut last: Option<Status> = None;
     let mut settled: Option<Settled> = None;
     // Pulls in a row that the remote did not answer.
@@ -90,8 +96,9 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
             let (host, config, stop) = (Arc::clone(&host), config.clone(), Arc::clone(&stop));
-            let (settled, watched) = (settled.take(), drift.commit());
-            move || pull(&config, &host, &stop, settled, watched)
+            let (errand, pulse, watched) = (desk.begin(host.now()), notifier.pulse(), drift.commit());
+            let settled = settled.take().filter(|_| !errand.asked);
+            move || pull(&config, &host, &stop, settled, watched, errand, &pulse)
         });
         let mut stopping = false;
         let mut is_unsettled = false;
@@ -102,9 +109,16 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 next = drift.next() => is_unsettled |= note(next, &drift, last.as_mut(), &host),
                 () = either(&mut terminate, &mut interrupt), if !stopping => {
                     info!("told to stop: the step under way is finished");
+                    notifier.stopping();
                     stop.store(true, Ordering::Relaxed);
                     stopping = true;
                 }
+                demand = desk.demand() => {
+                    if desk.take(demand) == Wish::Hold {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+                () = notifier.due() => notifier.live(),
             }
         };
         match pulled {
@@ -126,16 +140,23 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 }
             }
         }
+        notifier.pulse().rest();
+        if let Some(status) = &last {
+            desk.end(status);
+            notifier.status(status);
+        }
         if stopping {
             break;
         }
         if is_unsettled {
             settled = None;
         }
-        let next_pull = Instant::now() + until_next_pull(config.interval, config.splay, failures, random());
+        let planned = until_next_pull(config.interval, config.splay, failures, random());
+        let next_pull = Instant::now() + desk.rest(planned, host.now());
         let wake = loop {
             tokio::select! {
                 wake = wait(next_pull, &mut terminate, &mut interrupt, &mut hangup) => break wake,
+                () = attend(&mut desk, &mut notifier) => break Wake::Asked,
                 next = drift.next() => {
                     let asks_for_cycle = matches!(next, Next::Cycle);
                     if note(next, &drift, last.as_mut(), &host) {
@@ -148,16 +169,23 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             }
         };
         match wake {
-            Wake::Interval => {}
-            Wake::Reload => match Config::read(host.as_ref()) {
-                Ok(read) => {
-                    info!("configuration read again");
-                    config = read;
-                    settled = None;
+            Wake::Interval | Wake::Asked => {}
+            Wake::Reload => {
+                notifier.reloading();
+                match Config::read(host.as_ref()) {
+                    Ok(read) => {
+                        info!("configuration read again");
+                        config = read;
+                        settled = None;
+                    }
+                    Err(fault) => error!("the configuration is not sound, the one before stays: {}", chain(&fault)),
                 }
-                Err(fault) => error!("the configuration is not sound, the one before stays: {}", chain(&fault)),
-            },
-            Wake::Stop => break,
+                notifier.reloaded();
+            }
+            Wake::Stop => {
+                notifier.stopping();
+                break;
+            }
         }
     }
     drift.stop().await;
@@ -190,18 +218,30 @@ fn pull(
     stop: &AtomicBool,
     settled: Option<Settled>,
     watched: Option<String>,
+    mut errand: Errand,
+    pulse: &Pulse,
 ) -> Pulled {
+    pulse.beat();
+    errand.carry_out(host);
     let source = Courier::of(host.root(), config.anchor.root.kind());
-    let fetched = source.fetch(&cycle::ask(config), stop);
+    let mut ask = cycle::ask(config);
+    // Whoever asks for a pull knows better than a hint that there is nothing.
+    ask.hint = ask.hint.filter(|_| !errand.asked);
+    let fetched = source.fetch(&ask, stop);
     if let Some(settled) = settled.filter(|settled| settled.holds(&fetched, host.now())) {
         return Pulled::Nothing(settled, fetched.is_ok());
     }
+    pulse.beat();
     let found = fetched.as_ref().ok().copied();
     let mut enforced = None;
     let cycle = Cycle::begin(config, host, &source, stop).and_then(|cycle| {
-        let mut report = cycle.apply_fetched(fetched, &mut |step, outcome| match outcome.result {
-            OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "done"),
-            _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
+        let mut report = cycle.apply_fetched(fetched, &mut |step, outcome| {
+            pulse.beat();
+            errand.tell(step, outcome);
+            match outcome.result {
+                OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "done"),
+                _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
+            }
         })?;
         enforced = enforced_by(&cycle, &mut report, host, watched).unwrap_or_else(|fault| {
             warn!("drift is seen at full checks alone: {}", chain(&fault));
@@ -256,7 +296,18 @@ fn tell(status: &Status, last: Option<&Status>) {
         match status.health {
             Health::Converged => info!(commit, steps = status.done, "converged"),
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
+            Health::Held => info!(commit, steps = status.held, "held by a pause"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
+        }
+    }
+}
+
+/// Speaks with those who ask, and gives signs of life, until somebody wants a cycle.
+async fn attend(desk: &mut Desk, notifier: &mut Notifier) {
+    while !desk.wants_cycle() {
+        tokio::select! {
+            demand = desk.demand() => drop(desk.take(demand)),
+            () = notifier.due() => notifier.live(),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::trust::Authorized;
 
 use super::apply::{Outcome, carry_out};
 use super::cycle::{LOCK_WAIT, forget_the_gone, forget_the_unmade, promise, remember_the_altered};
-use super::{CycleError, Plan, State};
+use super::{CycleError, Pause, Plan, State};
 
 /// What a host is held to, and what that depends on.
 #[derive(Clone, Debug)]
@@ -80,6 +80,10 @@ pub fn repair(
     watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
 ) -> Result<Repair, CycleError> {
     let _lock = host.lock(LOCK_WAIT)?;
+    // What a pause holds back is put right when it ends.
+    if Pause::active(host, host.now())?.is_some() {
+        return Ok(Repair::Nothing);
+    }
     let mut state = State::read(host)?;
     let commit = enforced.desired.commit().to_string();
     if state.applying || state.pin.as_deref() != Some(&commit) {

@@ -16,6 +16,8 @@ mod faulty_host;
 mod freshness;
 mod memory;
 mod orders;
+mod pause;
 mod pins;
 mod poll_hint;
 mod remote;
+mod reports;
