@@ -18,9 +18,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("manifest", &["model", "yaml", "trust", "resources", "host"]),
     ("audit", &["model", "host"]),
     ("control", &["model", "host"]),
-    ("engine", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
-    ("courier", &["model", "source"]),
+    ("metrics", &[]),
+    ("engine", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "metrics"]),
+    ("courier", &["model", "source", "metrics"]),
     ("doctor", &["model", "host", "source", "audit", "control", "engine"]),
+    ("fleet", &["metrics"]),
     (
         "cli",
         &[
@@ -33,9 +35,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "resources",
             "audit",
             "control",
+            "metrics",
             "engine",
             "courier",
             "doctor",
+            "fleet",
         ],
     ),
 ];

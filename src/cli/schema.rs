@@ -5,6 +5,7 @@ use clap::Args;
 use crate::audit::verify::Verified;
 use crate::engine::config::ConfigFile;
 use crate::engine::plan::PlanView;
+use crate::fleet::Fleet;
 use crate::manifest;
 use crate::trust::order::OrderFile;
 use crate::trust::revocation::RevocationFile;
@@ -44,6 +45,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("check", schemars::schema_for!(manifest::Checked)),
         ("config", manifest::schema::of::<ConfigFile>("/etc/hostwrit/config.yaml: what a host is given out of band")),
         ("doctor", schemars::schema_for!(Vec<crate::doctor::Check>)),
+        ("fleet", schemars::schema_for!(Fleet)),
         ("order", manifest::schema::of::<OrderFile>("An order to one host, signed with ssh-keygen")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
         ("revocations", manifest::schema::of::<RevocationFile>("trust.revocations: what a host distrusts")),

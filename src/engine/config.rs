@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::host::{HostError, ReadHost};
 use crate::manifest;
+use crate::metrics::{MetricsSection, Settings};
 use crate::model::git::Oid;
 use crate::model::{Fault, Faults, Location};
 use crate::trust::{Anchor, KeyName, Revocations};
@@ -42,6 +43,8 @@ pub struct Config {
     pub revocations: Option<PathBuf>,
     /// The SSH keys whose orders this host obeys.
     pub break_glass: Vec<KeyName>,
+    /// Where metrics go.
+    pub metrics: Settings,
 }
 
 /// The file as people write it.
@@ -72,6 +75,8 @@ pub struct ConfigFile {
     #[serde(default = "one_hour")]
     max_quiet: String,
     trust: TrustSection,
+    /// Where metrics go, for Prometheus. Default: nowhere.
+    metrics: Option<MetricsSection>,
 }
 
 /// Where authentication starts.
@@ -228,6 +233,9 @@ impl Config {
                 "write NAME of hosts/NAME.yaml in the infra repo",
             );
         }
+        let metrics = read.metrics.unwrap_or_default();
+        let metrics =
+            metrics.settings(|message, hint| faults.push(Fault::new(Location::file(file), message).hint(hint)));
         match root {
             Ok(root) if faults.is_empty() => Ok(Self {
                 anchor: Anchor {
@@ -246,6 +254,7 @@ impl Config {
                 max_quiet,
                 revocations: read.trust.revocations,
                 break_glass,
+                metrics,
             }),
             _ => Err(faults),
         }

@@ -11,6 +11,7 @@ pub mod desired;
 pub mod desk;
 pub mod freshness;
 pub mod last_good;
+pub mod measure;
 pub mod notify;
 mod orders;
 pub mod pause;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the last cycle came to, for `hostwrit status`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -27,6 +28,7 @@ pub struct Status {
     pub pulled: Option<String>,
     /// The host's name in the infra repo.
     pub host: String,
+    pub fleet: String,
     pub remote: String,
     #[serde(rename = "ref")]
     pub git_ref: String,
@@ -35,6 +37,9 @@ pub struct Status {
     pub health: Health,
     /// Number of declared objects.
     pub objects: usize,
+    /// Number of declared objects of each kind.
+    #[serde(default)]
+    pub kinds: BTreeMap<String, usize>,
     /// Steps that the cycle carried out, and why there were any.
     pub done: usize,
     pub cause: Option<Cause>,
@@ -87,11 +92,13 @@ impl Status {
             time: now(host),
             pulled: None,
             host: config.host.clone(),
+            fleet: config.anchor.fleet.clone(),
             remote: crate::source::redact(&config.remote),
             git_ref: config.anchor.git_ref.clone(),
             commit: None,
             health: Health::Failing,
             objects: 0,
+            kinds: BTreeMap::new(),
             done: 0,
             cause: None,
             problems: Vec::new(),
