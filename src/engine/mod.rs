@@ -3,6 +3,7 @@
 
 pub mod agreement;
 pub mod alarm;
+pub mod announce;
 pub mod apply;
 pub mod config;
 pub mod cycle;
@@ -19,8 +20,8 @@ mod orders;
 pub mod pause;
 pub mod pin;
 pub mod plan;
-pub mod reports;
 pub mod repair;
+pub mod reports;
 pub mod revocations;
 pub mod schedule;
 pub mod state;
