@@ -291,6 +291,10 @@ fn enforced_by(
     host: &RealHost,
     watched: Option<String>,
 ) -> Result<Option<Enforced>, CycleError> {
+    // Nothing is put right during a pause, and the cycle after it says what is enforced then.
+    if report.is_held() {
+        return Ok(None);
+    }
     let desired = match report.enforced.take() {
         Some(desired) => desired,
         None if watched.as_ref() == Some(&report.plan.commit) => return Ok(None),
