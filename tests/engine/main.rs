@@ -10,6 +10,7 @@ mod site;
 
 mod concurrency;
 mod courier;
+mod drift;
 mod faults;
 mod faulty_host;
 mod freshness;
