@@ -18,6 +18,7 @@
 //! | [`trust`] | who signed, and may they? No I/O |
 //! | [`manifest`] | an authentic tree to desired state, or every fault in it |
 //! | [`resources`] | the kinds: observe, diff, apply |
+//! | [`report`] | what other systems are told, and getting it there |
 //! | [`audit`] | the log: intent before, outcome after |
 //! | [`control`] | how people on the host speak with the daemon |
 //! | [`metrics`] | what a monitoring system is told of this host |
@@ -47,6 +48,7 @@ pub mod host;
 pub mod manifest;
 pub mod metrics;
 pub mod model;
+pub mod report;
 pub mod resources;
 pub mod source;
 pub mod trust;

@@ -19,8 +19,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("audit", &["model", "host"]),
     ("control", &["model", "host"]),
     ("metrics", &[]),
-    ("engine", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "metrics"]),
-    ("courier", &["model", "source", "metrics"]),
+    ("report", &["model"]),
+    (
+        "engine",
+        &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "metrics", "report"],
+    ),
+    ("courier", &["model", "source", "metrics", "report"]),
     ("doctor", &["model", "host", "source", "audit", "control", "engine"]),
     ("fleet", &["metrics"]),
     (
@@ -36,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "audit",
             "control",
             "metrics",
+            "report",
             "engine",
             "courier",
             "doctor",

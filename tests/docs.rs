@@ -299,6 +299,18 @@ fn every_field_of_the_state_has_a_row() {
 }
 
 #[test]
+fn every_kind_and_every_key_of_reports_has_a_row() {
+    let page = self::page("reports");
+    for kind in hostwrit::report::Kind::ALL {
+        assert!(rows(&page).contains_key(kind.as_str()), "reports.md has no row for {}", kind.as_str());
+    }
+    let page = self::page("config");
+    for key in keys_of(schemars::schema_for!(hostwrit::report::ReportSpec).as_value()) {
+        assert!(rows(&page).contains_key(key.as_str()), "config.md has no row for {key}");
+    }
+}
+
+#[test]
 fn every_exit_code_of_help_has_its_row() {
     let help = Cli::command().get_after_help().unwrap().to_string();
     let page = page("exit-codes");

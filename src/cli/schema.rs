@@ -7,6 +7,7 @@ use crate::engine::config::ConfigFile;
 use crate::engine::plan::PlanView;
 use crate::fleet::Fleet;
 use crate::manifest;
+use crate::report::Sent;
 use crate::trust::order::OrderFile;
 use crate::trust::revocation::RevocationFile;
 
@@ -48,6 +49,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("fleet", schemars::schema_for!(Fleet)),
         ("order", manifest::schema::of::<OrderFile>("An order to one host, signed with ssh-keygen")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
+        ("report", schemars::schema_for!(Vec<Sent>)),
         ("revocations", manifest::schema::of::<RevocationFile>("trust.revocations: what a host distrusts")),
         ("status", schemars::schema_for!(status::StatusAnswer)),
         ("trust-log", schemars::schema_for!(Vec<trust::Line>)),

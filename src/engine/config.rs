@@ -12,6 +12,7 @@ use crate::manifest;
 use crate::metrics::{MetricsSection, Settings};
 use crate::model::git::Oid;
 use crate::model::{Fault, Faults, Location};
+use crate::report::{Outlet, ReportSpec};
 use crate::trust::{Anchor, KeyName, Revocations};
 use crate::yaml;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub break_glass: Vec<KeyName>,
     /// Where metrics go.
     pub metrics: Settings,
+    /// Who is told what happens here.
+    pub reports: Vec<Outlet>,
 }
 
 /// The file as people write it.
@@ -77,6 +80,9 @@ pub struct ConfigFile {
     trust: TrustSection,
     /// Where metrics go, for Prometheus. Default: nowhere.
     metrics: Option<MetricsSection>,
+    /// Who is told what happens on this host. Default: nobody.
+    #[serde(default)]
+    reports: Vec<ReportSpec>,
 }
 
 /// Where authentication starts.
@@ -224,6 +230,7 @@ impl Config {
         if let Some(url) = read.poll_hint.as_ref().filter(|url| !is_web_address(url)) {
             fault(format!("poll_hint: \"{url}\" is not a web address"), "write an https:// or http:// URL");
         }
+        let reports = Outlet::all(read.reports, &mut fault);
         let host = read.host.or(hostname).unwrap_or_default();
         if host.is_empty() {
             fault("host is not set, and /etc/hostname does not name one".to_owned(), "add host: NAME");
@@ -255,6 +262,7 @@ impl Config {
                 revocations: read.trust.revocations,
                 break_glass,
                 metrics,
+                reports,
             }),
             _ => Err(faults),
         }

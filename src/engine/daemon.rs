@@ -96,8 +96,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
             let (host, config, stop) = (Arc::clone(&host), config.clone(), Arc::clone(&stop));
-            let (errand, pulse) = (desk.begin(host.now()), notifier.pulse());
-            let (settled, watched) = (settled.take().filter(|_| !errand.asked), drift.commit());
+            let (errand, pulse, watched) = (desk.begin(host.now()), notifier.pulse(), drift.commit());
+            let settled = settled.take().filter(|_| !errand.asked);
             move || pull(&config, &host, &stop, settled, watched, errand, &pulse)
         });
         let mut stopping = false;
@@ -154,13 +154,9 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         let planned = until_next_pull(config.interval, config.splay, failures, random());
         let next_pull = Instant::now() + desk.rest(planned, host.now());
         let wake = loop {
-            if desk.wants_cycle() {
-                break Wake::Asked;
-            }
             tokio::select! {
                 wake = wait(next_pull, &mut terminate, &mut interrupt, &mut hangup) => break wake,
-                demand = desk.demand() => drop(desk.take(demand)),
-                () = notifier.due() => notifier.live(),
+                () = attend(&mut desk, &mut notifier) => break Wake::Asked,
                 next = drift.next() => {
                     let asks_for_cycle = matches!(next, Next::Cycle);
                     if note(next, &drift, last.as_mut(), &host) {
@@ -308,6 +304,16 @@ fn tell(status: &Status, last: Option<&Status>) {
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
             Health::Held => info!(commit, steps = status.held, "held by a pause"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
+        }
+    }
+}
+
+/// Speaks with those who ask, and gives signs of life, until somebody wants a cycle.
+async fn attend(desk: &mut Desk, notifier: &mut Notifier) {
+    while !desk.wants_cycle() {
+        tokio::select! {
+            demand = desk.demand() => drop(desk.take(demand)),
+            () = notifier.due() => notifier.live(),
         }
     }
 }

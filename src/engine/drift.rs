@@ -226,7 +226,10 @@ fn work(
     };
     // Owners of files are compared by number, wherever the files are.
     needs_cycle |= enforced.interests.is_renumbered(host).unwrap_or(true);
-    let enforced = (repaired.is_some() || needs_cycle).then(|| Enforced::of(enforced.desired, host).ok()).flatten();
+    let moves =
+        |repaired: &Repaired| repaired.plan.steps.iter().any(|step| enforced.interests.may_move_with(&step.object));
+    let is_other = needs_cycle || repaired.as_ref().is_some_and(moves);
+    let enforced = is_other.then(|| Enforced::of(enforced.desired, host).ok()).flatten();
     Worked { repaired, needs_cycle, enforced }
 }
 

@@ -20,6 +20,7 @@ pub mod pause;
 pub mod pin;
 pub mod plan;
 pub mod repair;
+pub mod reports;
 pub mod revocations;
 pub mod schedule;
 pub mod state;

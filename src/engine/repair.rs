@@ -80,8 +80,8 @@ pub fn repair(
     watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
 ) -> Result<Repair, CycleError> {
     let _lock = host.lock(LOCK_WAIT)?;
+    // What a pause holds back is put right when it ends.
     if Pause::active(host, host.now())?.is_some() {
-        // The daemon looks at the whole host when a pause has ended.
         return Ok(Repair::Nothing);
     }
     let mut state = State::read(host)?;

@@ -150,17 +150,16 @@ impl Status {
             self.problems.push(Trouble { code: alarm.code().to_owned(), object: None, message: alarm.to_string() });
         }
         self.paused.clone_from(&report.pause);
-        if report.is_held() {
-            self.held = report.plan.steps.len();
-            self.health = Health::Held;
-            if report.accepted {
-                self.commit.clone_from(&report.pin);
-                self.held_commit = Some(report.plan.commit.clone());
-            }
-            return;
+        let held = report.is_held();
+        if held && report.accepted {
+            self.commit.clone_from(&report.pin);
+            self.held_commit = Some(report.plan.commit.clone());
         }
-        self.tell_steps(&report.outcomes, &report.remaining);
+        self.held = if held { report.plan.steps.len() } else { 0 };
+        // What is held was not tried.
+        self.tell_steps(&report.outcomes, if held { &[] } else { &report.remaining });
         self.health = match (report.converged(), &report.hindrance) {
+            _ if held => Health::Held,
             (false, _) => Health::Failing,
             (true, Some(_)) => Health::LastGood,
             (true, None) => Health::Converged,

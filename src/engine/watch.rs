@@ -2,7 +2,7 @@
 //! From what is touched on the host to the objects that it concerns, a moment later and each but once.
 
 use std::collections::BTreeSet;
-use std::future::{Future, pending};
+use std::future::pending;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,12 +161,10 @@ fn is_of_accounts(touched: &Touched) -> bool {
     matches!(touched, Touched::Path(path) if PUBLIC.iter().chain([&SHADOW]).any(|file| path == Path::new(file)))
 }
 
-fn ready(files: Option<&Watcher>) -> impl Future<Output = std::io::Result<()>> {
-    async move {
-        match files {
-            Some(files) => files.ready().await,
-            None => pending().await,
-        }
+async fn ready(files: Option<&Watcher>) -> std::io::Result<()> {
+    match files {
+        Some(files) => files.ready().await,
+        None => pending().await,
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Interests {
     objects: BTreeMap<ObjectId, u32>,
     places: BTreeMap<PathBuf, Place>,
     units: BTreeMap<String, Vec<u32>>,
+    /// Objects of which the host itself says where their places are.
+    moving: BTreeSet<u32>,
     /// Numbers of the users and groups that objects name; `None` for one that is not there.
     users: BTreeMap<String, Option<u32>>,
     groups: BTreeMap<String, Option<u32>>,
@@ -63,6 +65,17 @@ impl Interests {
     pub fn names_in(&mut self, directory: impl Into<PathBuf>, object: &ObjectId) {
         let object = self.number_of(object);
         self.places.entry(directory.into()).or_default().within.push(object);
+    }
+
+    /// Where the object's places are the host says, so that may change with the object.
+    pub fn moves(&mut self, object: &ObjectId) {
+        let object = self.number_of(object);
+        self.moving.insert(object);
+    }
+
+    /// Whether places may be others after a change of this object.
+    pub fn may_move_with(&self, object: &ObjectId) -> bool {
+        self.objects.get(object).is_none_or(|number| self.moving.contains(number))
     }
 
     /// The object depends on the state of the unit.

@@ -20,3 +20,4 @@ mod pause;
 mod pins;
 mod poll_hint;
 mod remote;
+mod reports;

@@ -75,6 +75,7 @@ pub(super) fn interests(
     for object in &objects {
         let Ok(unit) = UnitName::parse(object.name()) else { continue };
         interests.unit(unit.as_str(), object);
+        interests.moves(object);
         interests.place(unit.file(), object);
         // Any drop-in there is one that systemd has to load.
         interests.place(unit.drop_in_dir(), object);

@@ -81,6 +81,7 @@ pub fn interests(
             interests.place(directory.join(file), &object);
         }
         interests.place(directory, &object);
+        interests.moves(&object);
     }
     Ok(())
 }
