@@ -170,6 +170,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                     if note(next, &drift, last.as_mut(), &host, &config, &announcer) {
                         settled = None;
                     }
+                    last.iter().for_each(|status| desk.learn(status));
                     if asks_for_cycle {
                         break Wake::Interval;
                     }
