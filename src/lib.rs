@@ -20,6 +20,7 @@
 //! | [`resources`] | the kinds: observe, diff, apply |
 //! | [`audit`] | the log: intent before, outcome after |
 //! | [`engine`] | one cycle, and when to run it |
+//! | [`courier`] | the process that talks to the network |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
 //! | [`cli`] | the commands |
 //!
@@ -33,6 +34,7 @@
 
 pub mod audit;
 pub mod cli;
+pub mod courier;
 pub mod engine;
 pub mod host;
 pub mod manifest;

@@ -18,7 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("manifest", &["model", "yaml", "trust", "resources", "host"]),
     ("audit", &["model", "host"]),
     ("engine", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
-    ("cli", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "engine"]),
+    ("courier", &["model", "source"]),
+    ("cli", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "engine", "courier"]),
 ];
 
 fn sources() -> Vec<PathBuf> {

@@ -9,7 +9,7 @@ use crate::audit::OutcomeResult;
 use crate::engine::daemon::leave_status;
 use crate::engine::{Cycle, Report};
 
-use super::{CommandError, Exit, open, output};
+use super::{CommandError, Exit, courier, open, output};
 
 /// Make this host agree with the infra repo
 ///
@@ -21,7 +21,8 @@ impl Apply {
     pub fn run(&self, root: &Path) -> Result<Exit, CommandError> {
         let (host, config) = open(root)?;
         let stop = AtomicBool::new(false);
-        let cycle = Cycle::begin(&config, &host, &stop)
+        let source = courier(&host, &config);
+        let cycle = Cycle::begin(&config, &host, &source, &stop)
             .and_then(|cycle| cycle.apply(&mut |step, outcome| output::progress(output::outcome_line(step, outcome))));
         leave_status(&config, &host, &cycle);
         let report = cycle?;

@@ -6,8 +6,9 @@ use clap::{Args, Subcommand};
 
 use crate::audit::verify::{verify, verify_on_host};
 use crate::audit::{Head, LOG};
-use crate::engine::{State, apply::chain};
+use crate::engine::State;
 use crate::host::{ReadHost, RealHost};
+use crate::model::chain;
 
 use super::{CommandError, Exit, output};
 

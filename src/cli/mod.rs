@@ -6,12 +6,14 @@ mod approve;
 mod audit;
 mod check;
 mod clone;
+mod courier;
 mod daemon;
 mod demo;
 mod exit_code;
 mod heartbeat;
 mod hooks;
 mod init;
+mod messages;
 mod output;
 mod plan;
 mod schema;
@@ -27,6 +29,7 @@ use clap::{Parser, Subcommand};
 use crate::engine::config::ConfigError;
 use crate::engine::{Config, CycleError};
 use crate::host::{HostError, RealHost};
+use crate::source::Courier;
 
 pub use exit_code::Exit;
 pub use schema::schemas;
@@ -53,6 +56,7 @@ enum Command {
     Plan(plan::PlanCommand),
     Apply(apply::Apply),
     Daemon(daemon::DaemonCommand),
+    Courier(courier::CourierCommand),
     Status(status::StatusCommand),
     Why(why::Why),
     Trust(trust::Trust),
@@ -71,6 +75,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Plan(plan) => plan.run(&cli.root),
         Command::Apply(apply) => apply.run(&cli.root),
         Command::Daemon(daemon) => daemon.run(&cli.root),
+        Command::Courier(courier) => courier.run(),
         Command::Status(status) => status.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
         Command::Trust(trust) => trust.run(&cli.root),
@@ -117,6 +122,11 @@ impl From<HostError> for CommandError {
     fn from(error: HostError) -> Self {
         Self::new(Exit::Failed, error)
     }
+}
+
+/// Returns the courier of the host, not connected yet.
+fn courier(host: &RealHost, config: &Config) -> Courier {
+    Courier::of(host.root(), config.anchor.root.kind())
 }
 
 /// Opens the host below `root` and reads its configuration.

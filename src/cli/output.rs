@@ -6,9 +6,10 @@ use std::io::{self, IsTerminal, Write};
 use std::time::SystemTime;
 
 use crate::audit::OutcomeResult;
+use crate::engine::Report;
 use crate::engine::apply::Outcome;
 use crate::engine::plan::PlanView;
-use crate::engine::{Report, apply::chain};
+use crate::model::chain;
 use crate::model::{Action, Change, Location, ObjectId, Shown, Step};
 
 /// Prints a line of the answer. Ends the program quietly when nobody reads any more, as with `| head`.

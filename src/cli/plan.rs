@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::engine::{Cycle, Report};
 
-use super::{CommandError, Exit, open, output};
+use super::{CommandError, Exit, courier, open, output};
 
 /// Show what `apply` would change on this host, and why
 ///
@@ -24,7 +24,8 @@ impl PlanCommand {
     pub fn run(&self, root: &Path) -> Result<Exit, CommandError> {
         let (host, config) = open(root)?;
         let stop = AtomicBool::new(false);
-        let report = Cycle::begin(&config, &host, &stop)?.plan()?;
+        let source = courier(&host, &config);
+        let report = Cycle::begin(&config, &host, &source, &stop)?.plan()?;
         output::warn_of_hindrance(&report);
         let view = report.plan.view(Some(&config.host));
         if self.json {

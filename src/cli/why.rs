@@ -14,7 +14,7 @@ use crate::engine::{Cycle, CycleError};
 use crate::model::{Action, Digest, Location, ObjectId};
 use crate::resources::DeclaredObject;
 
-use super::{CommandError, Exit, open, output};
+use super::{CommandError, Exit, courier, open, output};
 
 /// Show which file, line, commit and signer put an object on this host, and when it last changed or drifted
 #[derive(Debug, Args)]
@@ -88,7 +88,8 @@ impl Why {
     pub fn run(&self, root: &Path) -> Result<Exit, CommandError> {
         let (host, config) = open(root)?;
         let stop = AtomicBool::new(false);
-        let desired = Cycle::begin(&config, &host, &stop)?.last_good()?;
+        let source = courier(&host, &config);
+        let desired = Cycle::begin(&config, &host, &source, &stop)?.last_good()?;
         let objects = desired.desired().objects();
         let Some(declared) = objects.iter().find(|object| object.id == self.object) else {
             return Err(CommandError::new(Exit::Failed, self.unknown(&objects, &config.host)));

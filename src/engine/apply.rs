@@ -2,13 +2,12 @@
 //! Carries out the steps of a plan, and nothing else.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::audit::entry::LoggedChange;
 use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::WriteHost;
-use crate::model::{ObjectId, Step};
+use crate::model::{ObjectId, Step, chain};
 use crate::resources::{self, Operation, order, triggers};
 
 use super::{Plan, State};
@@ -91,16 +90,4 @@ fn hindrance(step: &Step<Operation>, broken: &BTreeMap<ObjectId, OutcomeResult>,
             _ => format!("needs {need}, which was skipped"),
         })
     })
-}
-
-/// Returns an error and its causes on one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

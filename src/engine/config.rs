@@ -32,6 +32,8 @@ pub struct Config {
     pub interval: Duration,
     /// A random part of this is added to each interval, so that a fleet does not pull all at once.
     pub splay: Duration,
+    /// The longest time between two observations of the whole host.
+    pub full_check: Duration,
     /// A file of keys and commits that this host distrusts. Read in each cycle, into [`Anchor::revoked`].
     pub revocations: Option<PathBuf>,
     /// The SSH keys whose orders this host obeys.
@@ -57,6 +59,9 @@ pub struct ConfigFile {
     /// At most this is added to each interval at random. Default: 1m.
     #[serde(default = "one_minute")]
     splay: String,
+    /// The longest time between two looks at the whole host, such as 1h. Default: 1h.
+    #[serde(default = "one_hour")]
+    full_check: String,
     trust: TrustSection,
 }
 
@@ -85,6 +90,10 @@ fn five_minutes() -> String {
 
 fn one_minute() -> String {
     "1m".to_owned()
+}
+
+fn one_hour() -> String {
+    "1h".to_owned()
 }
 
 /// Why there is no configuration.
@@ -183,7 +192,9 @@ impl Config {
             })
         };
         let (interval, splay) = (duration("interval", &read.interval), duration("splay", &read.splay));
-        for (key, value, text) in [("interval", interval, &read.interval), ("splay", splay, &read.splay)] {
+        let full_check = duration("full_check", &read.full_check);
+        let times = [("interval", interval, &read.interval), ("splay", splay, &read.splay)];
+        for (key, value, text) in times.into_iter().chain([("full_check", full_check, &read.full_check)]) {
             if value > LONGEST {
                 fault(format!("{key}: {text} is too long"), "write 30d at the most");
             }
@@ -213,6 +224,7 @@ impl Config {
                 host,
                 interval,
                 splay,
+                full_check,
                 revocations: read.trust.revocations,
                 break_glass,
             }),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::audit::entry::Signer;
 use crate::audit::{AuditError, Event, Log, OutcomeResult};
@@ -13,17 +13,19 @@ use crate::model::git::{Objects, Oid};
 use crate::model::ownership::{OwnershipChange, Parts};
 use crate::model::{Mode, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
-use crate::source::{FetchError, Fetched, Limits, Mirror, MirrorError};
+use crate::source::{Ask, FetchError, Fetched, Source};
 use crate::trust::{Authorized, Cache, HEARTBEAT_REF};
 
 use super::agreement::Agreement;
 use super::alarm::{self, Alarm};
-use super::apply::{Outcome, carry_out, chain};
+use super::apply::{Outcome, carry_out};
 use super::desired::{Hindrance, Judge, Selected};
+use super::last_good::Store;
 use super::pin::{self, Known};
 use super::state::{self, Refused, StateError};
 use super::trust_cache;
 use super::{Config, Plan, State};
+use crate::model::chain;
 
 /// How long a cycle waits for another one to end.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -33,7 +35,7 @@ pub struct Cycle<'c> {
     pub(super) config: &'c Config,
     pub(super) host: &'c dyn WriteHost,
     pub(super) stop: &'c AtomicBool,
-    pub(super) mirror: Mirror,
+    pub(super) store: Store<'c>,
     _lock: RunLock,
 }
 
@@ -55,6 +57,8 @@ pub struct Report {
     /// The pin moved.
     pub accepted: bool,
     pub signers: Vec<Signer>,
+    /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
+    pub stale_from: Option<SystemTime>,
 }
 
 impl Report {
@@ -69,8 +73,6 @@ impl Report {
 pub enum CycleError {
     #[error(transparent)]
     Host(#[from] HostError),
-    #[error("cannot open the mirror of the infra repo")]
-    Mirror(#[from] MirrorError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
@@ -85,42 +87,45 @@ pub enum CycleError {
 }
 
 impl<'c> Cycle<'c> {
-    /// Waits for the run lock and opens the mirror.
+    /// Waits for the run lock.
     ///
     /// # Errors
-    /// Another process keeps the lock, or the mirror cannot be opened or made.
-    pub fn begin(config: &'c Config, host: &'c RealHost, stop: &'c AtomicBool) -> Result<Self, CycleError> {
+    /// Another process keeps the lock, or a directory of hostwrit's own cannot be made.
+    pub fn begin(
+        config: &'c Config,
+        host: &'c RealHost,
+        source: &'c dyn Source,
+        stop: &'c AtomicBool,
+    ) -> Result<Self, CycleError> {
         let lock = host.lock(LOCK_WAIT)?;
         host.ensure_dir(Path::new(state::DIR), 0o700)?;
         host.ensure_dir(Path::new(pin::COPY_DIR), 0o755)?;
-        let path = host.root().join(state::MIRROR.trim_start_matches('/'));
-        let mirror = Mirror::open(&path, config.anchor.root.kind(), Limits::default())?;
-        Ok(Self::of(config, host, mirror, lock, stop))
+        Ok(Self::of(config, host, source, lock, stop))
     }
 
-    /// Reconciles `host`, whose mirror and run lock the caller has opened and taken.
+    /// Reconciles `host`, whose run lock the caller has taken and whose directories he has made.
     pub fn of(
         config: &'c Config,
         host: &'c dyn WriteHost,
-        mirror: Mirror,
+        source: &'c dyn Source,
         lock: RunLock,
         stop: &'c AtomicBool,
     ) -> Self {
-        Self { config, host, stop, mirror, _lock: lock }
+        Self { config, host, stop, store: Store::new(host, source), _lock: lock }
     }
 
-    /// Returns the objects of the mirror, as the last pull left them.
+    /// Returns the objects that were fetched or kept.
     pub fn objects(&self) -> &dyn Objects {
-        &self.mirror
+        &self.store
     }
 
-    /// Says what `apply` would do, and changes nothing but the mirror.
+    /// Says what `apply` would do, and changes nothing.
     ///
     /// # Errors
     /// There is nothing to obey, or the host cannot be observed.
     pub fn plan(&self) -> Result<Report, CycleError> {
-        let mut state = State::read(self.host)?;
         let fetched = self.fetch();
+        let mut state = State::read(self.host)?;
         if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report);
         }
@@ -147,15 +152,26 @@ impl<'c> Cycle<'c> {
         Ok(self.judge(&mut trust_cache::read(self.host), None).last_good(pin)?.desired)
     }
 
-    /// Makes the host agree with the remote's tip, or with the last good state.
+    /// Asks the remote, and makes the host agree with its tip, or with the last good state.
     ///
     /// `watch` is told of each step's outcome as it happens.
     ///
     /// # Errors
     /// There is nothing to obey, the host cannot be observed, or state or log cannot be written.
     pub fn apply(&self, watch: &mut dyn FnMut(&Step<Operation>, &Outcome)) -> Result<Report, CycleError> {
+        self.apply_fetched(self.fetch(), watch)
+    }
+
+    /// Does what [`Cycle::apply`] does with what the remote was just found to have.
+    ///
+    /// # Errors
+    /// As [`Cycle::apply`].
+    pub fn apply_fetched(
+        &self,
+        fetched: Result<Fetched, FetchError>,
+        watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
+    ) -> Result<Report, CycleError> {
         let mut state = State::read(self.host)?;
-        let fetched = self.fetch();
         if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report);
         }
@@ -195,6 +211,12 @@ impl<'c> Cycle<'c> {
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
         let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        match (self.keep(selected.desired.commit()), report.accepted) {
+            (Err(error), true) => return Err(error),
+            // It is enforced already, and may be so for as long as the courier has it.
+            (Err(error), false) => tracing::warn!("cannot keep the objects of the last good commit: {}", chain(&error)),
+            (Ok(()), _) => {}
+        }
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
             self.carry_out(&selected.desired, &mut report, &mut state, watch)?;
         }
@@ -211,6 +233,7 @@ impl<'c> Cycle<'c> {
             state.write(self.host)?;
         }
         self.copy_pin(&report, &state)?;
+        self.keep_only(selected.desired.commit())?;
         if report.converged() && report.hindrance.is_none() {
             let (desired, commit) = (selected.desired.desired(), &report.plan.commit);
             if let Some(agreement) = Agreement::find(self.config, desired, commit, &state, self.host)? {
@@ -283,7 +306,7 @@ impl<'c> Cycle<'c> {
     }
 
     pub(super) fn fetch(&self) -> Result<Fetched, FetchError> {
-        self.mirror.fetch(&self.config.remote, &self.config.anchor.git_ref, Some(HEARTBEAT_REF), self.stop)
+        self.store.source.fetch(&ask(self.config), self.stop)
     }
 
     /// Returns an empty report if the remote's tip is the pin and the host is as it was when it last agreed with it.
@@ -316,6 +339,7 @@ impl<'c> Cycle<'c> {
             alarms: alarm::of(state, None, now),
             accepted: false,
             signers: Vec::new(),
+            stale_from: freshness.stale_from(),
         })
     }
 
@@ -345,12 +369,12 @@ impl<'c> Cycle<'c> {
     }
 
     pub(super) fn judge<'j>(&'j self, cache: &'j mut Cache, heartbeat: Option<Oid>) -> Judge<'j> {
-        Judge { config: self.config, mirror: &self.mirror, host: self.host, cache, heartbeat }
+        Judge { config: self.config, objects: &self.store, host: self.host, cache, heartbeat }
     }
 
     /// Returns what the copies of the pin come to.
     pub(super) fn known(&self, state: &State) -> Result<Known, StateError> {
-        Known::of(self.host, state, &self.config.anchor.root, &self.mirror)
+        Known::of(self.host, state, &self.config.anchor.root, &self.store)
     }
 
     /// Makes the third copy of the pin, unless the copies contradict each other.
@@ -398,6 +422,15 @@ impl<'c> Cycle<'c> {
     }
 }
 
+/// Returns what is asked of the remote.
+pub fn ask(config: &Config) -> Ask {
+    Ask {
+        remote: config.remote.clone(),
+        git_ref: config.anchor.git_ref.clone(),
+        beside: Some(HEARTBEAT_REF.to_owned()),
+    }
+}
+
 /// Returns the commit at the heartbeat ref as the state writes it; the outer `None` where the remote cannot be asked.
 fn heartbeat_of(fetched: &Result<Fetched, FetchError>) -> Option<Option<String>> {
     fetched.as_ref().ok().map(|fetched| fetched.beside.map(|commit| commit.to_string()))
@@ -413,6 +446,7 @@ fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired
         hindrance,
         alarms: Vec::new(),
         signers: signers(desired),
+        stale_from: state.freshness.stale_from(),
     }
 }
 

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-//! When to run a cycle: at the start, every interval, and on SIGHUP. SIGTERM finishes the step that is under way.
+//! When to pull, and when a pull calls for a cycle. SIGTERM finishes the step that is under way.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::RealHost;
+use crate::host::{ReadHost as _, RealHost};
+use crate::source::{Courier, FetchError, Fetched, Source as _};
 
-use super::apply::chain;
 use super::config::ConfigError;
 use super::status::{Health, Status};
-use super::{Config, Cycle, CycleError, Report};
+use super::{Config, Cycle, CycleError, Report, cycle};
+use crate::model::chain;
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,29 @@ enum Wake {
     Stop,
 }
 
+/// What a cycle left when all was done: a pull that finds the same needs no other cycle until something is due.
+struct Settled {
+    /// What the remote had; `None` if it could not be asked.
+    fetched: Option<Fetched>,
+    /// When the whole host is looked at again.
+    until: Instant,
+    /// When what is signed becomes too old.
+    stale_from: Option<SystemTime>,
+}
+
+impl Settled {
+    fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
+        let stale_from = report.stale_from.filter(|stale_from| *stale_from > now);
+        let settled = Self { fetched, until: Instant::now() + config.full_check, stale_from };
+        report.converged().then_some(settled)
+    }
+
+    fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {
+        let is_due = Instant::now() >= self.until || self.stale_from.is_some_and(|stale_from| now >= stale_from);
+        self.fetched.as_ref() == fetched.as_ref().ok() && !is_due
+    }
+}
+
 /// Keeps the host below `root` as the infra repo says, until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -55,16 +79,18 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
     info!(host = %config.host, remote = %crate::source::redact(&config.remote), "started");
     let mut last: Option<Status> = None;
+    let mut settled: Option<Settled> = None;
     loop {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut cycle = tokio::task::spawn_blocking({
+        let mut pull = tokio::task::spawn_blocking({
             let (host, config, stop) = (Arc::clone(&host), config.clone(), Arc::clone(&stop));
-            move || reconcile(&config, &host, &stop)
+            let settled = settled.take();
+            move || pull(&config, &host, &stop, settled)
         });
         let mut stopping = false;
-        let status = loop {
+        let pulled = loop {
             tokio::select! {
-                ended = &mut cycle => break ended.map_err(DaemonError::Panicked)?,
+                ended = &mut pull => break ended.map_err(DaemonError::Panicked)?,
                 () = either(&mut terminate, &mut interrupt), if !stopping => {
                     info!("told to stop: the step under way is finished");
                     stop.store(true, Ordering::Relaxed);
@@ -72,8 +98,19 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 }
             }
         };
-        tell(&status, last.as_ref());
-        last = Some(status);
+        match pulled {
+            Pulled::Cycle(status, left) => {
+                tell(&status, last.as_ref());
+                (last, settled) = (Some(*status), left);
+            }
+            Pulled::Nothing(left, answered) => {
+                settled = Some(left);
+                if let Some(status) = last.as_mut().filter(|_| answered) {
+                    status.pulled_again(host.as_ref());
+                    write(status, &host);
+                }
+            }
+        }
         if stopping {
             break;
         }
@@ -83,6 +120,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 Ok(read) => {
                     info!("configuration read again");
                     config = read;
+                    settled = None;
                 }
                 Err(fault) => error!("the configuration is not sound, the one before stays: {}", chain(&fault)),
             },
@@ -93,25 +131,43 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     Ok(())
 }
 
-/// Runs one cycle and leaves its status.
-fn reconcile(config: &Config, host: &RealHost, stop: &AtomicBool) -> Status {
-    let cycle = Cycle::begin(config, host, stop).and_then(|cycle| {
-        cycle.apply(&mut |step, outcome| match outcome.result {
+/// What came of a pull.
+enum Pulled {
+    /// Nothing called for a cycle; whether the remote answered.
+    Nothing(Settled, bool),
+    Cycle(Box<Status>, Option<Settled>),
+}
+
+/// Asks the remote, and runs a cycle unless all is as it was.
+fn pull(config: &Config, host: &RealHost, stop: &AtomicBool, settled: Option<Settled>) -> Pulled {
+    let source = Courier::of(host.root(), config.anchor.root.kind());
+    let fetched = source.fetch(&cycle::ask(config), stop);
+    if let Some(settled) = settled.filter(|settled| settled.holds(&fetched, host.now())) {
+        return Pulled::Nothing(settled, fetched.is_ok());
+    }
+    let found = fetched.as_ref().ok().copied();
+    let cycle = Cycle::begin(config, host, &source, stop).and_then(|cycle| {
+        cycle.apply_fetched(fetched, &mut |step, outcome| match outcome.result {
             OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "done"),
             _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
         })
     });
-    leave_status(config, host, &cycle)
+    let settled = cycle.as_ref().ok().and_then(|report| Settled::by(report, found, config, host.now()));
+    Pulled::Cycle(Box::new(leave_status(config, host, &cycle)), settled)
 }
 
 /// Leaves the status of a cycle for `hostwrit status`.
 pub fn leave_status(config: &Config, host: &RealHost, cycle: &Result<Report, CycleError>) -> Status {
     let status = Status::of(config, cycle, host);
+    write(&status, host);
+    status
+}
+
+fn write(status: &Status, host: &RealHost) {
     let left = host.ensure_dir(std::path::Path::new("/run/hostwrit"), 0o755).and_then(|()| status.write(host));
     if let Err(fault) = left {
         warn!("the status cannot be left for `hostwrit status`: {}", chain(&fault));
     }
-    status
 }
 
 /// Says what is new since the last cycle; a cycle like the one before it is not worth a line.

@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 use crate::host::{HostError, ReadHost};
 use crate::manifest::{Effects, Facts};
 use crate::model::Faults;
-use crate::model::git::Oid;
+use crate::model::git::{Objects, Oid};
 use crate::resources::Desired;
-use crate::source::{FetchError, Mirror};
+use crate::source::FetchError;
 use crate::trust::{self, Anchor, Authorized, Cache, Refusal, Revocations};
 
 use super::Config;
-use super::apply::chain;
 use super::pin::Pin;
 use super::revocations::{self, RevocationsError};
+use crate::model::chain;
 
 /// The desired state that a cycle enforces.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Hindrance {
 /// What commits are judged with.
 pub struct Judge<'j> {
     pub config: &'j Config,
-    pub mirror: &'j Mirror,
+    pub objects: &'j dyn Objects,
     pub host: &'j dyn ReadHost,
     pub cache: &'j mut Cache,
     /// The commit at the heartbeat ref, if there is one.
@@ -138,7 +138,7 @@ impl Judge<'_> {
     /// What was revoked since then does not undo it: a host does not go back by itself.
     ///
     /// # Errors
-    /// The mirror lacks an object of it, or this version of hostwrit cannot compile it.
+    /// An object of it cannot be had, or this version of hostwrit cannot compile it.
     pub fn last_good(&mut self, pin: Pin) -> Result<Selected, Hindrance> {
         let anchor = Anchor { revoked: Revocations::default(), ..self.config.anchor.clone() };
         self.judge(&anchor, Some(pin), &pin.commit)
@@ -149,11 +149,11 @@ impl Judge<'_> {
         let now = self.host.now();
         let mut effects = Effects::of_host(&self.config.host, Facts::gather(self.host, &self.config.host)?);
         if pin.is_some_and(|pin| !pin.same_root) {
-            let whole = trust::authenticate(self.mirror, anchor, None, tip, now, self.cache).map_err(Box::new)?;
+            let whole = trust::authenticate(self.objects, anchor, None, tip, now, self.cache).map_err(Box::new)?;
             trust::authorize(&whole, (), &mut effects).map_err(Box::new)?;
         }
         let pin = pin.map(|pin| pin.commit);
-        let tree = trust::authenticate(self.mirror, anchor, pin.as_ref(), tip, now, self.cache).map_err(Box::new)?;
+        let tree = trust::authenticate(self.objects, anchor, pin.as_ref(), tip, now, self.cache).map_err(Box::new)?;
         let desired = effects.desired(&tree).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
         let desired = trust::authorize(&tree, desired, &mut effects).map_err(Box::new)?;
         let times = Times {

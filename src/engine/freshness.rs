@@ -70,6 +70,12 @@ impl Freshness {
         self.at_least(now).duration_since(now).is_ok_and(|behind| behind > BEHIND)
     }
 
+    /// Returns when the newest statement becomes, or became, stale; `None` if the policy does not ask or nothing has a time.
+    pub fn stale_from(&self) -> Option<SystemTime> {
+        let max_age = Duration::from_secs(self.max_age?.min(LATEST));
+        Some(self.newest()? + max_age)
+    }
+
     /// Returns how stale the newest statement is; `None` if it is fresh or the policy does not ask.
     pub fn stale(&self, now: SystemTime) -> Option<Stale> {
         let max_age = Duration::from_secs(self.max_age?);

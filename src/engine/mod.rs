@@ -9,6 +9,7 @@ pub mod cycle;
 pub mod daemon;
 pub mod desired;
 pub mod freshness;
+pub mod last_good;
 mod orders;
 pub mod pin;
 pub mod plan;

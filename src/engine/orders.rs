@@ -14,7 +14,7 @@ use super::{Cycle, CycleError, State, trust_cache};
 impl Cycle<'_> {
     /// Moves the pin to where a signed order says, and changes nothing else: the next cycle enforces the commit.
     ///
-    /// The commit must be in the mirror or in what the remote's ref reaches. A re-pin demands that it is proven from the
+    /// The commit must have been fetched before or be in what the remote's ref reaches. A re-pin demands that it is proven from the
     /// root; break-glass only that its objects are whole and its tree is sound.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl Cycle<'_> {
         order.check_unused(|nonce| logged || state.nonces.contains(nonce)).map_err(refused)?;
 
         // In an emergency the remote may be what is gone.
-        let is_here = self.mirror.object(order.commit()).is_ok();
+        let is_here = self.store.object(order.commit()).is_ok();
         let fetched = if is_here { Ok(()) } else { self.fetch().map(drop) };
         let mut cache = trust_cache::read(self.host);
         let mut judge = self.judge(&mut cache, None);

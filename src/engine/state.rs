@@ -12,17 +12,15 @@ use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{ObjectId, Owned};
 use crate::resources::Pending;
 
-use super::apply::chain;
 use super::desired::Times;
 use super::freshness::Freshness;
 use super::pin::Ordered;
+use crate::model::chain;
 
 /// Where hostwrit keeps what it must not lose.
 pub const DIR: &str = "/var/lib/hostwrit";
 /// Where the state lives on the host.
 pub const STATE: &str = "/var/lib/hostwrit/state.json";
-/// Where the bare mirror of the infra repo lives on the host.
-pub const MIRROR: &str = "/var/lib/hostwrit/mirror.git";
 
 /// The pin, ownership, and what an interrupted apply left to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

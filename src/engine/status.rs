@@ -11,8 +11,9 @@ use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::ObjectId;
 
-use super::apply::chain;
+use super::desired::Hindrance;
 use super::{Config, CycleError, Report};
+use crate::model::chain;
 
 /// Where the status lives on the host; gone after a boot, for it tells of this boot's cycles.
 const STATUS: &str = "/run/hostwrit/status.json";
@@ -22,6 +23,8 @@ const STATUS: &str = "/run/hostwrit/status.json";
 pub struct Status {
     /// When the cycle ended: RFC 3339, UTC.
     pub time: String,
+    /// When the remote last answered a pull. Later than `time` where a pull found nothing that called for a cycle.
+    pub pulled: Option<String>,
     /// The host's name in the infra repo.
     pub host: String,
     pub remote: String,
@@ -70,7 +73,8 @@ impl Status {
     /// Sums up a cycle.
     pub fn of(config: &Config, cycle: &Result<Report, CycleError>, host: &dyn ReadHost) -> Self {
         let mut status = Self {
-            time: humantime::format_rfc3339_seconds(host.now()).to_string(),
+            time: now(host),
+            pulled: None,
             host: config.host.clone(),
             remote: crate::source::redact(&config.remote),
             git_ref: config.anchor.git_ref.clone(),
@@ -82,6 +86,15 @@ impl Status {
             problems: Vec::new(),
             reported: Vec::new(),
             unmanaged: Vec::new(),
+        };
+        let hindrance = match cycle {
+            Ok(report) => report.hindrance.as_ref(),
+            Err(CycleError::Hindered(hindrance)) => Some(hindrance),
+            Err(_) => None,
+        };
+        status.pulled = match hindrance {
+            Some(Hindrance::Fetch(_)) => Self::read(host).ok().flatten().and_then(|before| before.pulled),
+            _ => Some(status.time.clone()),
         };
         match cycle {
             Ok(report) => status.fill(report),
@@ -139,6 +152,11 @@ impl Status {
         Ok(host.read(Path::new(STATUS))?.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
+    /// Notes that a pull has just found the remote as it was.
+    pub fn pulled_again(&mut self, host: &dyn ReadHost) {
+        self.pulled = Some(now(host));
+    }
+
     /// Leaves the status for `hostwrit status`.
     ///
     /// # Errors
@@ -147,4 +165,8 @@ impl Status {
         let text = serde_json::to_vec(self).unwrap_or_default();
         host.replace_file(Path::new(STATUS), &NewFile { content: &text, owner: None, mode: 0o644, check: None })
     }
+}
+
+fn now(host: &dyn ReadHost) -> String {
+    humantime::format_rfc3339_seconds(host.now()).to_string()
 }

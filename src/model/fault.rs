@@ -159,6 +159,18 @@ fn distance(one: &str, two: &str) -> usize {
     above[two.len()]
 }
 
+/// Returns an error and its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Fault, Location, closest};

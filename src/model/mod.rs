@@ -16,7 +16,7 @@ pub mod secret;
 pub use desired::{Declared, Mode};
 pub use digest::Digest;
 pub use effect::HostState;
-pub use fault::{Fault, Faults};
+pub use fault::{Fault, Faults, chain};
 pub use files::RepoFiles;
 pub use object::ObjectId;
 pub use origin::{Location, Origin};

@@ -16,6 +16,7 @@ use gix::url::Scheme;
 
 use crate::model::git::Oid;
 
+use super::courier::CourierError;
 use super::leftovers;
 use super::mirror::{self, Mirror};
 
@@ -60,6 +61,11 @@ pub enum FetchError {
     Stopped { remote: String, git_ref: String },
     #[error("cannot start a thread to fetch in")]
     Thread(#[source] std::io::Error),
+    /// The words of the courier, who did the fetching.
+    #[error("{0}")]
+    Told(String),
+    #[error(transparent)]
+    Courier(#[from] CourierError),
 }
 
 /// By which way a remote is reached.

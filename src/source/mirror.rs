@@ -78,7 +78,7 @@ pub enum MakeError {
 impl Mirror {
     /// Opens the mirror at `directory`, or makes one for ids of type `hash`, and clears what a killed fetch left there.
     ///
-    /// The caller holds the run lock: nobody else uses the mirror while it is opened.
+    /// Nobody else may use the mirror meanwhile.
     ///
     /// # Errors
     /// The mirror cannot be made or opened, or its answers could not be relied on.
@@ -89,6 +89,15 @@ impl Mirror {
         } else {
             make(directory, hash).map_err(|source| MirrorError::Make { directory: path(), source })?;
         }
+        Self::reopen(directory, hash, limits)
+    }
+
+    /// Opens a mirror that this process has opened before, while others may be using it.
+    ///
+    /// # Errors
+    /// The mirror cannot be opened, or its answers could not be relied on.
+    pub fn reopen(directory: &Path, hash: HashKind, limits: Limits) -> Result<Self, MirrorError> {
+        let path = || directory.to_owned();
         let unsound = |what| Err(MirrorError::Unsound { directory: path(), what });
         if directory.join("shallow").exists() {
             return unsound("is shallow");

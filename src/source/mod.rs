@@ -1,16 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Gets objects from Git as bytes; knows nothing of trust or of resources.
 //!
-//! A [`Mirror`] is a bare store: nothing is ever checked out, and it believes nothing that it fetches.
+//! A [`Mirror`] is a bare store: nothing is ever checked out, and it believes nothing that it fetches. The steward has
+//! none: it asks a [`Courier`], a process without rights that has one (docs/decisions/0016-two-processes.md).
 
+mod courier;
 mod fetch;
+mod kept;
 mod leftovers;
 mod mirror;
+pub mod wire;
+
+use std::sync::atomic::AtomicBool;
+
+use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 mod tests;
 
 pub use crate::model::git::{ObjectError, Objects, Oid, RawObject};
+pub use courier::{Courier, CourierError, DIRECTORY as COURIER_DIRECTORY, SOCKET};
 pub use fetch::{Cause, FetchError, Fetched, redact};
 pub use gix::hash::Kind as HashKind;
+pub use kept::{Kept, Recorder};
 pub use mirror::{Limits, Mirror, MirrorError};
+
+/// Where a remote is, and what is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// A path, or an https, http, ssh or git URL.
+    pub remote: String,
+    #[serde(rename = "ref")]
+    pub git_ref: String,
+    /// A second ref, fetched in the same exchange where the remote has it.
+    pub beside: Option<String>,
+}
+
+/// A store that can ask a remote for more.
+pub trait Source: Objects {
+    /// Fetches what is asked for and returns the ids that the remote has there. Ends soon after `stop` was set.
+    ///
+    /// # Errors
+    /// The remote cannot be reached, lacks the ref, or broke a limit. What was there before is still there.
+    fn fetch(&self, ask: &Ask, stop: &AtomicBool) -> Result<Fetched, FetchError>;
+}
+
+impl Source for Mirror {
+    fn fetch(&self, ask: &Ask, stop: &AtomicBool) -> Result<Fetched, FetchError> {
+        Mirror::fetch(self, &ask.remote, &ask.git_ref, ask.beside.as_deref(), stop)
+    }
+}

@@ -40,7 +40,8 @@ fn a_second_process_waits_for_the_first() {
 fn told_to_stop_it_finishes_the_step_under_way_and_the_next_run_the_rest() {
     let site = Site::new(&[("hosts/web1.yaml", HOST)]);
     let (host, config, stop) = (site.open(), site.config(), AtomicBool::new(false));
-    let cycle = Cycle::begin(&config, &host, &stop).unwrap();
+    let source = site.source();
+    let cycle = Cycle::begin(&config, &host, &source, &stop).unwrap();
     let report = cycle.apply(&mut |_, _| stop.store(true, Ordering::Relaxed)).unwrap();
     drop(cycle);
     let results: Vec<_> = report.outcomes.iter().map(|outcome| outcome.result).collect();
@@ -60,7 +61,7 @@ fn a_plan_changes_nothing_but_the_mirror() {
         all.retain(|one| {
             let own = ["/var/lib/hostwrit", "/run/hostwrit"];
             !own.iter().any(|own| one.path == *own || one.path == format!("{own}/lock"))
-                && !one.path.starts_with("/var/lib/hostwrit/mirror.git")
+                && !one.path.starts_with("/var/lib/hostwrit-courier")
         });
         all
     };

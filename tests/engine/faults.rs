@@ -6,11 +6,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use hostwrit::engine::state::MIRROR;
 use hostwrit::engine::{Cycle, State};
 use hostwrit::host::RealHost;
 use hostwrit::model::ObjectId;
-use hostwrit::source::{Limits, Mirror};
 
 use super::faulty_host::{Fault, FaultyHost, RunningService};
 use super::site::{Listed, Site};
@@ -63,13 +61,13 @@ fn apply_on(site: &Site, fault: Fault, at: usize, service: Option<&RunningServic
     let (real, config, stop) = (site.open(), site.config(), AtomicBool::new(false));
     let lock = real.lock(Duration::ZERO).unwrap();
     real.ensure_dir(Path::new("/var/lib/hostwrit"), 0o700).unwrap();
-    let mirror = Mirror::open(&site.path(MIRROR), config.anchor.root.kind(), Limits::default()).unwrap();
+    let mirror = site.source();
     let host = FaultyHost::new(&real, fault, at);
     let host = match service {
         Some(service) => host.with_service(service),
         None => host,
     };
-    let report = Cycle::of(&config, &host, mirror, lock, &stop).apply(&mut |_, _| {});
+    let report = Cycle::of(&config, &host, &mirror, lock, &stop).apply(&mut |_, _| {});
     if !host.struck() {
         assert!(report.is_ok_and(|report| report.converged()));
     }
@@ -78,13 +76,13 @@ fn apply_on(site: &Site, fault: Fault, at: usize, service: Option<&RunningServic
 
 fn apply(site: &Site) {
     let (host, config, stop) = (site.open(), site.config(), AtomicBool::new(false));
-    let report = Cycle::begin(&config, &host, &stop).unwrap().apply(&mut |_, _| {}).unwrap();
+    let report = Cycle::begin(&config, &host, &site.source(), &stop).unwrap().apply(&mut |_, _| {}).unwrap();
     assert!(report.converged(), "{:?} {:?}", report.outcomes, report.remaining);
 }
 
 fn finds_nothing_to_do(site: &Site) {
     let (host, config, stop) = (site.open(), site.config(), AtomicBool::new(false));
-    let plan = Cycle::begin(&config, &host, &stop).unwrap().plan().unwrap().plan;
+    let plan = Cycle::begin(&config, &host, &site.source(), &stop).unwrap().plan().unwrap().plan;
     assert!(plan.steps.is_empty(), "{:?}", plan.steps);
     let verified = hostwrit::audit::verify::verify(site.log().as_bytes());
     assert_eq!((verified.problems, verified.open_intents), (vec![], vec![]), "{}", site.log());

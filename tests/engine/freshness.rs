@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A host's own list of revocations, its clock, and how old the newest statement may be.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostwrit::engine::alarm::Alarm;
-use hostwrit::engine::state::MIRROR;
 use hostwrit::engine::{Cycle, Report};
 use hostwrit::model::git::Oid;
-use hostwrit::source::{Limits, Mirror};
 use hostwrit::trust::HEARTBEAT_REF;
 use humantime::format_rfc3339_seconds;
 
@@ -154,10 +151,9 @@ impl Watched {
     fn apply(&self, ahead: Duration) -> Report {
         let (real, config, stop) = (self.site.open(), self.site.config(), AtomicBool::new(false));
         let lock = real.lock(Duration::ZERO).unwrap();
-        let path = self.site.path(MIRROR);
-        let mirror = Mirror::open(Path::new(&path), config.anchor.root.kind(), Limits::default()).unwrap();
+        let mirror = self.site.source();
         let host = FaultyHost::later(&real, ahead);
-        let report = Cycle::of(&config, &host, mirror, lock, &stop).apply(&mut |_, _| {}).unwrap();
+        let report = Cycle::of(&config, &host, &mirror, lock, &stop).apply(&mut |_, _| {}).unwrap();
         assert!(report.converged());
         assert!(report.hindrance.is_none(), "{:?}", report.hindrance);
         report

@@ -9,6 +9,7 @@ mod fixture;
 mod site;
 
 mod concurrency;
+mod courier;
 mod faults;
 mod faulty_host;
 mod freshness;

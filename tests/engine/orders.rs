@@ -6,10 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hostwrit::engine::state::MIRROR;
 use hostwrit::engine::{Cycle, State};
 use hostwrit::model::git::Oid;
-use hostwrit::source::{Limits, Mirror};
 use hostwrit::trust::order::{Kind, NAMESPACE};
 use hostwrit::trust::{Code, KeyName, Order, Refusal};
 use humantime::format_rfc3339_seconds;
@@ -347,10 +345,9 @@ fn an_order_that_a_kill_cut_short_is_obeyed_wholly_or_not_at_all() {
             let struck = {
                 let (real, config, stop) = (scene.site.open(), scene.site.config(), AtomicBool::new(false));
                 let lock = real.lock(Duration::ZERO).unwrap();
-                let path = scene.site.path(MIRROR);
-                let mirror = Mirror::open(&path, config.anchor.root.kind(), Limits::default()).unwrap();
+                let mirror = scene.site.source();
                 let host = FaultyHost::new(&real, fault, at);
-                let obeyed = Cycle::of(&config, &host, mirror, lock, &stop).obey(text.as_bytes(), &signature);
+                let obeyed = Cycle::of(&config, &host, &mirror, lock, &stop).obey(text.as_bytes(), &signature);
                 assert!(host.struck() || obeyed.is_ok(), "{obeyed:?}");
                 host.struck()
             };

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, Weak};
 use hostwrit::engine::Config;
 use hostwrit::host::RealHost;
 use hostwrit::model::git::Oid;
+use hostwrit::source::{Limits, Mirror};
 use tempfile::TempDir;
 
 use super::fixture::{FLEET, Key, Keyring, Repo};
@@ -20,7 +21,8 @@ use super::fixture::{FLEET, Key, Keyring, Repo};
 /// The only host of the repo.
 pub const HOST: &str = "web1";
 /// Entries below the root that are hostwrit's own and not managed.
-const OWN: [&str; 4] = ["var/lib/hostwrit", "var/log/hostwrit", "run/hostwrit", "etc/hostwrit"];
+const OWN: [&str; 5] =
+    ["var/lib/hostwrit", "var/lib/hostwrit-courier", "var/log/hostwrit", "run/hostwrit", "etc/hostwrit"];
 
 /// Keys take long to make, so the tests of one program share them.
 pub struct Keys {
@@ -121,6 +123,17 @@ impl Site {
 
     pub fn config(&self) -> Config {
         Config::read(&self.open()).unwrap()
+    }
+
+    /// Where this host's courier keeps its mirror.
+    pub fn mirror(&self) -> PathBuf {
+        self.path("/var/lib/hostwrit-courier/mirror.git")
+    }
+
+    /// Returns the mirror itself, for a cycle in this process: it takes the place of the courier.
+    pub fn source(&self) -> Mirror {
+        fs::create_dir_all(self.mirror().parent().unwrap()).unwrap();
+        Mirror::open(&self.mirror(), self.config().anchor.root.kind(), Limits::default()).unwrap()
     }
 
     /// Returns the program with a clean environment.

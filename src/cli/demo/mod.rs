@@ -12,10 +12,11 @@ use include_dir::{Dir, include_dir};
 
 use crate::audit::{LOG, OutcomeResult, verify::verify};
 use crate::engine::config::CONFIG;
-use crate::engine::{Config, Cycle, Report, apply::chain};
+use crate::engine::{Config, Cycle, Report};
 use crate::host::{NewFile, ReadHost, RealHost, WriteHost};
+use crate::model::chain;
 
-use super::{CommandError, Exit, output};
+use super::{CommandError, Exit, courier, output};
 use infra_repo::{Error, InfraRepo, Person};
 
 /// Show the whole loop on the example repo, in a throw-away directory
@@ -75,7 +76,7 @@ fn play(dir: &Path) -> Result<(), Error> {
     }
 
     title("hostwrit plan: what would change, and which line asks for it");
-    let report = cycle(&config, &host)?.plan()?;
+    let report = plan(&config, &host)?;
     show_plan(&report);
 
     title("hostwrit apply: carry out just that");
@@ -85,7 +86,7 @@ fn play(dir: &Path) -> Result<(), Error> {
 
     title("Somebody changes the host by hand");
     write(&host, MOTD, "All your host are belong to us.\n")?;
-    let report = cycle(&config, &host)?.plan()?;
+    let report = plan(&config, &host)?;
     show_plan(&report);
     expect(report.plan.steps.len() == 1, "the change by hand is seen, and nothing else")?;
     let report = apply(&config, &host)?;
@@ -211,13 +212,15 @@ fn write(host: &RealHost, path: &str, text: &str) -> Result<(), Error> {
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
-fn cycle<'c>(config: &'c Config, host: &'c RealHost) -> Result<Cycle<'c>, Error> {
-    Ok(Cycle::begin(config, host, &GO_ON)?)
+fn plan(config: &Config, host: &RealHost) -> Result<Report, Error> {
+    let source = courier(host, config);
+    Ok(Cycle::begin(config, host, &source, &GO_ON)?.plan()?)
 }
 
 /// Applies, and says how many steps that took; only those that did not go well are worth a line of the story.
 fn apply(config: &Config, host: &RealHost) -> Result<Report, Error> {
-    let report = cycle(config, host)?.apply(&mut |step, outcome| {
+    let source = courier(host, config);
+    let report = Cycle::begin(config, host, &source, &GO_ON)?.apply(&mut |step, outcome| {
         if outcome.result != OutcomeResult::Done {
             say(output::outcome_line(step, outcome));
         }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::audit::{self, Event};
-use crate::cli::{CommandError, Exit, open, output};
+use crate::cli::{CommandError, Exit, courier, open, output};
 use crate::engine::{Cycle, CycleError};
 use crate::model::Digest;
 use crate::model::git::{Objects, Oid};
@@ -62,7 +62,8 @@ impl LogCommand {
     pub fn run(&self, root: &Path) -> Result<Exit, CommandError> {
         let (host, config) = open(root)?;
         let stop = AtomicBool::new(false);
-        let cycle = Cycle::begin(&config, &host, &stop)?;
+        let source = courier(&host, &config);
+        let cycle = Cycle::begin(&config, &host, &source, &stop)?;
         let mut lines = Vec::new();
         for entry in audit::log::read(&host).map_err(CycleError::from)?.into_iter().rev() {
             let line = |verdict, commit| Line::new(entry.seq, &entry.time, verdict, commit, cycle.objects());

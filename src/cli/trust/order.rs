@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use crate::cli::{CommandError, Exit, open, output};
+use crate::cli::{CommandError, Exit, courier, open, output};
 use crate::engine::Cycle;
 use crate::host::{ReadHost, RealHost};
 
@@ -29,7 +29,8 @@ impl Obey {
         signature.push(".sig");
         let signature = read(Path::new(&signature))?;
         let stop = AtomicBool::new(false);
-        let order = Cycle::begin(&config, &host, &stop)?.obey(&text, &signature)?;
+        let source = courier(&host, &config);
+        let order = Cycle::begin(&config, &host, &source, &stop)?.obey(&text, &signature)?;
         let commit = order.commit().to_string();
         output::answer(format!("The pin of {} is {commit}, by the {} {}.", config.host, order.kind(), order.nonce()));
         output::note("The next cycle enforces it; `hostwrit apply` is one.");

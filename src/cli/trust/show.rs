@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::check::Clone;
-use crate::cli::{CommandError, Exit, open, output};
+use crate::cli::{CommandError, Exit, courier, open, output};
 use crate::engine::Cycle;
 use crate::host::{ReadHost as _, RealHost};
 use crate::manifest;
@@ -67,7 +67,8 @@ impl Show {
 fn of_host(root: &Path, now: SystemTime) -> Result<Answer, CommandError> {
     let (host, config) = open(root)?;
     let stop = AtomicBool::new(false);
-    let cycle = Cycle::begin(&config, &host, &stop)?;
+    let source = courier(&host, &config);
+    let cycle = Cycle::begin(&config, &host, &source, &stop)?;
     let pin = *cycle.last_good()?.commit();
     let refused = |refusal| CommandError::new(Exit::Refused, refusal);
     let tree = authenticate(cycle.objects(), &config.anchor, Some(&pin), &pin, now, &mut Cache::default());

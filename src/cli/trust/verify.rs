@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::clone::GitClone;
-use crate::cli::{CommandError, Exit, open, output};
+use crate::cli::{CommandError, Exit, courier, open, output};
 use crate::engine::{Cycle, revocations};
 use crate::host::{ReadHost as _, RealHost};
 use crate::manifest::{Effects, Facts};
@@ -132,7 +132,8 @@ impl Verify {
     fn on_host(&self, root: &Path) -> Result<(Answer, Option<Refusal>), CommandError> {
         let (host, config) = open(root)?;
         let stop = AtomicBool::new(false);
-        let cycle = Cycle::begin(&config, &host, &stop)?;
+        let source = courier(&host, &config);
+        let cycle = Cycle::begin(&config, &host, &source, &stop)?;
         let id = |text: &str| {
             let why = || CommandError::new(Exit::Usage, format!("\"{text}\" is not the whole id of a commit"));
             Oid::from_hex(text.as_bytes()).map_err(|_| why())

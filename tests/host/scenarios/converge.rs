@@ -53,7 +53,7 @@ pub fn first_converge(lab: &Lab<'_>) {
 /// `plan`, `status`, `why` and `audit verify` leave every file as it is, but for hostwrit's own mirror.
 pub fn reading_changes_nothing(lab: &Lab<'_>) {
     const LIST: &str = "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp \\
-        -o -path /var/log/journal -o -path /var/lib/systemd -o -path /var/lib/hostwrit/mirror.git \\) -prune \\
+        -o -path /var/log/journal -o -path /var/lib/systemd -o -path /var/lib/hostwrit-courier \\) -prune \\
         -o -printf '%p %y %m %U:%G %s %T@ %C@\\n' | sort";
     let site = Site::converged(lab);
     site.web1.sh("echo drift >/etc/motd; usermod -s /bin/sh deploy; touch /etc/hello/extra; systemctl stop hello").ok();
