@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Writes what the package holds beside the program and what is made from it: manual pages and shell completions, from the
-//! same definition as `--help`. `packaging/build-deb` runs it.
+//! same definition as `--help`. `packaging/build-deb` runs it; tests call it.
 
 #![allow(clippy::disallowed_methods, reason = "writes below target/, not on a host")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::Path;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
 use hostwrit::cli::Cli;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: package-files DIR")?);
+    let dir = std::env::args_os().nth(1).ok_or("usage: package-files DIR")?;
+    Ok(write(dir.as_ref())?)
+}
+
+/// Writes the pages to `dir/man` and the completions to `dir/completions`, and nothing else is there then.
+pub fn write(dir: &Path) -> io::Result<()> {
     let man = dir.join("man");
     let completions = dir.join("completions");
     for dir in [&man, &completions] {
-        // Pages of commands that are gone must not stay.
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
