@@ -19,9 +19,11 @@
 //! | [`manifest`] | an authentic tree to desired state, or every fault in it |
 //! | [`resources`] | the kinds: observe, diff, apply |
 //! | [`audit`] | the log: intent before, outcome after |
+//! | [`control`] | how people on the host speak with the daemon |
 //! | [`engine`] | one cycle, and when to run it |
 //! | [`courier`] | the process that talks to the network |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
+//! | [`doctor`] | what keeps this host from being kept, and what to do |
 //! | [`cli`] | the commands |
 //!
 //! `tests/architecture.rs` fails when an import points the wrong way.
@@ -34,7 +36,9 @@
 
 pub mod audit;
 pub mod cli;
+pub mod control;
 pub mod courier;
+pub mod doctor;
 pub mod engine;
 pub mod host;
 pub mod manifest;

@@ -7,25 +7,25 @@
 
 #![allow(clippy::disallowed_methods, reason = "its directory is its own, and no part of the managed host")]
 
-use std::io::{self, Write as _};
+mod desk;
+mod hint;
+
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use tracing::{info, warn};
 
-use crate::model::chain;
-use crate::model::git::{ObjectError, Objects as _, Oid};
-use crate::source::wire::{self, Answer, Request};
-use crate::source::{Ask, HashKind, Limits, Mirror, MirrorError};
+use crate::source::Access;
+
+use desk::Desk;
 
 /// How many stewards may be connected at once: the daemon, and some commands.
 const MAX_CONNECTIONS: usize = 16;
@@ -46,6 +46,8 @@ pub enum ServeError {
     Busy(PathBuf),
     #[error("standard input is no socket; systemd starts the courier (hostwrit-courier.socket)")]
     Socket(#[source] io::Error),
+    #[error("cannot read the credentials")]
+    Credentials(#[source] io::Error),
     #[error("cannot accept connections")]
     Accept(#[source] io::Error),
 }
@@ -58,7 +60,11 @@ pub fn serve(directory: &Path) -> Result<(), ServeError> {
     let not_usable = |source| ServeError::Directory { directory: directory.to_owned(), source };
     std::fs::create_dir_all(directory).map_err(not_usable)?;
     let _lock = lock(directory)?;
-    let desk = Arc::new(Desk { mirror: directory.join("mirror.git"), opening: Mutex::default() });
+    let access = match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(credentials) => Access::in_directory(Path::new(&credentials)).map_err(ServeError::Credentials)?,
+        None => Access::default(),
+    };
+    let desk = Arc::new(Desk::new(directory, access));
 
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(ServeError::Socket)?;
     if !getsockopt(&socket, sockopt::AcceptConn).map_err(|errno| ServeError::Socket(errno.into()))? {
@@ -105,102 +111,4 @@ fn lock(directory: &Path) -> Result<Flock<std::fs::File>, ServeError> {
         thread::sleep(LOCK_POLL);
         waited += LOCK_POLL;
     }
-}
-
-/// Where stewards come to ask.
-struct Desk {
-    mirror: PathBuf,
-    /// Held while the mirror is opened, which clears up, or fetched into. Whether it has been opened.
-    opening: Mutex<bool>,
-}
-
-impl Desk {
-    /// Answers one steward until it goes.
-    fn attend(&self, stream: UnixStream) {
-        if let Err(error) = self.converse(&stream) {
-            warn!("a connection ended: {error}");
-        }
-    }
-
-    fn converse(&self, mut stream: &UnixStream) -> io::Result<()> {
-        let mut mirror: Option<Mirror> = None;
-        while let Some((tag, body)) = wire::read_frame(&mut stream, wire::MAX_REQUEST)? {
-            let request =
-                Request::parse(tag, &body).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            let answer = match request {
-                Request::Fetch(hash, ask) => self.fetch(&mut mirror, hash, &ask, stream),
-                Request::Object(id) => self.object(&mut mirror, &id),
-            };
-            stream.write_all(&answer.to_bytes())?;
-        }
-        Ok(())
-    }
-
-    fn fetch(&self, mirror: &mut Option<Mirror>, hash: HashKind, ask: &Ask, stream: &UnixStream) -> Answer {
-        let mut is_open = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        let mirror = match self.open(mirror, hash, &mut is_open) {
-            Ok(mirror) => mirror,
-            Err(error) => return Answer::Failed(chain(&error)),
-        };
-        let stop = AtomicBool::new(false);
-        let fetch = || mirror.fetch(&ask.remote, &ask.git_ref, ask.beside.as_deref(), &stop);
-        match while_connected(stream, &stop, fetch) {
-            Ok(Ok(fetched)) => Answer::Fetched(fetched),
-            Ok(Err(error)) => Answer::Failed(chain(&error)),
-            Err(error) => Answer::Failed(format!("cannot watch the connection: {error}")),
-        }
-    }
-
-    fn object(&self, mirror: &mut Option<Mirror>, id: &Oid) -> Answer {
-        let opened = match mirror {
-            Some(mirror) => Ok(&*mirror),
-            None => {
-                let mut is_open = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-                self.open(mirror, id.kind(), &mut is_open)
-            }
-        };
-        match opened.map(|mirror| mirror.object(id)) {
-            Ok(Ok(object)) => Answer::Object(object),
-            Ok(Err(ObjectError::Missing { .. })) => Answer::Missing,
-            Ok(Err(ObjectError::TooLarge { limit, .. })) => Answer::TooLarge(limit),
-            Ok(Err(error)) => Answer::Failed(chain(&error)),
-            Err(error) => Answer::Failed(chain(&error)),
-        }
-    }
-
-    /// Opens the mirror, if this connection has not done so. The first to do it clears up or makes it.
-    fn open<'m>(
-        &self,
-        mirror: &'m mut Option<Mirror>,
-        hash: HashKind,
-        is_open: &mut bool,
-    ) -> Result<&'m Mirror, MirrorError> {
-        let limits = Limits::default();
-        let opened = match mirror.take() {
-            Some(opened) => opened,
-            None if *is_open => Mirror::reopen(&self.mirror, hash, limits)?,
-            None => Mirror::open(&self.mirror, hash, limits)?,
-        };
-        *is_open = true;
-        Ok(mirror.insert(opened))
-    }
-}
-
-/// Does `work` and sets `stop` when the steward hangs up meanwhile: it was told to stop, and nobody waits for an answer.
-fn while_connected<R>(stream: &UnixStream, stop: &AtomicBool, work: impl FnOnce() -> R) -> io::Result<R> {
-    let (over, done) = io::pipe()?;
-    Ok(thread::scope(|scope| {
-        scope.spawn(move || {
-            // That it hung up is told unasked; that it asks something else meanwhile is no reason to stop.
-            let mut fds =
-                [PollFd::new(stream.as_fd(), PollFlags::empty()), PollFd::new(over.as_fd(), PollFlags::POLLIN)];
-            while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-            if fds[0].any() == Some(true) {
-                stop.store(true, Ordering::Relaxed);
-            }
-        });
-        let result = work();
-        drop(done);
-        result
-    }))
 }

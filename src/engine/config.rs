@@ -34,6 +34,10 @@ pub struct Config {
     pub splay: Duration,
     /// The longest time between two observations of the whole host.
     pub full_check: Duration,
+    /// A small file on a web server that changes when the repo does.
+    pub poll_hint: Option<String>,
+    /// How long the hint is believed before Git is asked all the same.
+    pub max_quiet: Duration,
     /// A file of keys and commits that this host distrusts. Read in each cycle, into [`Anchor::revoked`].
     pub revocations: Option<PathBuf>,
     /// The SSH keys whose orders this host obeys.
@@ -62,6 +66,11 @@ pub struct ConfigFile {
     /// The longest time between two looks at the whole host, such as 1h. Default: 1h.
     #[serde(default = "one_hour")]
     full_check: String,
+    /// The URL of a small file that is rewritten when the repo changes: asked first, and Git only when it changed.
+    poll_hint: Option<String>,
+    /// How long the hint is believed before Git is asked all the same. Default: 1h.
+    #[serde(default = "one_hour")]
+    max_quiet: String,
     trust: TrustSection,
 }
 
@@ -193,14 +202,22 @@ impl Config {
         };
         let (interval, splay) = (duration("interval", &read.interval), duration("splay", &read.splay));
         let full_check = duration("full_check", &read.full_check);
-        let times = [("interval", interval, &read.interval), ("splay", splay, &read.splay)];
-        for (key, value, text) in times.into_iter().chain([("full_check", full_check, &read.full_check)]) {
+        let max_quiet = duration("max_quiet", &read.max_quiet);
+        for (key, value, text) in [
+            ("interval", interval, &read.interval),
+            ("splay", splay, &read.splay),
+            ("full_check", full_check, &read.full_check),
+            ("max_quiet", max_quiet, &read.max_quiet),
+        ] {
             if value > LONGEST {
                 fault(format!("{key}: {text} is too long"), "write 30d at the most");
             }
         }
         if interval < Duration::from_secs(1) && humantime::parse_duration(&read.interval).is_ok() {
             fault(format!("interval: {} is too short", read.interval), "write 1s at the least");
+        }
+        if let Some(url) = read.poll_hint.as_ref().filter(|url| !is_web_address(url)) {
+            fault(format!("poll_hint: \"{url}\" is not a web address"), "write an https:// or http:// URL");
         }
         let host = read.host.or(hostname).unwrap_or_default();
         if host.is_empty() {
@@ -225,10 +242,19 @@ impl Config {
                 interval,
                 splay,
                 full_check,
+                poll_hint: read.poll_hint,
+                max_quiet,
                 revocations: read.trust.revocations,
                 break_glass,
             }),
             _ => Err(faults),
         }
     }
+}
+
+fn is_web_address(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.contains(|letter: char| letter.is_whitespace() || letter.is_control())
+    })
 }

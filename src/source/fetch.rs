@@ -16,6 +16,7 @@ use gix::url::Scheme;
 
 use crate::model::git::Oid;
 
+use super::access::Access;
 use super::courier::CourierError;
 use super::leftovers;
 use super::mirror::{self, Mirror};
@@ -84,9 +85,10 @@ fn help(kind: RemoteKind) -> &'static str {
              or a safe.directory"
         }
         RemoteKind::Ssh => {
-            "ssh must be installed, the server's key known and a key of this user accepted without a question"
+            "ssh must be installed, the server's key known and a key of this user, or the credential ssh-key, accepted \
+             without a question"
         }
-        RemoteKind::Http => "the server must answer and ask for no password",
+        RemoteKind::Http => "the server must answer, and ask for no password or take the credential git-token",
         RemoteKind::Git => "the server must answer",
     }
 }
@@ -192,10 +194,11 @@ impl Mirror {
         let (sender, receiver) = mpsc::channel();
         let (flag, wanted, also) = (Arc::clone(&interrupt), name(), beside.map(str::to_owned));
         // A thread that was left behind must own all that it uses.
-        let (options, directory) = (mirror::options(self.limits), self.directory.clone());
+        let (options, directory) = (mirror::options(self.limits, &self.access), self.directory.clone());
+        let access = self.access.clone();
         let work = move || {
             // Nobody listens any more if this came too late.
-            let _ = sender.send(receive(options, &directory, url, &wanted, also.as_deref(), &flag));
+            let _ = sender.send(receive(options, &directory, url, &access, &wanted, also.as_deref(), &flag));
         };
         thread::Builder::new().name("fetch".to_owned()).spawn(work).map_err(FetchError::Thread)?;
 
@@ -266,6 +269,7 @@ fn receive(
     options: gix::open::Options,
     directory: &Path,
     url: gix::Url,
+    access: &Access,
     git_ref: &str,
     beside: Option<&str>,
     interrupt: &AtomicBool,
@@ -274,6 +278,7 @@ fn receive(
     // Without the plus a remote that was rewound would look like one without news.
     let mut refspecs = vec![format!("+{git_ref}:{INCOMING}")];
     refspecs.extend(beside.map(|beside| format!("+{beside}:{BESIDE}")));
+    let server = url.clone();
     let remote = repo
         .remote_at(url)
         .and_then(|remote| {
@@ -283,8 +288,7 @@ fn receive(
     let fetch = remote
         .connect(Direction::Fetch)
         .map_err(Failure::Connect)?
-        // The library would run `git credential`, which may ask a person or run any program.
-        .with_credentials(|_| Ok(None))
+        .with_credentials(|action| access.identity(&server, action))
         .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
         .map_err(Failure::Connect)?;
     // A ref that the remote lacks has no mapping; the library does not mind.

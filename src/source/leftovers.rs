@@ -51,6 +51,12 @@ pub(super) fn pack_bytes(mirror: &Path) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// Returns how many packs there are.
+pub(super) fn packs(mirror: &Path) -> usize {
+    let is_pack = |entry: &DirEntry| entry.path().extension().is_some_and(|extension| extension == "pack");
+    entries(&mirror.join("objects/pack")).map_or(0, |entries| entries.flatten().filter(is_pack).count())
+}
+
 fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<DirEntry>>> {
     match fs::read_dir(directory) {
         Ok(entries) => Ok(Some(entries).into_iter().flatten()),

@@ -10,6 +10,7 @@ use gix::hash::Kind as HashKind;
 
 use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 
+use super::access::Access;
 use super::fetch::Cause;
 use super::leftovers;
 
@@ -37,6 +38,7 @@ pub struct Mirror {
     pub(super) directory: PathBuf,
     repo: gix::Repository,
     pub(super) limits: Limits,
+    pub(super) access: Access,
 }
 
 /// Why a mirror cannot be used.
@@ -105,14 +107,24 @@ impl Mirror {
         if directory.join("objects/info/alternates").exists() {
             return unsound("borrows objects from another store");
         }
-        let repo = options(limits)
+        let repo = options(limits, &Access::default())
             .open(directory)
             .map_err(|source| MirrorError::Open { directory: path(), source: Cause::of(&source, None) })?
             .to_thread_local();
         if repo.object_hash() != hash {
             return Err(MirrorError::Hash { directory: path(), found: repo.object_hash(), wanted: hash });
         }
-        Ok(Self { directory: path(), repo, limits })
+        Ok(Self { directory: path(), repo, limits, access: Access::default() })
+    }
+
+    /// Returns how many packs the mirror at `directory` has.
+    pub fn packs(directory: &Path) -> usize {
+        leftovers::packs(directory)
+    }
+
+    /// Shows these credentials to remotes that ask.
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 }
 
@@ -132,7 +144,7 @@ fn make(directory: &Path, hash: HashKind) -> Result<(), MakeError> {
 }
 
 /// Everything that the library would otherwise take from the environment or from Git's own configuration.
-pub(super) fn options(limits: Limits) -> gix::open::Options {
+pub(super) fn options(limits: Limits, access: &Access) -> gix::open::Options {
     let settings = [
         // What is read must be what the id says, whatever refs the mirror has.
         "core.useReplaceRefs=false",
@@ -145,8 +157,6 @@ pub(super) fn options(limits: Limits) -> gix::open::Options {
         "protocol.ssh.allow=always",
         "protocol.http.allow=always",
         "protocol.https.allow=always",
-        // Nobody is there to answer a question; an unknown host key is an error.
-        "core.sshCommand=ssh -o BatchMode=yes -o ConnectTimeout=20 -o StrictHostKeyChecking=yes",
         "ssh.variant=ssh",
         // Milliseconds; then bytes a second over so many seconds.
         "gitoxide.http.connectTimeout=20000",
@@ -154,12 +164,15 @@ pub(super) fn options(limits: Limits) -> gix::open::Options {
         "http.lowSpeedTime=30",
         concat!("gitoxide.userAgent=hostwrit/", env!("CARGO_PKG_VERSION")),
     ];
-    let alloc_limit = format!("gitoxide.objects.allocLimit={}", limits.object_bytes);
+    let own = [
+        format!("gitoxide.objects.allocLimit={}", limits.object_bytes),
+        format!("core.sshCommand={}", access.ssh_command()),
+    ];
     gix::open::Options::isolated()
         .open_path_as_is(true)
         .strict_config(true)
         // A second call would put its settings in the place of these.
-        .config_overrides(settings.map(str::to_owned).into_iter().chain([alloc_limit]))
+        .config_overrides(settings.map(str::to_owned).into_iter().chain(own))
 }
 
 impl Objects for Mirror {

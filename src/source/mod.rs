@@ -4,6 +4,7 @@
 //! A [`Mirror`] is a bare store: nothing is ever checked out, and it believes nothing that it fetches. The steward has
 //! none: it asks a [`Courier`], a process without rights that has one (docs/decisions/0016-two-processes.md).
 
+mod access;
 mod courier;
 mod fetch;
 mod kept;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 mod tests;
 
 pub use crate::model::git::{ObjectError, Objects, Oid, RawObject};
+pub use access::Access;
 pub use courier::{Courier, CourierError, DIRECTORY as COURIER_DIRECTORY, SOCKET};
 pub use fetch::{Cause, FetchError, Fetched, redact};
 pub use gix::hash::Kind as HashKind;
@@ -34,6 +36,10 @@ pub struct Ask {
     pub git_ref: String,
     /// A second ref, fetched in the same exchange where the remote has it.
     pub beside: Option<String>,
+    /// Where it is told that there is something new, if that is told.
+    pub hint: Option<String>,
+    /// How long the hint is believed, in seconds.
+    pub max_quiet: u64,
 }
 
 /// A store that can ask a remote for more.

@@ -109,7 +109,7 @@ pub fn configure(machine: &Machine<'_>, infra: &Infra<'_>, remote: &str, interva
     machine.write(
         "/etc/hostwrit/config.yaml",
         format!(
-            "fleet: {FLEET}\nremote: {remote}\nref: {REF}\nhost: {name}\ninterval: {interval}\nsplay: 0s\n\
+            "fleet: {FLEET}\nremote: {remote}\nref: {REF}\nhost: {name}\ninterval: {interval}\nsplay: 0s\nfull_check: {interval}\n\
              trust:\n  root: {root}\n  signers: [\"openpgp:{fingerprint}\"]\n"
         ),
     );

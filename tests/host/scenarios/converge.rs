@@ -43,7 +43,8 @@ pub fn first_converge(lab: &Lab<'_>) {
     for before in ["test -e /var/lib/hostwrit/agreement.json", "rm /var/lib/hostwrit/agreement.json"] {
         let script = format!("{before} && strace -f -qq -o /tmp/started -e trace=execve,execveat hostwrit plan");
         web1.sh(&script).ok().says("nothing to do");
-        let started = web1.sh("grep -c exec /tmp/started").ok();
+        // Where no courier runs, it starts its own.
+        let started = web1.sh("grep exec /tmp/started | grep -vc '\"courier\"'").ok();
         assert_eq!(started.text(), "1", "a plan with nothing to do started a program: {started}");
     }
     site.hostwrit(&["why", "user:deploy"]).ok().says("hosts/web1.yaml");
