@@ -15,6 +15,9 @@ const FIRST_CYCLE: Duration = Duration::from_secs(60);
 /// A new version is proven: the old one ends, and the new one has its first cycle.
 const PROOF: Duration = Duration::from_secs(90);
 
+/// Makes a program that starts and says nothing.
+const HANGS: &str = "printf '#!/bin/sh\\nexec sleep infinity\\n' >usr/bin/hostwrit";
+
 const KEPT: &str = "/var/lib/hostwrit/previous";
 
 /// Install, enrol, converge, reboot, upgrade, downgrade (refused), remove, install again, purge.
@@ -114,6 +117,9 @@ pub fn undoes_a_bad_upgrade(lab: &Lab<'_>) {
     broken.install(&site.web1).ok();
     within(PROOF, "a version that does not start is undone", || undone(&site, "0.9-broken"));
     demand_works(&site, "After the broken one.");
+    eventually("status tells", || {
+        site.status()["problems"].as_array().is_some_and(|list| list.iter().any(|one| one["code"] == "upgrade-undone"))
+    });
     assert_eq!(site.web1.run(&["sha256sum", "/usr/bin/hostwrit"]).ok().stdout, program.stdout);
     assert!(site.web1.sh("journalctl -p alert -t hostwrit").ok().stdout.contains("0.9-broken was undone"));
 
@@ -122,15 +128,17 @@ pub fn undoes_a_bad_upgrade(lab: &Lab<'_>) {
         .write("/etc/systemd/system/hostwrit-upgrade.service.d/soon.conf", "[Service]\nEnvironment=CYCLE_LIMIT=10\n");
     site.web1.write("/etc/systemd/system/hostwrit.service.d/soon.conf", "[Service]\nTimeoutStopSec=5\n");
     site.web1.run(&["systemctl", "daemon-reload"]).ok();
-    let hanging = package.remade("0.9.1-hanging", "printf '#!/bin/sh\\nexec sleep infinity\\n' >usr/bin/hostwrit");
+    let hanging = package.remade("0.9.1-hanging", HANGS);
     hanging.install(&site.web1).ok();
     eventually("its proof has begun", || site.web1.exists("/run/hostwrit/upgrade-started"));
     site.web1.reboot();
     within(PROOF, "a version that hangs is undone", || undone(&site, "0.9.1-hanging"));
     demand_works(&site, "After the hanging one.");
 
-    // One that works is taken all the same, and the note goes.
-    package.remade("0.9.2-good", "").install(&site.web1).ok();
+    // One that works is taken all the same, even while another is not proven yet, and the note goes.
+    package.remade("0.9.2-hanging", HANGS).install(&site.web1).ok();
+    eventually("its proof has begun", || site.web1.exists("/run/hostwrit/upgrade-started"));
+    package.remade("0.9.3-good", "").install(&site.web1).ok();
     within(PROOF, "a good version is proven", || !site.web1.exists(KEPT));
     assert!(!site.web1.exists("/var/lib/hostwrit/upgrade-undone"));
     demand_works(&site, "After the good one.");
@@ -141,10 +149,11 @@ pub fn upgraded_by_the_steward(lab: &Lab<'_>) {
     let package = Package::of_this_program();
     let newer = package.remade("0.9-steward", "");
     let web1 = lab.boot_without_hostwrit("web1");
-    package.install(&web1).ok();
     let place = newer.copy_to(&web1);
+    // As cloud-init does it: with the configuration there, the installation starts everything.
     let site = Site::on(lab, web1);
-    start(&site);
+    package.install(&site.web1).ok();
+    wait_for_first_cycle(&site);
 
     // Of all that a step may run, a command of the repo is what can run dpkg.
     let command = format!("dpkg --install {place} >/var/tmp/dpkg.log 2>&1 && sleep 3 && : {{}}");
@@ -167,6 +176,10 @@ pub fn upgraded_by_the_steward(lab: &Lab<'_>) {
 /// Starts the daemon on a host that was just enrolled, and waits for it.
 fn start(site: &Site<'_>) {
     site.web1.run(&["systemctl", "start", "hostwrit.service"]).ok();
+    wait_for_first_cycle(site);
+}
+
+fn wait_for_first_cycle(site: &Site<'_>) {
     within(FIRST_CYCLE, "the first state is enforced", || site.motd() == "The first order.");
     eventually("the first cycle ends", || health(site) == "converged");
 }
