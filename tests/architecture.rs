@@ -18,9 +18,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("manifest", &["model", "yaml", "trust", "resources", "host"]),
     ("audit", &["model", "host"]),
     ("control", &["model", "host"]),
-    ("engine", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
-    ("courier", &["model", "source"]),
+    ("metrics", &[]),
+    ("report", &["model"]),
+    (
+        "engine",
+        &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "metrics", "report"],
+    ),
+    ("courier", &["model", "source", "metrics", "report"]),
     ("doctor", &["model", "host", "source", "audit", "control", "engine"]),
+    ("fleet", &["metrics"]),
     (
         "cli",
         &[
@@ -33,9 +39,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "resources",
             "audit",
             "control",
+            "metrics",
+            "report",
             "engine",
             "courier",
             "doctor",
+            "fleet",
         ],
     ),
 ];

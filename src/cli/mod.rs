@@ -11,6 +11,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod exit_code;
+mod fleet;
 mod heartbeat;
 mod hooks;
 mod init;
@@ -68,6 +69,7 @@ enum Command {
     Resume(pause::Resume),
     Doctor(doctor::Doctor),
     Why(why::Why),
+    Fleet(fleet::FleetCommand),
     Trust(trust::Trust),
     Audit(audit::Audit),
     Schema(schema::Schema),
@@ -91,6 +93,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Resume(resume) => resume.run(&cli.root),
         Command::Doctor(doctor) => doctor.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
+        Command::Fleet(fleet) => fleet.run(),
         Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
         Command::Schema(schema) => schema.run(),
