@@ -22,11 +22,11 @@ use crate::model::chain;
 /// Where the status lives on the host; gone after a boot, for it tells of this boot's cycles.
 const STATUS: &str = "/run/hostwrit/status.json";
 
-/// What the package leaves after it has put the version before back (packaging/prove-upgrade).
-const UPGRADE_UNDONE: &str = "/var/lib/hostwrit/upgrade-undone";
-
 /// The code of an object that something else changes as often as hostwrit puts it right.
 const FOUGHT_OVER: &str = "fought-over";
+
+/// What the package leaves after it has put the version before back (packaging/prove-upgrade).
+const UPGRADE_UNDONE: &str = "/var/lib/hostwrit/upgrade-undone";
 
 /// The last cycle in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
