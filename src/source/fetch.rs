@@ -54,10 +54,15 @@ pub enum FetchError {
         #[source]
         source: Cause,
     },
-    #[error("fetching {git_ref} from {remote} took more than the {} s allowed", limit.as_secs_f32())]
+    #[error("fetching {git_ref} from {remote} took more than the {} s allowed; if the line is that slow, raise fetch.timeout", limit.as_secs_f32())]
     Deadline { remote: String, git_ref: String, limit: Duration },
-    #[error("fetching {git_ref} from {remote} would bring more than the {limit} bytes allowed")]
+    #[error(
+        "fetching {git_ref} from {remote} would bring more than the {limit} bytes allowed; if the repo is that large, \
+         raise fetch.max_mib"
+    )]
     TooLarge { remote: String, git_ref: String, limit: u64 },
+    #[error("fetching {git_ref} from {remote} would leave less than {reserve} bytes of the disk; make room")]
+    NoRoom { remote: String, git_ref: String, reserve: u64 },
     #[error("fetching {git_ref} from {remote} was stopped")]
     Stopped { remote: String, git_ref: String },
     #[error("cannot start a thread to fetch in")]
@@ -230,7 +235,10 @@ impl Mirror {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             match broken {
-                Some((_, since)) if Instant::now().duration_since(since) > GRACE => break,
+                Some((_, since)) if Instant::now().duration_since(since) > GRACE => {
+                    self.left_behind.set(true);
+                    break;
+                }
                 Some(_) => {}
                 None => {
                     let size = leftovers::pack_bytes(&self.directory).unwrap_or(0);
@@ -240,6 +248,8 @@ impl Mirror {
                         Broken::Time
                     } else if size.saturating_sub(size_before) > self.limits.pack_bytes {
                         Broken::Size
+                    } else if leftovers::free_bytes(&self.directory).is_ok_and(|free| free < self.limits.free_bytes) {
+                        Broken::Room
                     } else {
                         continue;
                     };
@@ -251,6 +261,7 @@ impl Mirror {
         let (remote, git_ref) = (shown(), name());
         Err(match broken {
             Some((Broken::Size, _)) => FetchError::TooLarge { remote, git_ref, limit: self.limits.pack_bytes },
+            Some((Broken::Room, _)) => FetchError::NoRoom { remote, git_ref, reserve: self.limits.free_bytes },
             Some((Broken::Time, _)) => FetchError::Deadline { remote, git_ref, limit: self.limits.time },
             Some((Broken::Stop, _)) | None => FetchError::Stopped { remote, git_ref },
         })
@@ -262,6 +273,7 @@ enum Broken {
     Stop,
     Time,
     Size,
+    Room,
 }
 
 /// The part that may hang.

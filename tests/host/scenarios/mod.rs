@@ -9,6 +9,7 @@ mod drift;
 mod faults;
 mod harness;
 mod refusal;
+mod remotes;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
 pub struct Scenario {
@@ -19,6 +20,8 @@ pub struct Scenario {
 
 /// The longest first, so that none of them is left for the end.
 pub const ALL: &[Scenario] = &[
+    Scenario { name: "fabric-hostile-server", run: remotes::hostile },
+    Scenario { name: "fabric-lost-server", run: remotes::lost },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
