@@ -55,8 +55,8 @@ impl Fabric {
     pub fn lose(&self, host: &str, percent: u8) {
         let table = format!("netdev loss_{host}");
         let rules = format!(
-            "table {table} {{ chain sent {{ type filter hook ingress device \"vb-{host}\" priority 0; policy accept; \
-             numgen random mod 100 < {percent} drop; }} }}"
+            "table {table} {{\n chain sent {{\n type filter hook ingress device \"vb-{host}\" priority 0; policy accept;\n \
+             numgen random mod 100 < {percent} drop\n }}\n }}\n"
         );
         let mut command = self.command("nft");
         command.arg(rules);

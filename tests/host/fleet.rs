@@ -233,21 +233,10 @@ pub fn status(host: &Machine<'_>) -> Value {
 fn accepted(host: &Machine<'_>) -> BTreeSet<String> {
     let log = host.read(LOG).unwrap_or_default();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let commits = lines.filter(|entry| entry.to_string().contains("accepted"));
-    let commits = commits.filter_map(|entry| find(&entry, "commit").map(str::to_owned));
-    let commits: BTreeSet<String> = commits.collect();
+    let commits = lines.filter(|entry| entry["event"] == "accepted");
+    let commits: BTreeSet<String> = commits.filter_map(|entry| entry["commit"].as_str().map(str::to_owned)).collect();
     assert!(!commits.is_empty(), "the log of {} does not say what was accepted", host.name());
     commits
-}
-
-/// Finds the text under `key`, however deep.
-fn find<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
-    match value {
-        Value::Object(map) => {
-            map.get(key).and_then(Value::as_str).or_else(|| map.values().find_map(|value| find(value, key)))
-        }
-        _ => None,
-    }
 }
 
 /// Returns how much room the mirror takes.
