@@ -11,8 +11,10 @@ pub mod append;
 pub mod command;
 pub mod error;
 pub mod files;
+mod listen;
 pub mod lock;
 pub mod real;
+pub mod room;
 pub mod units;
 
 use std::ffi::OsString;
@@ -24,6 +26,7 @@ pub use command::Output;
 pub use error::HostError;
 pub use lock::RunLock;
 pub use real::RealHost;
+pub use room::Room;
 pub use units::{UnitAction, UnitState};
 
 /// Reads the host and never changes it.

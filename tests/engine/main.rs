@@ -5,6 +5,9 @@
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
+#[path = "../host/hostile_server.rs"]
+#[allow(dead_code, reason = "the scenarios on hosts start it as a process")]
+mod hostile_server;
 #[path = "../site/mod.rs"]
 mod site;
 
@@ -13,8 +16,11 @@ mod courier;
 mod faults;
 mod faulty_host;
 mod freshness;
+mod hostile_remote;
 mod memory;
 mod orders;
+mod pause;
 mod pins;
 mod poll_hint;
 mod remote;
+mod reports;

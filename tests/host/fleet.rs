@@ -166,6 +166,15 @@ impl<'lab> Fleet<'lab> {
         }
     }
 
+    /// Demands that each host's status explains itself in one of these ways.
+    #[track_caller]
+    pub fn demand_words(&self, fault: &str, words: &[&str]) {
+        for host in &self.hosts {
+            let message = status(host)["problems"].to_string();
+            assert!(words.iter().any(|words| message.contains(words)), "{fault}: {} says {message}", host.name());
+        }
+    }
+
     /// Makes drift on each host and demands that it is repaired, with nothing else written meanwhile.
     #[track_caller]
     pub fn demand_repairs(&self, hosts: &[Machine<'_>], fault: &str) {

@@ -47,17 +47,36 @@ impl Manner {
     pub fn name(self) -> String {
         format!("{self:?}")
     }
+
+    /// Returns what the host may say of it: one of these.
+    pub fn words(self) -> &'static [&'static str] {
+        const TOO_LONG: &str = "took more than";
+        // Told to end by its limit of memory, the courier cannot say why any more.
+        const OUT_OF_MEMORY: &str = "the courier does not answer";
+        match self {
+            Self::Silent | Self::SlowLoris => &[TOO_LONG],
+            Self::Garbage => &["cannot reach"],
+            Self::EndlessRefs | Self::EndlessObject => &[TOO_LONG, OUT_OF_MEMORY],
+            Self::EndlessPack => &["would bring more than", TOO_LONG],
+            Self::HugeCount | Self::GarbagePack => &["cannot fetch"],
+        }
+    }
 }
 
 /// The commit that the server says it has.
 const TIP: &str = "4c9a5f1b0e3d2c7a8b6f4e1d9c0a7b5e3f2d1c6a";
 
-/// Serves in the manner until it is killed.
+/// Serves at an address in the manner of that name until it is killed.
 pub fn serve(manner: &str, address: &str) -> io::Result<()> {
     let manner = Manner::ALL.iter().copied().find(|known| known.name() == manner);
     let manner = manner.ok_or_else(|| io::Error::other("no such manner"))?;
     let listener = TcpListener::bind(address)?;
     println!("listening");
+    serve_on(&listener, manner)
+}
+
+/// Serves in the manner until the process ends.
+pub fn serve_on(listener: &TcpListener, manner: Manner) -> io::Result<()> {
     for stream in listener.incoming() {
         let stream = stream?;
         thread::spawn(move || {
@@ -75,7 +94,6 @@ fn answer(manner: Manner, mut stream: &TcpStream) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while reader.read_line(&mut head)? > 2 {}
-    println!("{}", head.lines().next().unwrap_or_default());
     let lower = head.to_ascii_lowercase();
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     let mut body = Vec::new();

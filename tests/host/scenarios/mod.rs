@@ -3,6 +3,7 @@
 
 use crate::lab::Lab;
 
+mod control;
 mod converge;
 mod daemon;
 mod drift;
@@ -25,6 +26,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
+    Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },

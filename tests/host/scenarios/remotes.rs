@@ -64,11 +64,10 @@ pub fn hostile(lab: &Lab<'_>) {
     for manner in Manner::ALL {
         fleet.serve_hostile(*manner);
         fleet.demand_last_good(&manner.name(), LOST);
+        fleet.demand_words(&manner.name(), manner.words());
         for host in &fleet.hosts {
             let (steward, courier) = (peak_kib(host, "hostwrit"), peak_kib(host, "hostwrit-courier"));
             let mirror = mirror_kib(host);
-            println!("{}", crate::fleet::status(host)["problems"]);
-            println!("{manner:?} {}: steward {steward} KiB, courier {courier} KiB, mirror {mirror} KiB", host.name());
             assert!(steward < 128 * 1024, "{manner:?}: the steward of {} took {steward} KiB", host.name());
             assert!(courier < 640 * 1024, "{manner:?}: the courier of {} took {courier} KiB", host.name());
             // A fetch that is under way is looked at a few times a second.
