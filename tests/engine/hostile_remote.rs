@@ -116,7 +116,7 @@ fn a_courier_in_which_a_fetch_hangs_makes_room_for_another() {
     let listener = UnixListener::bind(site.path(SOCKET)).unwrap();
     let limits = Limits { time: Duration::from_millis(200), ..Limits::default() };
     let mut running = Running::start(&site, listener.try_clone().unwrap().into());
-    let courier = Courier::of(site.root(), HashKind::Sha1);
+    let courier = Courier::of(&site.root(), HashKind::Sha1);
     // Over Git's own protocol nothing but the limit ends the waiting.
     let remote = hostile(Manner::Silent).replace("http://", "git://");
     let words = chain(&courier.fetch(&ask(&remote, limits), &GO).unwrap_err());
@@ -135,7 +135,7 @@ fn a_courier_in_which_a_fetch_hangs_makes_room_for_another() {
     // systemd still listens.
     let _running = Running::start(&site, listener.into());
     let remote = site.repo.path().to_str().unwrap();
-    Courier::of(site.root(), HashKind::Sha1).fetch(&ask(remote, Limits::default()), &GO).unwrap();
+    Courier::of(&site.root(), HashKind::Sha1).fetch(&ask(remote, Limits::default()), &GO).unwrap();
 }
 
 #[test]

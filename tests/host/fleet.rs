@@ -178,19 +178,21 @@ impl<'lab> Fleet<'lab> {
     /// Makes drift on each host and demands that it is repaired, with nothing else written meanwhile.
     #[track_caller]
     pub fn demand_repairs(&self, hosts: &[Machine<'_>], fault: &str) {
+        self.demand_repairs_by(hosts, fault, |motd| motd == self.motd);
+    }
+
+    /// Makes drift on each host and demands that it makes room for what `is_good`.
+    #[track_caller]
+    pub fn demand_repairs_by(&self, hosts: &[Machine<'_>], fault: &str, is_good: impl Fn(&str) -> bool) {
         for host in hosts {
             host.write("/etc/motd", "drift\n");
         }
         for host in hosts {
             within(REPAIR, &format!("{fault}: drift of {} is repaired", host.name()), || {
-                let motd = host.read("/etc/motd");
-                // Replaced by rename, it is never half written.
-                assert!(
-                    [Some("drift\n"), Some(self.motd.as_str())].contains(&motd.as_deref()),
-                    "{fault}: {} has {motd:?}",
-                    host.name()
-                );
-                motd.as_ref() == Some(&self.motd)
+                // Replaced by rename, it is never half written and never away.
+                let motd = host.read("/etc/motd").unwrap_or_default();
+                assert!(motd == "drift\n" || is_good(&motd), "{fault}: {} has {motd:?}", host.name());
+                motd != "drift\n"
             });
         }
     }

@@ -170,8 +170,9 @@ fn pack(manner: Manner, out: &mut impl Write) -> io::Result<()> {
             }
         }
         _ => {
-            out.write_all(&head(1_000_000))?;
-            objects(out, 1_000_000)
+            // More than 10 GiB; of a higher number the Git library would not believe the head already.
+            out.write_all(&head(200_000))?;
+            objects(out, 200_000)
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::lab::Lab;
 
 mod control;
 mod converge;
+mod couriers;
 mod daemon;
 mod drift;
 mod faults;
@@ -23,6 +24,9 @@ pub struct Scenario {
 pub const ALL: &[Scenario] = &[
     Scenario { name: "fabric-hostile-server", run: remotes::hostile },
     Scenario { name: "fabric-lost-server", run: remotes::lost },
+    Scenario { name: "fabric-courier-false", run: couriers::false_one },
+    Scenario { name: "fabric-courier-killed", run: couriers::killed },
+    Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
