@@ -16,6 +16,7 @@ pub mod lock;
 pub mod real;
 pub mod room;
 pub mod units;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub use lock::RunLock;
 pub use real::RealHost;
 pub use room::Room;
 pub use units::{UnitAction, UnitState};
+pub use watch::{Depth, Touched, Watcher};
 
 /// Reads the host and never changes it.
 pub trait ReadHost {

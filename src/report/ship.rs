@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use super::client::{Client, SendError};
 use super::config::Outlet;
 use super::sink::Verdict;
@@ -51,16 +53,19 @@ struct Lane {
     sent: u64,
 }
 
-/// What one run came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What one run came to. The courier tells the steward, for status and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shipped {
     pub sinks: Vec<SinkState>,
+    /// Entries of the audit log that still wait for some sink.
+    pub waiting_audit: u64,
     /// When it is worth while to run again although nothing new was pushed; `None` if nothing waits.
+    #[serde(skip)]
     pub next: Option<SystemTime>,
 }
 
 /// How one sink stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkState {
     pub name: String,
     /// Entries that this run delivered.
@@ -155,7 +160,7 @@ impl Shipper {
         let sinks: Vec<SinkState> = self.lanes.iter().map(one).collect();
         let waiting = self.lanes.iter().zip(&sinks).filter(|(_, sink)| sink.waiting > 0);
         let next = waiting.map(|(lane, _)| lane.due_at(now)).min();
-        Shipped { sinks, next }
+        Shipped { sinks, waiting_audit: self.spool.waiting_audit(), next }
     }
 }
 

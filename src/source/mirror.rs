@@ -32,12 +32,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
-        Self {
-            time: Duration::from_secs(5 * 60),
-            pack_bytes: 256 * MIB,
-            object_bytes: 64 * MIB,
-            free_bytes: 64 * MIB,
-        }
+        Self { time: Duration::from_secs(5 * 60), pack_bytes: 256 * MIB, object_bytes: 64 * MIB, free_bytes: 64 * MIB }
     }
 }
 

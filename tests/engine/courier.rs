@@ -41,7 +41,14 @@ fn id(digit: char) -> Oid {
 }
 
 fn ask() -> Ask {
-    Ask { remote: "/nowhere".to_owned(), git_ref: "refs/heads/main".to_owned(), beside: None, hint: None, max_quiet: 0, limits: Limits::default() }
+    Ask {
+        remote: "/nowhere".to_owned(),
+        git_ref: "refs/heads/main".to_owned(),
+        beside: None,
+        hint: None,
+        max_quiet: 0,
+        limits: Limits::default(),
+    }
 }
 
 /// Returns why a courier with these answers to everything is of no use, asked for an object and to fetch.

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hostwrit::model::chain;
-use hostwrit::source::{Ask, Courier, HashKind, Limits, SOCKET, Source as _};
+use hostwrit::source::{Ask, Courier, HashKind, Limits, Mirror, SOCKET, Source as _};
 
 use crate::hostile_server::{self, Manner};
 use crate::site::Site;
@@ -71,38 +71,40 @@ fn bytes_below(directory: &Path) -> u64 {
 
 #[test]
 fn a_hostile_server_costs_no_more_than_the_limits() {
-    let limits = Limits { time: Duration::from_secs(4), pack_bytes: 8 * MIB, ..Limits::default() };
-    for manner in Manner::ALL {
-        let site = Site::new(&[("hosts/web1.yaml", "files: {}\n")]);
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let running = Running::start(&site, theirs.into());
-        let courier = Courier::at(ours, HashKind::Sha1, limits);
-        let (remote, begin) = (hostile(*manner), Instant::now());
-        let (mut peak, mut most) = (0, 0);
-        let words = thread::scope(|scope| {
-            let fetch = scope.spawn(|| chain(&courier_fetch(courier, &remote, limits)));
-            while !fetch.is_finished() {
-                peak = running.peak().unwrap_or(0).max(peak);
-                most = bytes_below(&site.mirror()).max(most);
-                thread::sleep(Duration::from_millis(10));
-            }
-            fetch.join().unwrap()
-        });
-        assert!(manner.words().iter().any(|known| words.contains(known)), "{manner:?}: {words}");
-        assert!(begin.elapsed() < Duration::from_secs(15), "{manner:?} took {:?}", begin.elapsed());
-        assert!(peak < 640 * MIB, "{manner:?} took {peak} bytes of memory");
-        assert!(most < 256 * MIB, "{manner:?} took {most} bytes of the disk");
-        drop(running);
+    thread::scope(|scope| Manner::ALL.iter().for_each(|manner| drop(scope.spawn(|| demand_limits(*manner)))));
+}
 
-        // The next courier finds nothing that hinders it, and leaves nothing of what was.
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let _running = Running::start(&site, theirs.into());
-        let courier = Courier::at(ours, HashKind::Sha1, limits);
-        let remote = site.repo.path().to_str().unwrap();
-        courier.fetch(&ask(remote, limits), &GO).unwrap_or_else(|error| panic!("{manner:?}: {}", chain(&error)));
-        let left = bytes_below(&site.mirror());
-        assert!(left < MIB, "{manner:?} left {left} bytes behind");
-    }
+fn demand_limits(manner: Manner) {
+    let limits = Limits { time: Duration::from_secs(4), pack_bytes: 8 * MIB, ..Limits::default() };
+    let site = Site::new(&[("hosts/web1.yaml", "files: {}\n")]);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let running = Running::start(&site, theirs.into());
+    let courier = Courier::at(ours, HashKind::Sha1, limits);
+    let (remote, begin) = (hostile(manner), Instant::now());
+    let (mut peak, mut most) = (0, 0);
+    let words = thread::scope(|scope| {
+        let fetch = scope.spawn(|| chain(&courier_fetch(courier, &remote, limits)));
+        while !fetch.is_finished() {
+            peak = running.peak().unwrap_or(0).max(peak);
+            most = bytes_below(&site.mirror()).max(most);
+            thread::sleep(Duration::from_millis(10));
+        }
+        fetch.join().unwrap()
+    });
+    assert!(manner.words().iter().any(|known| words.contains(known)), "{manner:?}: {words}");
+    assert!(begin.elapsed() < Duration::from_secs(15), "{manner:?} took {:?}", begin.elapsed());
+    assert!(peak < 640 * MIB, "{manner:?} took {peak} bytes of memory");
+    assert!(most < 256 * MIB, "{manner:?} took {most} bytes of the disk");
+    drop(running);
+
+    // The next courier finds nothing that hinders it, and leaves nothing of what was.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let _running = Running::start(&site, theirs.into());
+    let courier = Courier::at(ours, HashKind::Sha1, limits);
+    let remote = site.repo.path().to_str().unwrap();
+    courier.fetch(&ask(remote, limits), &GO).unwrap_or_else(|error| panic!("{manner:?}: {}", chain(&error)));
+    let left = bytes_below(&site.mirror());
+    assert!(left < MIB, "{manner:?} left {left} bytes behind");
 }
 
 fn courier_fetch(courier: Courier, remote: &str, limits: Limits) -> hostwrit::source::FetchError {
@@ -160,7 +162,7 @@ fn the_last_of_the_disk_is_left_to_others() {
     let site = Site::new(&[("hosts/web1.yaml", "files: {}\n")]);
     let limits = Limits { free_bytes: u64::MAX, ..Limits::default() };
     let remote = hostile(Manner::EndlessPack);
-    let mirror = hostwrit::source::Mirror::open(&site.mirror(), HashKind::Sha1, limits).unwrap();
+    let mirror = Mirror::open(&site.repo.path().with_extension("mirror"), HashKind::Sha1, limits).unwrap();
     let words = chain(&mirror.fetch(&remote, "refs/heads/main", None, &GO).unwrap_err());
     assert!(words.contains("make room"), "{words}");
 }

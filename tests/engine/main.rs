@@ -13,6 +13,7 @@ mod site;
 
 mod concurrency;
 mod courier;
+mod drift;
 mod faults;
 mod faulty_host;
 mod freshness;

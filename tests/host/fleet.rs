@@ -111,11 +111,9 @@ impl<'lab> Fleet<'lab> {
         host.write("/etc/systemd/system/hostwrit-courier.socket", COURIER_SOCKET);
         host.write("/etc/systemd/system/hostwrit-courier.service", COURIER);
         host.write("/etc/systemd/system/hostwrit.service", STEWARD);
-        host.sh(
-            "useradd --system --home-dir /var/lib/hostwrit-courier --shell /usr/sbin/nologin hostwrit
-             systemctl daemon-reload && systemctl start hostwrit-courier.socket hostwrit.service",
-        )
-        .ok();
+        host.sh("useradd --system --home-dir /var/lib/hostwrit-courier --shell /usr/sbin/nologin hostwrit
+             systemctl daemon-reload && systemctl start hostwrit-courier.socket hostwrit.service")
+            .ok();
     }
 
     /// Starts the true server, in place of whatever stood there.
@@ -142,7 +140,6 @@ impl<'lab> Fleet<'lab> {
     pub fn reset(&self) {
         self.infra.reset(&self.good);
     }
-
 
     /// Demands that each host enforces the last good state and says why it follows nothing newer.
     #[track_caller]

@@ -124,7 +124,8 @@ fn answer(manner: Manner, mut stream: &TcpStream) -> io::Result<()> {
     if head.starts_with("GET") {
         packet(stream, b"# service=git-upload-pack\n")?;
         stream.write_all(b"0000")?;
-        for line in ["version 2\n", "agent=git/2.39.0\n", "ls-refs=unborn\n", "fetch=shallow\n", "object-format=sha1\n"] {
+        for line in ["version 2\n", "agent=git/2.39.0\n", "ls-refs=unborn\n", "fetch=shallow\n", "object-format=sha1\n"]
+        {
             packet(stream, line.as_bytes())?;
         }
         return stream.write_all(b"0000");

@@ -111,7 +111,7 @@ fn what_nobody_wants_is_not_stored() {
     assert_eq!((post.spool.waiting(), files(&post).len()), (0, 0));
     post.push(Kind::Audit, "b");
     post.push(Kind::Refused, "c");
-    assert_eq!((post.spool.waiting(), post.spool.waiting_audit()), (2, 1));
+    assert_eq!((post.spool.waiting(), post.shipper.state(now()).waiting_audit), (2, 1));
     let all_but_audit = Post::of(&webhook(&server));
     all_but_audit.push(Kind::Audit, "a");
     assert_eq!(all_but_audit.spool.waiting(), 0);

@@ -65,7 +65,10 @@ pub fn false_one(lab: &Lab<'_>) {
         ("lies", "object-missing"),
     ] {
         let host = &fleet.hosts[0];
-        host.write(DROP_IN, format!("[Service]\nExecStart=\nExecStart=/usr/bin/perl /usr/local/lib/false-courier.pl {manner}\n"));
+        host.write(
+            DROP_IN,
+            format!("[Service]\nExecStart=\nExecStart=/usr/bin/perl /usr/local/lib/false-courier.pl {manner}\n"),
+        );
         host.sh("systemctl daemon-reload && systemctl restart hostwrit-courier.service").ok();
         fleet.demand_last_good(manner, &[code]);
         let memory = crate::fleet::peak_kib(host, STEWARD);
@@ -151,7 +154,9 @@ pub fn kept_apart(lab: &Lab<'_>) {
         let read = inside(&format!("cat {path}"));
         assert!(read.code != 0 && read.stdout.is_empty(), "the courier can read {path}:\n{read}");
     }
-    for path in ["/etc", "/usr/bin", "/var/lib", "/var/lib/hostwrit", "/var/log/hostwrit", "/run/hostwrit", "/root", "/"] {
+    for path in
+        ["/etc", "/usr/bin", "/var/lib", "/var/lib/hostwrit", "/var/log/hostwrit", "/run/hostwrit", "/root", "/"]
+    {
         let write = inside(&format!("echo x >{path}/by-the-courier"));
         assert!(write.code != 0, "the courier can write to {path}:\n{write}");
     }

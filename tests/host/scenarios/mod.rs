@@ -12,6 +12,7 @@ mod faults;
 mod harness;
 mod refusal;
 mod remotes;
+mod watch;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
 pub struct Scenario {
@@ -29,6 +30,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
+    Scenario { name: "drift-is-seen", run: watch::is_seen },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
