@@ -2,6 +2,7 @@
 //! Four hosts that run the daemon, steward and courier, and obey one infra repo over HTTP.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -27,38 +28,14 @@ const RECOVER: Duration = Duration::from_secs(180);
 /// Where hostwrit's log is.
 const LOG: &str = "/var/log/hostwrit/audit/log.jsonl";
 
-const COURIER_SOCKET: &str = "[Socket]
-ListenStream=/run/hostwrit/courier.sock
-SocketMode=0600
-TriggerLimitIntervalSec=0
-";
-
-const COURIER: &str = "[Unit]
-StartLimitIntervalSec=0
-[Service]
-ExecStart=/usr/bin/hostwrit courier
-StandardInput=socket
-StandardOutput=journal
-StandardError=journal
-User=hostwrit
-StateDirectory=hostwrit-courier
-StateDirectoryMode=0700
-CapabilityBoundingSet=
-NoNewPrivileges=yes
-InaccessiblePaths=-/var/lib/hostwrit -/var/log
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-Restart=on-failure
-RestartSec=100ms
-";
-
-const STEWARD: &str = "[Unit]
-Wants=hostwrit-courier.socket
-After=hostwrit-courier.socket
-[Service]
-ExecStart=/usr/bin/hostwrit daemon
-RestrictAddressFamilies=AF_UNIX AF_NETLINK
-Restart=on-failure
-";
+/// What the package brings, and where it goes.
+const PACKAGED: &[(&str, &str)] = &[
+    ("hostwrit.service", "/usr/lib/systemd/system/hostwrit.service"),
+    ("hostwrit-courier.service", "/usr/lib/systemd/system/hostwrit-courier.service"),
+    ("hostwrit-courier.socket", "/usr/lib/systemd/system/hostwrit-courier.socket"),
+    ("sysusers.conf", "/usr/lib/sysusers.d/hostwrit.conf"),
+    ("tmpfiles.conf", "/usr/lib/tmpfiles.d/hostwrit.conf"),
+];
 
 pub struct Fleet<'lab> {
     pub lab: &'lab Lab<'lab>,
@@ -108,12 +85,16 @@ impl<'lab> Fleet<'lab> {
             self.server.as_ref().map_or("", GitServer::url)
         );
         host.write("/etc/hostwrit/config.yaml", config);
-        host.write("/etc/systemd/system/hostwrit-courier.socket", COURIER_SOCKET);
-        host.write("/etc/systemd/system/hostwrit-courier.service", COURIER);
-        host.write("/etc/systemd/system/hostwrit.service", STEWARD);
-        host.sh("useradd --system --home-dir /var/lib/hostwrit-courier --shell /usr/sbin/nologin hostwrit
-             systemctl daemon-reload && systemctl start hostwrit-courier.socket hostwrit.service")
-            .ok();
+        for (name, place) in PACKAGED {
+            let file = project().join("packaging/systemd").join(name);
+            let content = fs::read(&file).unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
+            host.write(place, content);
+        }
+        host.sh(
+            "systemd-sysusers hostwrit.conf && systemd-tmpfiles --create hostwrit.conf && systemctl daemon-reload &&
+             systemctl start hostwrit-courier.socket hostwrit.service",
+        )
+        .ok();
     }
 
     /// Starts the true server, in place of whatever stood there.
