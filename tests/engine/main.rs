@@ -11,6 +11,7 @@ mod hostile_server;
 #[path = "../site/mod.rs"]
 mod site;
 
+mod announce;
 mod concurrency;
 mod courier;
 mod drift;
