@@ -29,6 +29,8 @@ const BESIDE: &str = "refs/hostwrit/beside";
 const WATCH: Duration = Duration::from_millis(50);
 /// How long a fetch that was told to stop has to clear up before it is left behind.
 const GRACE: Duration = Duration::from_secs(1);
+/// What is fetched even onto a disk that is nearly full: it may be the commit that makes room.
+const SMALL: u64 = 1024 * 1024;
 
 /// Why a fetch brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -242,13 +244,18 @@ impl Mirror {
                 Some(_) => {}
                 None => {
                     let size = leftovers::pack_bytes(&self.directory).unwrap_or(0);
+                    let brought = size.saturating_sub(size_before);
+                    let is_disk_full = || {
+                        let free = leftovers::free_bytes(&self.directory);
+                        brought > SMALL && free.is_ok_and(|free| free < self.limits.free_bytes)
+                    };
                     let why = if stop.load(Ordering::Relaxed) {
                         Broken::Stop
                     } else if begin.elapsed() > self.limits.time {
                         Broken::Time
-                    } else if size.saturating_sub(size_before) > self.limits.pack_bytes {
+                    } else if brought > self.limits.pack_bytes {
                         Broken::Size
-                    } else if leftovers::free_bytes(&self.directory).is_ok_and(|free| free < self.limits.free_bytes) {
+                    } else if is_disk_full() {
                         Broken::Room
                     } else {
                         continue;
