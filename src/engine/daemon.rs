@@ -252,17 +252,20 @@ fn pull(
 ) -> Pulled {
     pulse.beat();
     errand.carry_out(host);
-    let source = Courier::of(host.root(), config.anchor.root.kind());
+    let courier = || Courier::of(host.root(), config.anchor.root.kind());
     let mut ask = cycle::ask(config);
     // Whoever asks for a pull knows better than a hint that there is nothing.
     ask.hint = ask.hint.filter(|_| !errand.asked);
-    let fetched = source.fetch(&ask, stop);
+    // Where systemd listens for no courier this one has its directory to itself. It must be gone before the run lock is
+    // waited for: who holds that, a command by hand, may be waiting for the directory.
+    let fetched = courier().fetch(&ask, stop);
     if let Some(settled) = settled.filter(|settled| settled.holds(&fetched, host.now())) {
         return Pulled::Nothing(settled, fetched.is_ok());
     }
     pulse.beat();
     let found = fetched.as_ref().ok().copied();
     let mut enforced = None;
+    let source = courier();
     let begun = Instant::now();
     let cycle = Cycle::begin(config, host, &source, stop).and_then(|cycle| {
         let mut report = cycle.apply_fetched(fetched, &mut |step, outcome| {
