@@ -6,7 +6,7 @@
 #[path = "../fixture/mod.rs"]
 mod fixture;
 #[path = "../host/hostile_server.rs"]
-#[allow(dead_code, reason = "the scenarios on hosts start it as a process")]
+#[allow(dead_code, clippy::print_stdout, reason = "the scenarios on hosts start it as a process")]
 mod hostile_server;
 #[path = "../site/mod.rs"]
 mod site;
