@@ -34,9 +34,10 @@ while (accept(my $steward, STDIN)) {
 pub fn killed(lab: &Lab<'_>) {
     let mut fleet = Fleet::converged(lab, ["web1"]);
     let steward = main_process(&fleet.hosts[0], STEWARD);
-    fleet.hosts[0]
-        .sh("systemd-run --quiet --unit=killer sh -c 'while :; do systemctl kill --signal=KILL hostwrit-courier; sleep 0.03; done'")
-        .ok();
+    // Started as often as it is killed, so that a limit on starts would be met.
+    let script = "while :; do systemctl start --no-block hostwrit-courier; sleep 0.02
+                  systemctl kill --signal=KILL hostwrit-courier; sleep 0.03; done";
+    fleet.hosts[0].run(&["systemd-run", "--quiet", "--unit=killer", "sh", "-c", script]).ok();
     let begin = Instant::now();
     let mut round = 0;
     while begin.elapsed() < Duration::from_secs(20) {
