@@ -39,6 +39,8 @@ struct Books {
     is_open: bool,
     /// How many stewards are being answered.
     present: usize,
+    /// A fetch hangs that cannot be ended.
+    is_spent: bool,
     /// What the last fetch found.
     remembered: Option<Remembered>,
 }
@@ -49,13 +51,15 @@ impl Desk {
         Self { mirror: directory.join("mirror.git"), access, outbox, books: Mutex::default() }
     }
 
-    /// Answers one steward until it goes.
-    pub(super) fn attend(&self, stream: UnixStream) {
+    /// Answers one steward until it goes. Returns whether this process can go on, and not only start anew.
+    pub(super) fn attend(&self, stream: UnixStream) -> bool {
         self.books().present += 1;
         if let Err(error) = self.converse(&stream) {
             warn!("a connection ended: {error}");
         }
-        self.books().present -= 1;
+        let mut books = self.books();
+        books.present -= 1;
+        books.present > 0 || !books.is_spent
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -89,22 +93,25 @@ impl Desk {
                 Err(seen) => seen,
             },
         };
-        // Each fetch that brings something leaves a pack. Fetched anew they are one; the host keeps what it needs meanwhile.
-        if books.present == 1 && Mirror::packs(&self.mirror) > MAX_PACKS {
-            *slot = None;
+        // Each fetch that brings something leaves a pack. Fetched anew they are one, and what nobody obeys, which may be
+        // all that a hostile server could think of, is gone. The host keeps what it needs meanwhile.
+        let (packs, bytes) = Mirror::packs(&self.mirror);
+        if books.present == 1 && (packs > MAX_PACKS || bytes > ask.limits.pack_bytes) {
             books.is_open = false;
             match std::fs::remove_dir_all(&self.mirror) {
-                Ok(()) => info!("the mirror had more than {MAX_PACKS} packs and is fetched anew"),
+                Ok(()) => info!(packs, bytes, "the mirror has become too large and is fetched anew"),
                 Err(error) => return Answer::Failed(format!("cannot clear the mirror: {error}")),
             }
         }
-        let mirror = match self.open(slot, hash, &mut books) {
+        *slot = None;
+        let mirror = match self.open(slot, hash, ask.limits, &mut books) {
             Ok(mirror) => mirror,
             Err(error) => return Answer::Failed(chain(&error)),
         };
         let stop = AtomicBool::new(false);
         let fetch = || mirror.fetch(&ask.remote, &ask.git_ref, ask.beside.as_deref(), &stop);
         let result = while_connected(stream, &stop, fetch);
+        books.is_spent |= mirror.has_left_a_thread();
         // An open store has room for few packs that come later; one that is opened now knows of all.
         *slot = None;
         match result {
@@ -122,7 +129,7 @@ impl Desk {
             Some(mirror) => Ok(&*mirror),
             None => {
                 let mut books = self.books();
-                self.open(mirror, id.kind(), &mut books)
+                self.open(mirror, id.kind(), Limits::default(), &mut books)
             }
         };
         match opened.map(|mirror| mirror.object(id)) {
@@ -139,9 +146,9 @@ impl Desk {
         &self,
         mirror: &'m mut Option<Mirror>,
         hash: HashKind,
+        limits: Limits,
         books: &mut Books,
     ) -> Result<&'m Mirror, MirrorError> {
-        let limits = Limits::default();
         let opened = match mirror.take() {
             Some(opened) => opened,
             None if books.is_open => Mirror::reopen(&self.mirror, hash, limits)?,

@@ -21,6 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt};
 use tracing::{info, warn};
 
@@ -35,6 +36,9 @@ const MAX_CONNECTIONS: usize = 16;
 /// How long another courier of the same directory may take to end.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// How much memory it may fill. A remote can make the Git library hold what it sends; the host must not run out of memory.
+const MEMORY: u64 = 512 * 1024 * 1024;
 
 /// Why the courier ended.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,7 @@ pub enum ServeError {
 /// # Errors
 /// The directory cannot be used, or standard input is no socket.
 pub fn serve(directory: &Path, settings: impl FnOnce() -> Settings) -> Result<(), ServeError> {
+    limit_memory();
     let not_usable = |source| ServeError::Directory { directory: directory.to_owned(), source };
     std::fs::create_dir_all(directory).map_err(not_usable)?;
     let _lock = lock(directory)?;
@@ -91,13 +96,30 @@ fn listen(socket: OwnedFd, desk: &Arc<Desk>) -> Result<(), ServeError> {
         }
         let (desk, counter) = (Arc::clone(desk), Arc::clone(&connected));
         let attend = move || {
-            desk.attend(stream);
+            let can_go_on = desk.attend(stream);
             counter.fetch_sub(1, Ordering::Relaxed);
+            if !can_go_on {
+                // Whoever comes next is still waiting at systemd's socket, and systemd starts another.
+                info!("a fetch hangs and cannot be ended but with this process");
+                std::process::exit(0);
+            }
         };
         if let Err(error) = thread::Builder::new().name("steward".to_owned()).spawn(attend) {
             connected.fetch_sub(1, Ordering::Relaxed);
             warn!("cannot start a thread: {error}");
         }
+    }
+}
+
+/// Has the process end, and not the host suffer, when it asks for too much memory.
+fn limit_memory() {
+    // Packs are mapped for reading alone, and so are not counted.
+    let limited = getrlimit(Resource::RLIMIT_DATA).and_then(|(soft, hard)| {
+        // A unit's LimitDATA= may be lower; and then it may also be forbidden to change it.
+        if soft <= MEMORY { Ok(()) } else { setrlimit(Resource::RLIMIT_DATA, MEMORY, hard.min(MEMORY)) }
+    });
+    if let Err(errno) = limited {
+        warn!("cannot limit the memory of this process: {errno}");
     }
 }
 

@@ -13,8 +13,11 @@ use crate::metrics::{MetricsSection, Settings};
 use crate::model::git::Oid;
 use crate::model::{Fault, Faults, Location};
 use crate::report::{Outlet, ReportSpec};
+use crate::source::Limits;
 use crate::trust::{Anchor, KeyName, Revocations};
 use crate::yaml;
+
+use super::fetching::FetchSection;
 
 /// Where the configuration lives on the host.
 pub const CONFIG: &str = "/etc/hostwrit/config.yaml";
@@ -40,6 +43,8 @@ pub struct Config {
     pub poll_hint: Option<String>,
     /// How long the hint is believed before Git is asked all the same.
     pub max_quiet: Duration,
+    /// What a fetch may cost.
+    pub fetch: Limits,
     /// A file of keys and commits that this host distrusts. Read in each cycle, into [`Anchor::revoked`].
     pub revocations: Option<PathBuf>,
     /// The SSH keys whose orders this host obeys.
@@ -77,6 +82,9 @@ pub struct ConfigFile {
     /// How long the hint is believed before Git is asked all the same. Default: 1h.
     #[serde(default = "one_hour")]
     max_quiet: String,
+    /// What a fetch may cost this host.
+    #[serde(default)]
+    fetch: FetchSection,
     trust: TrustSection,
     /// Where metrics go, for Prometheus. Default: nowhere.
     metrics: Option<MetricsSection>,
@@ -214,11 +222,13 @@ impl Config {
         let (interval, splay) = (duration("interval", &read.interval), duration("splay", &read.splay));
         let full_check = duration("full_check", &read.full_check);
         let max_quiet = duration("max_quiet", &read.max_quiet);
+        let timeout = duration("fetch.timeout", &read.fetch.timeout);
         for (key, value, text) in [
             ("interval", interval, &read.interval),
             ("splay", splay, &read.splay),
             ("full_check", full_check, &read.full_check),
             ("max_quiet", max_quiet, &read.max_quiet),
+            ("fetch.timeout", timeout, &read.fetch.timeout),
         ] {
             if value > LONGEST {
                 fault(format!("{key}: {text} is too long"), "write 30d at the most");
@@ -227,6 +237,7 @@ impl Config {
         if interval < Duration::from_secs(1) && humantime::parse_duration(&read.interval).is_ok() {
             fault(format!("interval: {} is too short", read.interval), "write 1s at the least");
         }
+        let fetch = read.fetch.limits(timeout, &mut fault);
         if let Some(url) = read.poll_hint.as_ref().filter(|url| !is_web_address(url)) {
             fault(format!("poll_hint: \"{url}\" is not a web address"), "write an https:// or http:// URL");
         }
@@ -259,6 +270,7 @@ impl Config {
                 full_check,
                 poll_hint: read.poll_hint,
                 max_quiet,
+                fetch,
                 revocations: read.trust.revocations,
                 break_glass,
                 metrics,

@@ -468,6 +468,7 @@ pub fn ask(config: &Config) -> Ask {
         beside: Some(HEARTBEAT_REF.to_owned()),
         hint: config.poll_hint.clone(),
         max_quiet: config.max_quiet.as_secs(),
+        limits: config.fetch,
     }
 }
 

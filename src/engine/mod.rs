@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod desired;
 pub mod desk;
 pub mod drift;
+mod fetching;
 pub mod fights;
 pub mod freshness;
 pub mod last_good;

@@ -251,7 +251,7 @@ impl Objects for Courier {
 
 impl Source for Courier {
     fn fetch(&self, ask: &Ask, stop: &AtomicBool) -> Result<Fetched, FetchError> {
-        match self.ask(&Request::Fetch(self.hash, ask.clone()), self.limits.time + GRACE, stop) {
+        match self.ask(&Request::Fetch(self.hash, ask.clone()), ask.limits.time + GRACE, stop) {
             Ok(Answer::Fetched(fetched)) => Ok(fetched),
             Ok(Answer::Failed(words)) => Err(FetchError::Told(words)),
             Ok(_) => Err(CourierError::Confused.into()),

@@ -29,6 +29,8 @@ const BESIDE: &str = "refs/hostwrit/beside";
 const WATCH: Duration = Duration::from_millis(50);
 /// How long a fetch that was told to stop has to clear up before it is left behind.
 const GRACE: Duration = Duration::from_secs(1);
+/// What is fetched even onto a disk that is nearly full: it may be the commit that makes room.
+const SMALL: u64 = 1024 * 1024;
 
 /// Why a fetch brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -54,10 +56,15 @@ pub enum FetchError {
         #[source]
         source: Cause,
     },
-    #[error("fetching {git_ref} from {remote} took more than the {} s allowed", limit.as_secs_f32())]
+    #[error("fetching {git_ref} from {remote} took more than the {} s allowed; if the line is that slow, raise fetch.timeout", limit.as_secs_f32())]
     Deadline { remote: String, git_ref: String, limit: Duration },
-    #[error("fetching {git_ref} from {remote} would bring more than the {limit} bytes allowed")]
+    #[error(
+        "fetching {git_ref} from {remote} would bring more than the {limit} bytes allowed; if the repo is that large, \
+         raise fetch.max_mib"
+    )]
     TooLarge { remote: String, git_ref: String, limit: u64 },
+    #[error("fetching {git_ref} from {remote} would leave less than {reserve} bytes of the disk; make room")]
+    NoRoom { remote: String, git_ref: String, reserve: u64 },
     #[error("fetching {git_ref} from {remote} was stopped")]
     Stopped { remote: String, git_ref: String },
     #[error("cannot start a thread to fetch in")]
@@ -230,16 +237,26 @@ impl Mirror {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             match broken {
-                Some((_, since)) if Instant::now().duration_since(since) > GRACE => break,
+                Some((_, since)) if Instant::now().duration_since(since) > GRACE => {
+                    self.left_behind.set(true);
+                    break;
+                }
                 Some(_) => {}
                 None => {
                     let size = leftovers::pack_bytes(&self.directory).unwrap_or(0);
+                    let brought = size.saturating_sub(size_before);
+                    let is_disk_full = || {
+                        let free = leftovers::free_bytes(&self.directory);
+                        brought > SMALL && free.is_ok_and(|free| free < self.limits.free_bytes)
+                    };
                     let why = if stop.load(Ordering::Relaxed) {
                         Broken::Stop
                     } else if begin.elapsed() > self.limits.time {
                         Broken::Time
-                    } else if size.saturating_sub(size_before) > self.limits.pack_bytes {
+                    } else if brought > self.limits.pack_bytes {
                         Broken::Size
+                    } else if is_disk_full() {
+                        Broken::Room
                     } else {
                         continue;
                     };
@@ -251,6 +268,7 @@ impl Mirror {
         let (remote, git_ref) = (shown(), name());
         Err(match broken {
             Some((Broken::Size, _)) => FetchError::TooLarge { remote, git_ref, limit: self.limits.pack_bytes },
+            Some((Broken::Room, _)) => FetchError::NoRoom { remote, git_ref, reserve: self.limits.free_bytes },
             Some((Broken::Time, _)) => FetchError::Deadline { remote, git_ref, limit: self.limits.time },
             Some((Broken::Stop, _)) | None => FetchError::Stopped { remote, git_ref },
         })
@@ -262,6 +280,7 @@ enum Broken {
     Stop,
     Time,
     Size,
+    Room,
 }
 
 /// The part that may hang.

@@ -51,6 +51,12 @@ pub(super) fn pack_bytes(mirror: &Path) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// Returns how many bytes are free where the mirror is.
+pub(super) fn free_bytes(mirror: &Path) -> io::Result<u64> {
+    let found = nix::sys::statvfs::statvfs(mirror)?;
+    Ok(found.blocks_available().saturating_mul(found.fragment_size()))
+}
+
 /// Returns how many packs there are.
 pub(super) fn packs(mirror: &Path) -> usize {
     let is_pack = |entry: &DirEntry| entry.path().extension().is_some_and(|extension| extension == "pack");

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A bare Git store that gives objects by id.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gix::hash::Kind as HashKind;
+use serde::{Deserialize, Serialize};
 
 use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 
@@ -15,7 +17,7 @@ use super::fetch::Cause;
 use super::leftovers;
 
 /// How much a remote may cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// How long a whole fetch may take.
     pub time: Duration,
@@ -23,11 +25,14 @@ pub struct Limits {
     pub pack_bytes: u64,
     /// How large one object may be.
     pub object_bytes: u64,
+    /// How many bytes of the file system stay free: others need it too, first of all the audit log.
+    pub free_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: Duration::from_secs(5 * 60), pack_bytes: 512 * 1024 * 1024, object_bytes: 64 * 1024 * 1024 }
+        const MIB: u64 = 1024 * 1024;
+        Self { time: Duration::from_secs(5 * 60), pack_bytes: 256 * MIB, object_bytes: 64 * MIB, free_bytes: 64 * MIB }
     }
 }
 
@@ -39,6 +44,7 @@ pub struct Mirror {
     repo: gix::Repository,
     pub(super) limits: Limits,
     pub(super) access: Access,
+    pub(super) left_behind: Cell<bool>,
 }
 
 /// Why a mirror cannot be used.
@@ -114,12 +120,17 @@ impl Mirror {
         if repo.object_hash() != hash {
             return Err(MirrorError::Hash { directory: path(), found: repo.object_hash(), wanted: hash });
         }
-        Ok(Self { directory: path(), repo, limits, access: Access::default() })
+        Ok(Self { directory: path(), repo, limits, access: Access::default(), left_behind: Cell::new(false) })
     }
 
-    /// Returns how many packs the mirror at `directory` has.
-    pub fn packs(directory: &Path) -> usize {
-        leftovers::packs(directory)
+    /// Returns how many packs the mirror at `directory` has, and how many bytes they are.
+    pub fn packs(directory: &Path) -> (usize, u64) {
+        (leftovers::packs(directory), leftovers::pack_bytes(directory).unwrap_or(0))
+    }
+
+    /// Whether a fetch did not end when it was told to, and still holds a thread, a connection and memory.
+    pub fn has_left_a_thread(&self) -> bool {
+        self.left_behind.get()
     }
 
     /// Shows these credentials to remotes that ask.
@@ -158,6 +169,8 @@ pub(super) fn options(limits: Limits, access: &Access) -> gix::open::Options {
         "protocol.http.allow=always",
         "protocol.https.allow=always",
         "ssh.variant=ssh",
+        // Each thread has room for large objects of its own.
+        "pack.threads=2",
         // Milliseconds; then bytes a second over so many seconds.
         "gitoxide.http.connectTimeout=20000",
         "http.lowSpeedLimit=1000",

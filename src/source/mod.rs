@@ -40,6 +40,8 @@ pub struct Ask {
     pub hint: Option<String>,
     /// How long the hint is believed, in seconds.
     pub max_quiet: u64,
+    /// What it may cost.
+    pub limits: Limits,
 }
 
 /// A store that can ask a remote for more.

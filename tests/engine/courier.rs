@@ -41,7 +41,14 @@ fn id(digit: char) -> Oid {
 }
 
 fn ask() -> Ask {
-    Ask { remote: "/nowhere".to_owned(), git_ref: "refs/heads/main".to_owned(), beside: None, hint: None, max_quiet: 0 }
+    Ask {
+        remote: "/nowhere".to_owned(),
+        git_ref: "refs/heads/main".to_owned(),
+        beside: None,
+        hint: None,
+        max_quiet: 0,
+        limits: Limits::default(),
+    }
 }
 
 /// Returns why a courier with these answers to everything is of no use, asked for an object and to fetch.
@@ -120,7 +127,7 @@ fn a_courier_that_drips_is_given_up_in_time() {
         }
     });
     let limits = Limits { time: Duration::ZERO, ..Limits::default() };
-    let error = Courier::at(ours, HashKind::Sha1, limits).fetch(&ask(), &GO).unwrap_err();
+    let error = Courier::at(ours, HashKind::Sha1, limits).fetch(&Ask { limits, ..ask() }, &GO).unwrap_err();
     assert!(chain(&error).contains("took more than"), "{}", chain(&error));
 }
 

@@ -5,6 +5,9 @@
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
+#[path = "../host/hostile_server.rs"]
+#[allow(dead_code, clippy::print_stdout, reason = "the scenarios on hosts start it as a process")]
+mod hostile_server;
 #[path = "../site/mod.rs"]
 mod site;
 
@@ -15,6 +18,7 @@ mod drift;
 mod faults;
 mod faulty_host;
 mod freshness;
+mod hostile_remote;
 mod memory;
 mod orders;
 mod pause;

@@ -91,7 +91,8 @@ impl Running {
     fn fetch(&self, site: &Site, web: &Web, max_quiet: u64) -> Result<Fetched, FetchError> {
         let remote = site.repo.path().to_str().unwrap().to_owned();
         let git_ref = "refs/heads/main".to_owned();
-        self.courier.fetch(&Ask { remote, git_ref, beside: None, hint: Some(web.url.clone()), max_quiet }, &GO)
+        let limits = Limits::default();
+        self.courier.fetch(&Ask { remote, git_ref, beside: None, hint: Some(web.url.clone()), max_quiet, limits }, &GO)
     }
 }
 

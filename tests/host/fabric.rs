@@ -51,6 +51,26 @@ impl Fabric {
         self.set_link(host, "up");
     }
 
+    /// Drops this much of what the host sends, in per cent; with 100, it speaks into a void.
+    pub fn lose(&self, host: &str, percent: u8) {
+        let table = format!("netdev loss_{host}");
+        let last = percent.saturating_sub(1);
+        let rules = format!(
+            "table {table} {{\n chain sent {{\n type filter hook ingress device \"vb-{host}\" priority 0; policy accept;\n \
+             numgen random mod 100 <= {last} drop\n }}\n }}\n"
+        );
+        let mut command = self.command("nft");
+        command.arg(rules);
+        run(command);
+    }
+
+    /// Ends what [`Fabric::lose`] began.
+    pub fn lose_nothing(&self, host: &str) {
+        let mut command = self.command("nft");
+        command.arg(format!("delete table netdev loss_{host}"));
+        run(command);
+    }
+
     fn set_link(&self, host: &str, state: &str) {
         let mut command = self.command("ip");
         command.args(["link", "set", &format!("vb-{host}"), state]);

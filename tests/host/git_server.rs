@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::fabric::ADDRESS;
+use crate::hostile_server::{self, Manner};
 use crate::http_server;
 use crate::infra::Infra;
 use crate::lab::Lab;
@@ -38,6 +39,15 @@ impl GitServer {
         let mut command = lab.fabric().command(program.to_str().expect("target/ has a UTF-8 name"));
         command.args([http_server::ARGUMENT, &format!("{ADDRESS}:80")]).arg(infra.served());
         Self::start(lab, command, "http-server.log", "listening", format!("http://{ADDRESS}/infra.git"))
+    }
+
+    /// Starts a server that does not mean well, at the address of [`GitServer::http`].
+    pub fn hostile(lab: &Lab<'_>, manner: Manner) -> Self {
+        let program = std::env::current_exe().expect("a program knows its own file");
+        let mut command = lab.fabric().command(program.to_str().expect("target/ has a UTF-8 name"));
+        command.args([hostile_server::ARGUMENT, &manner.name(), &format!("{ADDRESS}:80")]);
+        let log = format!("hostile-{}.log", manner.name());
+        Self::start(lab, command, &log, "listening", format!("http://{ADDRESS}/infra.git"))
     }
 
     /// Starts the server and waits until its output, kept as `log`, says that it is ready.

@@ -119,6 +119,8 @@ impl<'run> Infra<'run> {
         let mut infra = Self { keys: lab.keys(), work, bare, root: String::new() };
         let (bare, work) = (path_text(&infra.bare), path_text(&infra.work));
         run(infra.git(&["init", "--quiet", "--bare", "--initial-branch=main", &bare]));
+        // A large object stays in the pack that brought it.
+        run(infra.git(&["--git-dir", &bare, "config", "receive.unpackLimit", "1"]));
         run(infra.git(&["init", "--quiet", "--initial-branch=main", &work]));
         let mut copy = Command::new("cp");
         copy.arg("-rT").arg(folder).arg(&infra.work);
@@ -193,6 +195,22 @@ impl<'run> Infra<'run> {
         let commit = self.commit(message, signer);
         self.push();
         commit
+    }
+
+    /// Commits the work tree as the first commit of another history, pushes that, and returns the commit.
+    pub fn publish_other_history(&self, message: &str, signer: Signer) -> String {
+        run(self.git(&["checkout", "--quiet", "--orphan", "other"]));
+        let commit = self.publish(message, signer);
+        run(self.git(&["checkout", "--quiet", "main"]));
+        run(self.git(&["branch", "--quiet", "--delete", "--force", "other"]));
+        commit
+    }
+
+    /// Writes a file of so many zeros.
+    pub fn write_zeros(&self, path: &str, length: u64) {
+        self.write(path, "");
+        let file = fs::File::options().write(true).open(self.work.join(path)).expect("it was just written");
+        file.set_len(length).expect("a hole takes no room");
     }
 
     /// Puts the work tree and its branch back to an earlier commit.

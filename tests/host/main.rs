@@ -9,7 +9,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner reports on stdout")]
 
 mod fabric;
+mod fleet;
 mod git_server;
+mod hostile_server;
 mod http_server;
 mod image;
 mod infra;
@@ -44,6 +46,17 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("cannot serve {folder} at {address}: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if let [_, first, manner, address] = &arguments[..]
+        && first == hostile_server::ARGUMENT
+    {
+        return match hostile_server::serve(manner, address) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("cannot serve at {address}: {error}");
                 ExitCode::FAILURE
             }
         };

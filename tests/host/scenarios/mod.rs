@@ -5,12 +5,14 @@ use crate::lab::Lab;
 
 mod control;
 mod converge;
+mod couriers;
 mod daemon;
 mod drift;
 mod faults;
 mod harness;
 mod package;
 mod refusal;
+mod remotes;
 mod watch;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
@@ -22,6 +24,11 @@ pub struct Scenario {
 
 /// The longest first, so that none of them is left for the end.
 pub const ALL: &[Scenario] = &[
+    Scenario { name: "fabric-hostile-server", run: remotes::hostile },
+    Scenario { name: "fabric-lost-server", run: remotes::lost },
+    Scenario { name: "fabric-courier-false", run: couriers::false_one },
+    Scenario { name: "fabric-courier-killed", run: couriers::killed },
+    Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
