@@ -3,7 +3,8 @@
 //!
 //! Courier and steward run as systemd runs them, on a root of their own, and converge it from nothing first. Then they poll
 //! once a second, of which the cost of a day of polls is told; then they are made to run cycles that look at everything, and are
-//! measured again. `make bench`; `HOSTWRIT_BENCH_FILES=10,1000` leaves out the largest host.
+//! measured again. `make bench`; `HOSTWRIT_BENCH_FILES=10,1000` leaves out the largest host,
+//! `HOSTWRIT_BENCH_CYCLES=100` most of the cycles.
 
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, reason = "measures from outside")]
 
@@ -41,7 +42,6 @@ const POLLS: u32 = 40;
 const POLLS_A_DAY: f64 = 24.0 * 60.0;
 /// How long cycles may take in all; a large host makes fewer than the others.
 const PATIENCE: Duration = Duration::from_secs(120);
-const CYCLES: usize = 1_000;
 const DIRECTORIES: usize = 10;
 /// 1 KiB a file.
 const LINE: &str = "A line of sixty-four characters, the last of which ends the line";
@@ -154,10 +154,10 @@ impl Site {
         fs::write(root.join("etc/hostwrit/config.yaml"), config).unwrap();
 
         let socket = UnixListener::bind(root.join("run/hostwrit/courier.sock")).unwrap();
-        let mut courier = Command::new(env!("CARGO_BIN_EXE_hostwrit"));
+        let mut courier = processes::hostwrit();
         courier.args(["courier", "--directory"]).arg(root.join("var/lib/hostwrit-courier"));
         let courier = Running::start(courier.stdin(Stdio::from(OwnedFd::from(socket))));
-        let mut steward = Command::new(env!("CARGO_BIN_EXE_hostwrit"));
+        let mut steward = processes::hostwrit();
         steward.arg("--root").arg(&root).arg("daemon").stderr(fs::File::create(dir.path().join("log")).unwrap());
         let steward = Running::start_loudly(&mut steward);
         let store = tempfile::tempdir().unwrap();
@@ -213,8 +213,9 @@ impl Site {
     fn cycles(&self) -> (usize, Duration) {
         let (begin, before) = (Instant::now(), self.cpu());
         let steward = Pid::from_raw(self.steward.id().try_into().unwrap());
+        let cycles = std::env::var("HOSTWRIT_BENCH_CYCLES").map_or(1_000, |cycles| cycles.parse().expect("a number"));
         let mut done = 0;
-        while done < CYCLES && begin.elapsed() < PATIENCE {
+        while done < cycles && begin.elapsed() < PATIENCE {
             // The configuration is read again after the cycle before, and makes for another one.
             kill(steward, Signal::SIGHUP).unwrap();
             done += 1;

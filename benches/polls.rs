@@ -176,7 +176,7 @@ impl Client {
     fn courier(url: &str, hint: Option<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hostwrit"));
+        let mut command = processes::hostwrit();
         command.args(["courier", "--directory"]).arg(directory.path()).stdin(Stdio::from(OwnedFd::from(theirs)));
         let process = Running::start(&mut command);
         let line = Box::new(Courier::at(ours, HashKind::Sha1, Limits::default()));

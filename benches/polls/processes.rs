@@ -9,6 +9,11 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use nix::unistd::{SysconfVar, sysconf};
 
+/// Returns hostwrit: the one that was built along with this, or the one that `HOSTWRIT_BENCH_PROGRAM` names.
+pub fn hostwrit() -> Command {
+    Command::new(std::env::var_os("HOSTWRIT_BENCH_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_hostwrit").into()))
+}
+
 /// A process that ends when this is dropped.
 pub struct Running(Child);
 
