@@ -4,7 +4,7 @@
 //! Courier and steward run as systemd runs them, on a root of their own, and converge it from nothing first. Then they poll
 //! once a second, of which the cost of a day of polls is told; then they are made to run cycles that look at everything, and are
 //! measured again. `make bench`; `HOSTWRIT_BENCH_FILES=10,1000` leaves out the largest host,
-//! `HOSTWRIT_BENCH_CYCLES=100` most of the cycles.
+//! `HOSTWRIT_BENCH_CYCLES=100` most of the cycles, and with `GLIBC_TUNABLES=` the allocator is as it is by itself.
 
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, reason = "measures from outside")]
 
@@ -43,6 +43,8 @@ const POLLS_A_DAY: f64 = 24.0 * 60.0;
 /// How long cycles may take in all; a large host makes fewer than the others.
 const PATIENCE: Duration = Duration::from_secs(120);
 const DIRECTORIES: usize = 10;
+/// As in packaging/systemd.
+const TUNABLES: &str = "glibc.malloc.tcache_count=0:glibc.malloc.trim_threshold=131072";
 /// 1 KiB a file.
 const LINE: &str = "A line of sixty-four characters, the last of which ends the line";
 
@@ -153,12 +155,21 @@ impl Site {
         );
         fs::write(root.join("etc/hostwrit/config.yaml"), config).unwrap();
 
+        let tunables = std::env::var("GLIBC_TUNABLES").unwrap_or_else(|_| TUNABLES.to_owned());
         let socket = UnixListener::bind(root.join("run/hostwrit/courier.sock")).unwrap();
         let mut courier = processes::hostwrit();
-        courier.args(["courier", "--directory"]).arg(root.join("var/lib/hostwrit-courier"));
+        courier
+            .env("GLIBC_TUNABLES", &tunables)
+            .args(["courier", "--directory"])
+            .arg(root.join("var/lib/hostwrit-courier"));
         let courier = Running::start(courier.stdin(Stdio::from(OwnedFd::from(socket))));
         let mut steward = processes::hostwrit();
-        steward.arg("--root").arg(&root).arg("daemon").stderr(fs::File::create(dir.path().join("log")).unwrap());
+        steward
+            .env("GLIBC_TUNABLES", &tunables)
+            .arg("--root")
+            .arg(&root)
+            .arg("daemon")
+            .stderr(fs::File::create(dir.path().join("log")).unwrap());
         let steward = Running::start_loudly(&mut steward);
         let store = tempfile::tempdir().unwrap();
         let mut init = Command::new("git");

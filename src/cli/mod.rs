@@ -9,15 +9,20 @@ mod clone;
 mod courier;
 mod daemon;
 mod demo;
+mod doctor;
 mod exit_code;
+mod fleet;
 mod heartbeat;
 mod hooks;
 mod init;
+mod journal;
 mod messages;
 mod output;
+mod pause;
 mod plan;
 mod schema;
 mod status;
+mod sync;
 mod trust;
 mod why;
 
@@ -26,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::control::client::ClientError;
 use crate::engine::config::ConfigError;
 use crate::engine::{Config, CycleError};
 use crate::host::{HostError, RealHost};
@@ -58,7 +64,12 @@ enum Command {
     Daemon(daemon::DaemonCommand),
     Courier(courier::CourierCommand),
     Status(status::StatusCommand),
+    Sync(sync::Sync),
+    Pause(pause::PauseCommand),
+    Resume(pause::Resume),
+    Doctor(doctor::Doctor),
     Why(why::Why),
+    Fleet(fleet::FleetCommand),
     Trust(trust::Trust),
     Audit(audit::Audit),
     Schema(schema::Schema),
@@ -75,9 +86,14 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Plan(plan) => plan.run(&cli.root),
         Command::Apply(apply) => apply.run(&cli.root),
         Command::Daemon(daemon) => daemon.run(&cli.root),
-        Command::Courier(courier) => courier.run(),
+        Command::Courier(courier) => courier.run(&cli.root),
         Command::Status(status) => status.run(&cli.root),
+        Command::Sync(sync) => sync.run(&cli.root),
+        Command::Pause(pause) => pause.run(&cli.root),
+        Command::Resume(resume) => resume.run(&cli.root),
+        Command::Doctor(doctor) => doctor.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
+        Command::Fleet(fleet) => fleet.run(),
         Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
         Command::Schema(schema) => schema.run(),
@@ -115,6 +131,12 @@ impl From<CycleError> for CommandError {
 impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         Self::new(Exit::Usage, error)
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        Self::new(Exit::Failed, error)
     }
 }
 

@@ -9,8 +9,10 @@ use serde::Deserialize;
 
 use crate::host::{HostError, ReadHost};
 use crate::manifest;
+use crate::metrics::{MetricsSection, Settings};
 use crate::model::git::Oid;
 use crate::model::{Fault, Faults, Location};
+use crate::report::{Outlet, ReportSpec};
 use crate::trust::{Anchor, KeyName, Revocations};
 use crate::yaml;
 
@@ -42,6 +44,10 @@ pub struct Config {
     pub revocations: Option<PathBuf>,
     /// The SSH keys whose orders this host obeys.
     pub break_glass: Vec<KeyName>,
+    /// Where metrics go.
+    pub metrics: Settings,
+    /// Who is told what happens here.
+    pub reports: Vec<Outlet>,
 }
 
 /// The file as people write it.
@@ -72,6 +78,11 @@ pub struct ConfigFile {
     #[serde(default = "one_hour")]
     max_quiet: String,
     trust: TrustSection,
+    /// Where metrics go, for Prometheus. Default: nowhere.
+    metrics: Option<MetricsSection>,
+    /// Who is told what happens on this host. Default: nobody.
+    #[serde(default)]
+    reports: Vec<ReportSpec>,
 }
 
 /// Where authentication starts.
@@ -219,6 +230,7 @@ impl Config {
         if let Some(url) = read.poll_hint.as_ref().filter(|url| !is_web_address(url)) {
             fault(format!("poll_hint: \"{url}\" is not a web address"), "write an https:// or http:// URL");
         }
+        let reports = Outlet::all(read.reports, &mut fault);
         let host = read.host.or(hostname).unwrap_or_default();
         if host.is_empty() {
             fault("host is not set, and /etc/hostname does not name one".to_owned(), "add host: NAME");
@@ -228,6 +240,9 @@ impl Config {
                 "write NAME of hosts/NAME.yaml in the infra repo",
             );
         }
+        let metrics = read.metrics.unwrap_or_default();
+        let metrics =
+            metrics.settings(|message, hint| faults.push(Fault::new(Location::file(file), message).hint(hint)));
         match root {
             Ok(root) if faults.is_empty() => Ok(Self {
                 anchor: Anchor {
@@ -246,6 +261,8 @@ impl Config {
                 max_quiet,
                 revocations: read.trust.revocations,
                 break_glass,
+                metrics,
+                reports,
             }),
             _ => Err(faults),
         }

@@ -21,6 +21,7 @@ use super::alarm::{self, Alarm};
 use super::apply::{Outcome, carry_out};
 use super::desired::{Hindrance, Judge, Selected};
 use super::last_good::Store;
+use super::pause::{self, Kept, Pause, PauseError};
 use super::pin::{self, Known};
 use super::state::{self, Refused, StateError};
 use super::trust_cache;
@@ -28,7 +29,7 @@ use super::{Config, Plan, State};
 use crate::model::chain;
 
 /// How long a cycle waits for another one to end.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// One reconciliation of one host. Holds the run lock as long as it lives.
 pub struct Cycle<'c> {
@@ -54,14 +55,32 @@ pub struct Report {
     pub hindrance: Option<Hindrance>,
     /// What somebody must know, although it keeps nothing from being done.
     pub alarms: Vec<Alarm>,
-    /// The pin moved.
+    /// The pin moved, or would have if there were no pause.
     pub accepted: bool,
+    /// Nothing is changed because of this.
+    pub pause: Option<Pause>,
+    /// The pin before the cycle: what a held host is left with.
+    pub pin: Option<String>,
     pub signers: Vec<Signer>,
     /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
     pub stale_from: Option<SystemTime>,
+    /// What is enforced, where the cycle had to read it.
+    pub enforced: Option<Authorized<Desired>>,
 }
 
 impl Report {
+    /// Whether a pause holds back a commit or steps.
+    pub fn is_held(&self) -> bool {
+        self.pause.is_some() && (self.accepted || !self.plan.steps.is_empty())
+    }
+
+    /// Notes the pause under which the cycle ran.
+    fn under(mut self, pause: Option<Pause>, unreadable: Option<Alarm>) -> Self {
+        self.pause = pause;
+        self.alarms.extend(unreadable);
+        self
+    }
+
     /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.
     pub fn converged(&self) -> bool {
         self.remaining.is_empty() && self.outcomes.iter().all(|outcome| outcome.result == OutcomeResult::Done)
@@ -77,6 +96,8 @@ pub enum CycleError {
     State(#[from] StateError),
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[error(transparent)]
+    Pause(#[from] PauseError),
     /// There is no commit to obey: the tip does not count, and no earlier one was accepted or can still be read.
     #[error(transparent)]
     Hindered(#[from] Hindrance),
@@ -124,10 +145,11 @@ impl<'c> Cycle<'c> {
     /// # Errors
     /// There is nothing to obey, or the host cannot be observed.
     pub fn plan(&self) -> Result<Report, CycleError> {
+        let (pause, unreadable) = Kept::read(self.host, self.host.now())?.standing();
         let fetched = self.fetch();
         let mut state = State::read(self.host)?;
         if let Some(report) = self.agrees_still(&state, &fetched) {
-            return Ok(report);
+            return Ok(report.under(pause, unreadable));
         }
         let heartbeat = heartbeat_of(&fetched);
         let known = self.known(&state)?;
@@ -139,7 +161,7 @@ impl<'c> Cycle<'c> {
             state.ordered = None;
         }
         report.alarms = alarm::of(&state, refused, self.host.now());
-        Ok(report)
+        Ok(report.under(pause, unreadable))
     }
 
     /// Returns the desired state of the last good commit, without asking the remote.
@@ -172,8 +194,9 @@ impl<'c> Cycle<'c> {
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
     ) -> Result<Report, CycleError> {
         let mut state = State::read(self.host)?;
+        let (pause, unreadable) = pause::settle(self.host, &mut state)?.standing();
         if let Some(report) = self.agrees_still(&state, &fetched) {
-            return Ok(report);
+            return Ok(report.under(pause, unreadable));
         }
         let before = state.clone();
         let heartbeat = heartbeat_of(&fetched);
@@ -210,7 +233,10 @@ impl<'c> Cycle<'c> {
             state.root = Some(self.root());
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        let mut report = report(selected.hindrance, plan, &selected.desired, &state).under(pause, unreadable);
+        if report.is_held() {
+            return self.hold(report, refused, state, &before);
+        }
         match (self.keep(selected.desired.commit()), report.accepted) {
             (Err(error), true) => return Err(error),
             // It is enforced already, and may be so for as long as the courier has it.
@@ -228,7 +254,7 @@ impl<'c> Cycle<'c> {
             state.converged = Some(report.plan.commit.clone());
         }
         self.record_staleness(&mut state)?;
-        report.alarms = alarm::of(&state, refused, self.host.now());
+        report.alarms.extend(alarm::of(&state, refused, self.host.now()));
         if state != before {
             state.write(self.host)?;
         }
@@ -242,6 +268,24 @@ impl<'c> Cycle<'c> {
                     tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
                 }
             }
+        }
+        report.enforced = Some(selected.desired);
+        Ok(report)
+    }
+
+    /// Changes nothing but what hostwrit remembers of the remote: the pin stays, and the plan is left as it is.
+    fn hold(
+        &self,
+        mut report: Report,
+        refused: Option<String>,
+        mut state: State,
+        before: &State,
+    ) -> Result<Report, CycleError> {
+        report.remaining = report.plan.steps.iter().map(|step| step.object.clone()).collect();
+        self.record_staleness(&mut state)?;
+        report.alarms.extend(alarm::of(&state, refused, self.host.now()));
+        if state != *before {
+            state.write(self.host)?;
         }
         Ok(report)
     }
@@ -271,13 +315,7 @@ impl<'c> Cycle<'c> {
             state.ordered = None;
         }
         if !plan.steps.is_empty() {
-            log.append([Event::Planned {
-                commit: plan.commit.clone(),
-                plan: plan.digest,
-                cause: plan.cause,
-                steps: plan.steps.len(),
-            }])?;
-            plan.steps.iter().for_each(|step| state.owned.claim(&step.object, &step.ownership));
+            promise(plan, &mut log, state)?;
             state.pending = triggers::owed(&plan.steps);
         }
         state.applying = !plan.steps.is_empty();
@@ -294,12 +332,9 @@ impl<'c> Cycle<'c> {
         report.outcomes = carry_out(plan, self.host, &mut log, state, self.stop, watch)?;
         let again = Plan::make(&plan.commit, desired.desired(), state, self.host)?;
         report.remaining = again.steps.iter().map(|step| step.object.clone()).collect();
-        // What the second plan would still have to make was not made, so it is not ours if somebody else makes it.
-        for step in &again.steps {
-            let unmade = OwnershipChange { claims: Parts::new(), gives_up: step.ownership.claims.clone() };
-            state.owned.give_up(&step.object, &unmade);
-        }
-        forget_the_gone(state, desired.desired(), &again);
+        forget_the_unmade(&again, state);
+        let owned = state.owned.objects().cloned().collect();
+        forget_the_gone(owned, desired.desired(), &again, state);
         state.applying = false;
         state.log = Some(log.head());
         Ok(())
@@ -338,8 +373,11 @@ impl<'c> Cycle<'c> {
             hindrance: None,
             alarms: alarm::of(state, None, now),
             accepted: false,
+            pause: None,
+            pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
+            enforced: None,
         })
     }
 
@@ -447,8 +485,11 @@ fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired
         remaining: Vec::new(),
         hindrance,
         alarms: Vec::new(),
+        pause: None,
+        pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
+        enforced: None,
     }
 }
 
@@ -471,19 +512,39 @@ fn close_interrupted(log: &mut Log<'_>) -> Result<(), AuditError> {
     Ok(())
 }
 
-/// Forgets owned objects that are neither declared nor, by the plan, on the host any more: somebody else may have removed
-/// them, and may make others of the same name.
-fn forget_the_gone(state: &mut State, desired: &Desired, plan: &Plan) {
+/// Records what is planned, and claims what it is about to make: durable once the state is written.
+pub(super) fn promise(plan: &Plan, log: &mut Log<'_>, state: &mut State) -> Result<(), AuditError> {
+    log.append([Event::Planned {
+        commit: plan.commit.clone(),
+        plan: plan.digest,
+        cause: plan.cause,
+        steps: plan.steps.len(),
+    }])?;
+    plan.steps.iter().for_each(|step| state.owned.claim(&step.object, &step.ownership));
+    Ok(())
+}
+
+/// Forgets claims of what the second plan would still have to make: it was not made, so it is not ours if somebody else
+/// makes it.
+pub(super) fn forget_the_unmade(again: &Plan, state: &mut State) {
+    for step in &again.steps {
+        let unmade = OwnershipChange { claims: Parts::new(), gives_up: step.ownership.claims.clone() };
+        state.owned.give_up(&step.object, &unmade);
+    }
+}
+
+/// Forgets those of the `owned` objects that are neither declared nor, by the plan, on the host any more: somebody else may
+/// have removed them, and may make others of the same name.
+pub(super) fn forget_the_gone(owned: BTreeSet<ObjectId>, desired: &Desired, plan: &Plan, state: &mut State) {
     let declared: BTreeSet<ObjectId> =
         desired.objects().into_iter().filter(|object| !object.absent).map(|object| object.id).collect();
     let still_there: BTreeSet<&ObjectId> =
         plan.steps.iter().chain(&plan.reported).map(|step| &step.object).chain(&declared).collect();
-    let gone: Vec<ObjectId> = state.owned.objects().filter(|id| !still_there.contains(id)).cloned().collect();
-    gone.iter().for_each(|id| state.owned.forget(id));
+    owned.iter().filter(|id| !still_there.contains(id)).for_each(|id| state.owned.forget(id));
 }
 
 /// Notes declared objects that hostwrit did not make, to list them when they leave the repo, and drops those it removed.
-fn remember_the_altered(state: &mut State, desired: &Desired, remaining: &[ObjectId]) {
+pub(super) fn remember_the_altered(state: &mut State, desired: &Desired, remaining: &[ObjectId]) {
     let remaining: BTreeSet<&ObjectId> = remaining.iter().collect();
     for object in desired.objects() {
         if object.mode != Mode::Enforce || remaining.contains(&object.id) {

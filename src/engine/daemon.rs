@@ -14,7 +14,13 @@ use crate::audit::OutcomeResult;
 use crate::host::{ReadHost as _, RealHost};
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
+use super::announce::{Announcer, News};
 use super::config::ConfigError;
+use super::desk::{Desk, Errand, Wish};
+use super::drift::{Drift, Next};
+use super::notify::{Notifier, Pulse};
+use super::repair::Enforced;
+use super::reports::{self, Told};
 use super::schedule::until_next_pull;
 use super::status::{Health, Status};
 use super::{Config, Cycle, CycleError, Report, cycle};
@@ -35,6 +41,7 @@ pub enum DaemonError {
 
 /// What woke the daemon.
 enum Wake {
+    Asked,
     Interval,
     Reload,
     Stop,
@@ -54,7 +61,8 @@ impl Settled {
     fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
         let stale_from = report.stale_from.filter(|stale_from| *stale_from > now);
         let settled = Self { fetched, until: Instant::now() + config.full_check, stale_from };
-        report.converged().then_some(settled)
+        // What a pause holds back is to be done when it ends.
+        (report.converged() && report.pause.is_none()).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {
@@ -84,88 +92,223 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     let (mut terminate, mut interrupt, mut hangup) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
     info!(host = %config.host, remote = %crate::source::redact(&config.remote), "started");
+    let (mut desk, mut notifier) = (Desk::open(&host), Notifier::from_env());
+    notifier.ready();
     let mut last: Option<Status> = None;
     let mut settled: Option<Settled> = None;
     // Pulls in a row that the remote did not answer.
     let mut failures = 0;
+    let mut drift = Drift::new(Arc::clone(&host));
+    let announcer = Announcer::start(Arc::clone(&host), config.clone());
     loop {
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
             let (host, config, stop) = (Arc::clone(&host), config.clone(), Arc::clone(&stop));
-            let settled = settled.take();
-            move || pull(&config, &host, &stop, settled)
+            let (errand, pulse, watched) = (desk.begin(host.now()), notifier.pulse(), drift.commit());
+            let settled = settled.take().filter(|_| !errand.asked);
+            move || pull(&config, &host, &stop, settled, watched, errand, &pulse)
         });
         let mut stopping = false;
+        let mut is_unsettled = false;
         let pulled = loop {
             tokio::select! {
                 ended = &mut pull => break ended.map_err(DaemonError::Panicked)?,
+                // The remote may be slow; the host is not left alone meanwhile.
+                next = drift.next() => is_unsettled |= note(next, &drift, last.as_mut(), &host, &config, &announcer),
                 () = either(&mut terminate, &mut interrupt), if !stopping => {
                     info!("told to stop: the step under way is finished");
+                    notifier.stopping();
                     stop.store(true, Ordering::Relaxed);
                     stopping = true;
                 }
+                demand = desk.demand() => {
+                    if desk.take(demand) == Wish::Hold {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+                () = notifier.due() => notifier.live(),
             }
         };
         match pulled {
-            Pulled::Cycle(status, left) => {
+            Pulled::Cycle(ended) => {
+                let Ended { mut status, settled: left, enforced, told, took } = *ended;
+                drift.after_cycle(enforced);
+                status.fought(&drift.fought());
+                write(&status, &host);
+                announcer.tell(News::Cycle(Box::new(status.clone()), told, took));
                 tell(&status, last.as_ref());
                 let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
                 failures = if unanswered { failures + 1 } else { 0 };
                 // A copy of this thread's own: what was made among all that a cycle needs would hold that in place.
-                (last, settled) = (Some((*status).clone()), left);
+                (last, settled) = (Some(status.clone()), left);
             }
             Pulled::Nothing(left, answered) => {
                 settled = Some(left);
                 failures = if answered { 0 } else { failures + 1 };
-                if let Some(status) = last.as_mut().filter(|_| answered) {
-                    status.pulled_again(host.as_ref());
-                    write(status, &host);
+                if let Some(status) = &mut last {
+                    if answered {
+                        status.pulled_again(host.as_ref());
+                        write(status, &host);
+                    }
+                    announcer.tell(News::Pull(Box::new(status.clone()), answered));
                 }
             }
+        }
+        notifier.pulse().rest();
+        if let Some(status) = &last {
+            desk.end(status);
+            notifier.status(status);
         }
         if stopping {
             break;
         }
-        match wait(&config, failures, &mut terminate, &mut interrupt, &mut hangup).await {
-            Wake::Interval => {}
-            Wake::Reload => match Config::read(host.as_ref()) {
-                Ok(read) => {
-                    info!("configuration read again");
-                    config = read;
-                    settled = None;
+        if is_unsettled {
+            settled = None;
+        }
+        let planned = until_next_pull(config.interval, config.splay, failures, random());
+        let next_pull = Instant::now() + desk.rest(planned, host.now());
+        let wake = loop {
+            tokio::select! {
+                wake = wait(next_pull, &mut terminate, &mut interrupt, &mut hangup) => break wake,
+                () = attend(&mut desk, &mut notifier) => break Wake::Asked,
+                next = drift.next() => {
+                    let asks_for_cycle = matches!(next, Next::Cycle);
+                    if note(next, &drift, last.as_mut(), &host, &config, &announcer) {
+                        settled = None;
+                    }
+                    last.iter().for_each(|status| desk.learn(status));
+                    if asks_for_cycle {
+                        break Wake::Interval;
+                    }
                 }
-                Err(fault) => error!("the configuration is not sound, the one before stays: {}", chain(&fault)),
-            },
-            Wake::Stop => break,
+            }
+        };
+        match wake {
+            Wake::Interval | Wake::Asked => {}
+            Wake::Reload => {
+                notifier.reloading();
+                match Config::read(host.as_ref()) {
+                    Ok(read) => {
+                        info!("configuration read again");
+                        config = read;
+                        settled = None;
+                        announcer.tell(News::Config(Box::new(config.clone())));
+                    }
+                    Err(fault) => error!("the configuration is not sound, the one before stays: {}", chain(&fault)),
+                }
+                notifier.reloaded();
+            }
+            Wake::Stop => {
+                notifier.stopping();
+                break;
+            }
         }
     }
+    drift.stop().await;
     info!("stopped");
     Ok(())
+}
+
+/// Enters what happened between two cycles into the status; returns whether the next pull must look at the whole host.
+fn note(
+    next: Next,
+    drift: &Drift,
+    status: Option<&mut Status>,
+    host: &RealHost,
+    config: &Config,
+    announcer: &Announcer,
+) -> bool {
+    let Next::Repaired(repaired) = next else { return true };
+    if let Some(status) = status {
+        status.repaired(&repaired, host);
+        status.fought(&drift.fought());
+        write(status, host);
+        let told = reports::of_repair(config, &repaired, status);
+        announcer.tell(News::Repair(Box::new(status.clone()), told));
+    }
+    !repaired.converged()
 }
 
 /// What came of a pull.
 enum Pulled {
     /// Nothing called for a cycle; whether the remote answered.
     Nothing(Settled, bool),
-    Cycle(Box<Status>, Option<Settled>),
+    Cycle(Box<Ended>),
 }
 
-/// Asks the remote, and runs a cycle unless all is as it was.
-fn pull(config: &Config, host: &RealHost, stop: &AtomicBool, settled: Option<Settled>) -> Pulled {
+/// What a cycle left.
+struct Ended {
+    status: Status,
+    settled: Option<Settled>,
+    enforced: Option<Enforced>,
+    /// What others are told of it.
+    told: Told,
+    took: Duration,
+}
+
+/// Asks the remote, and runs a cycle unless all is as it was. `watched` is the commit whose objects are watched.
+fn pull(
+    config: &Config,
+    host: &RealHost,
+    stop: &AtomicBool,
+    settled: Option<Settled>,
+    watched: Option<String>,
+    mut errand: Errand,
+    pulse: &Pulse,
+) -> Pulled {
+    pulse.beat();
+    errand.carry_out(host);
     let source = Courier::of(host.root(), config.anchor.root.kind());
-    let fetched = source.fetch(&cycle::ask(config), stop);
+    let mut ask = cycle::ask(config);
+    // Whoever asks for a pull knows better than a hint that there is nothing.
+    ask.hint = ask.hint.filter(|_| !errand.asked);
+    let fetched = source.fetch(&ask, stop);
     if let Some(settled) = settled.filter(|settled| settled.holds(&fetched, host.now())) {
         return Pulled::Nothing(settled, fetched.is_ok());
     }
+    pulse.beat();
     let found = fetched.as_ref().ok().copied();
+    let mut enforced = None;
+    let begun = Instant::now();
     let cycle = Cycle::begin(config, host, &source, stop).and_then(|cycle| {
-        cycle.apply_fetched(fetched, &mut |step, outcome| match outcome.result {
-            OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "done"),
-            _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
-        })
+        let mut report = cycle.apply_fetched(fetched, &mut |step, outcome| {
+            pulse.beat();
+            errand.tell(step, outcome);
+            match outcome.result {
+                OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "done"),
+                _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
+            }
+        })?;
+        enforced = enforced_by(&cycle, &mut report, host, watched).unwrap_or_else(|fault| {
+            warn!("drift is seen at full checks alone: {}", chain(&fault));
+            None
+        });
+        Ok(report)
     });
     let settled = cycle.as_ref().ok().and_then(|report| Settled::by(report, found, config, host.now()));
-    Pulled::Cycle(Box::new(leave_status(config, host, &cycle)), settled)
+    let status = leave_status(config, host, &cycle);
+    let told = reports::of_cycle(config, &cycle, &status);
+    Pulled::Cycle(Box::new(Ended { status, settled, enforced, told, took: begun.elapsed() }))
+}
+
+/// Returns what the host is held to from now on, unless that is what is watched already.
+fn enforced_by(
+    cycle: &Cycle<'_>,
+    report: &mut Report,
+    host: &RealHost,
+    watched: Option<String>,
+) -> Result<Option<Enforced>, CycleError> {
+    // Nothing is put right during a pause, and the cycle after it says what is enforced then.
+    if report.is_held() {
+        return Ok(None);
+    }
+    let desired = match report.enforced.take() {
+        Some(desired) => desired,
+        None if watched.as_ref() == Some(&report.plan.commit) => return Ok(None),
+        // The host agreed, so nothing had to be read.
+        None => cycle.last_good()?,
+    };
+    Enforced::of(Arc::new(desired), host).map(Some)
 }
 
 /// Leaves the status of a cycle for `hostwrit status`.
@@ -195,20 +338,25 @@ fn tell(status: &Status, last: Option<&Status>) {
         match status.health {
             Health::Converged => info!(commit, steps = status.done, "converged"),
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
+            Health::Held => info!(commit, steps = status.held, "held by a pause"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
         }
     }
 }
 
-async fn wait(
-    config: &Config,
-    failures: u32,
-    terminate: &mut Signal,
-    interrupt: &mut Signal,
-    hangup: &mut Signal,
-) -> Wake {
+/// Speaks with those who ask, and gives signs of life, until somebody wants a cycle.
+async fn attend(desk: &mut Desk, notifier: &mut Notifier) {
+    while !desk.wants_cycle() {
+        tokio::select! {
+            demand = desk.demand() => drop(desk.take(demand)),
+            () = notifier.due() => notifier.live(),
+        }
+    }
+}
+
+async fn wait(next_pull: Instant, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> Wake {
     tokio::select! {
-        () = tokio::time::sleep(until_next_pull(config.interval, config.splay, failures, random())) => Wake::Interval,
+        () = tokio::time::sleep_until(next_pull.into()) => Wake::Interval,
         _ = hangup.recv() => Wake::Reload,
         () = either(terminate, interrupt) => Wake::Stop,
     }

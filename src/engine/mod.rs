@@ -3,23 +3,34 @@
 
 pub mod agreement;
 pub mod alarm;
+pub mod announce;
 pub mod apply;
 pub mod config;
 pub mod cycle;
 pub mod daemon;
 pub mod desired;
+pub mod desk;
+pub mod drift;
+pub mod fights;
 pub mod freshness;
 pub mod last_good;
+pub mod measure;
+pub mod notify;
 mod orders;
+pub mod pause;
 pub mod pin;
 pub mod plan;
+pub mod repair;
+pub mod reports;
 pub mod revocations;
 pub mod schedule;
 pub mod state;
 pub mod status;
 mod trust_cache;
+pub mod watch;
 
 pub use config::Config;
 pub use cycle::{Cycle, CycleError, Report};
+pub use pause::Pause;
 pub use plan::Plan;
 pub use state::State;

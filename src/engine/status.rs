@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the last cycle came to, for `hostwrit status`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -11,12 +12,21 @@ use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::ObjectId;
 
+use super::apply::Outcome;
 use super::desired::Hindrance;
-use super::{Config, CycleError, Report};
+use super::fights::Fought;
+use super::repair::Repaired;
+use super::{Config, CycleError, Pause, Report};
 use crate::model::chain;
 
 /// Where the status lives on the host; gone after a boot, for it tells of this boot's cycles.
 const STATUS: &str = "/run/hostwrit/status.json";
+
+/// The code of an object that something else changes as often as hostwrit puts it right.
+const FOUGHT_OVER: &str = "fought-over";
+
+/// What the package leaves after it has put the version before back (packaging/prove-upgrade).
+const UPGRADE_UNDONE: &str = "/var/lib/hostwrit/upgrade-undone";
 
 /// The last cycle in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +37,7 @@ pub struct Status {
     pub pulled: Option<String>,
     /// The host's name in the infra repo.
     pub host: String,
+    pub fleet: String,
     pub remote: String,
     #[serde(rename = "ref")]
     pub git_ref: String,
@@ -35,11 +46,23 @@ pub struct Status {
     pub health: Health,
     /// Number of declared objects.
     pub objects: usize,
+    /// Number of declared objects of each kind.
+    #[serde(default)]
+    pub kinds: BTreeMap<String, usize>,
     /// Steps that the cycle carried out, and why there were any.
     pub done: usize,
     pub cause: Option<Cause>,
     /// What is wrong, each with what would make it right where that can be said.
     pub problems: Vec<Trouble>,
+    /// Nothing is changed because of this; absent where the host is not paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+    /// Steps that the pause holds back.
+    #[serde(default)]
+    pub held: usize,
+    /// The commit that the pause holds back, if it is another than the one that is enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_commit: Option<String>,
     /// Objects with `observe: true` that differ.
     pub reported: Vec<ObjectId>,
     /// Objects that left the repo and that hostwrit did not make.
@@ -65,6 +88,8 @@ pub enum Health {
     Converged,
     /// The host agrees with the last good commit, and something keeps it from following the remote.
     LastGood,
+    /// A pause holds back a commit or steps.
+    Held,
     /// Some step failed, or the host could not be observed.
     Failing,
 }
@@ -76,14 +101,19 @@ impl Status {
             time: now(host),
             pulled: None,
             host: config.host.clone(),
+            fleet: config.anchor.fleet.clone(),
             remote: crate::source::redact(&config.remote),
             git_ref: config.anchor.git_ref.clone(),
             commit: None,
             health: Health::Failing,
             objects: 0,
+            kinds: BTreeMap::new(),
             done: 0,
             cause: None,
             problems: Vec::new(),
+            paused: None,
+            held: 0,
+            held_commit: None,
             reported: Vec::new(),
             unmanaged: Vec::new(),
         };
@@ -106,6 +136,11 @@ impl Status {
                 status.problems.push(Trouble { code: code.to_owned(), object: None, message: chain(error) });
             }
         }
+        // A note that cannot be read concerns an upgrade that is over; the cycle is what counts here.
+        if let Some(note) = host.read(Path::new(UPGRADE_UNDONE)).ok().flatten() {
+            let message = String::from_utf8_lossy(&note).trim_end().to_owned();
+            status.problems.push(Trouble { code: "upgrade-undone".to_owned(), object: None, message });
+        }
         status
     }
 
@@ -122,7 +157,26 @@ impl Status {
         for alarm in &report.alarms {
             self.problems.push(Trouble { code: alarm.code().to_owned(), object: None, message: alarm.to_string() });
         }
-        for outcome in report.outcomes.iter().filter(|outcome| outcome.result != OutcomeResult::Done) {
+        self.paused.clone_from(&report.pause);
+        let held = report.is_held();
+        if held && report.accepted {
+            self.commit.clone_from(&report.pin);
+            self.held_commit = Some(report.plan.commit.clone());
+        }
+        self.held = if held { report.plan.steps.len() } else { 0 };
+        // What is held was not tried.
+        self.tell_steps(&report.outcomes, if held { &[] } else { &report.remaining });
+        self.health = match (report.converged(), &report.hindrance) {
+            _ if held => Health::Held,
+            (false, _) => Health::Failing,
+            (true, Some(_)) => Health::LastGood,
+            (true, None) => Health::Converged,
+        };
+    }
+
+    /// Enters what did not end well.
+    fn tell_steps(&mut self, outcomes: &[Outcome], remaining: &[ObjectId]) {
+        for outcome in outcomes.iter().filter(|outcome| outcome.result != OutcomeResult::Done) {
             self.problems.push(Trouble {
                 code: if outcome.result == OutcomeResult::Failed { "step-failed" } else { "step-skipped" }.to_owned(),
                 object: Some(outcome.object.clone()),
@@ -130,17 +184,35 @@ impl Status {
             });
         }
         let explained = |object: &ObjectId| self.problems.iter().any(|trouble| trouble.object.as_ref() == Some(object));
-        let left: Vec<_> = report.remaining.iter().filter(|object| !explained(object)).cloned().collect();
+        let left: Vec<_> = remaining.iter().filter(|object| !explained(object)).cloned().collect();
         self.problems.extend(left.into_iter().map(|object| Trouble {
             code: "not-converged".to_owned(),
             object: Some(object),
             message: "its step was carried out, and yet the host still differs".to_owned(),
         }));
-        self.health = match (report.converged(), &report.hindrance) {
-            (false, _) => Health::Failing,
-            (true, Some(_)) => Health::LastGood,
-            (true, None) => Health::Converged,
-        };
+    }
+
+    /// Enters what was put right since the cycle. Whether all is well again is for the next cycle to say.
+    pub fn repaired(&mut self, repaired: &Repaired, host: &dyn ReadHost) {
+        self.time = now(host);
+        self.done = repaired.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
+        self.cause = Some(Cause::Drift);
+        let concerns = |object: &ObjectId| repaired.plan.steps.iter().any(|step| step.object == *object);
+        self.problems.retain(|trouble| !trouble.object.as_ref().is_some_and(concerns));
+        self.tell_steps(&repaired.outcomes, &repaired.remaining);
+        if !repaired.converged() {
+            self.health = Health::Failing;
+        }
+    }
+
+    /// Enters what is fought over, in the place of what was before.
+    pub fn fought(&mut self, fought: &[Fought]) {
+        self.problems.retain(|trouble| trouble.code != FOUGHT_OVER);
+        self.problems.extend(fought.iter().map(|fought| Trouble {
+            code: FOUGHT_OVER.to_owned(),
+            object: Some(fought.object.clone()),
+            message: fought.to_string(),
+        }));
     }
 
     /// Reads the status that the last cycle of this boot left; `None` if there was none.

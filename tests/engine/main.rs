@@ -8,13 +8,17 @@ mod fixture;
 #[path = "../site/mod.rs"]
 mod site;
 
+mod announce;
 mod concurrency;
 mod courier;
+mod drift;
 mod faults;
 mod faulty_host;
 mod freshness;
 mod memory;
 mod orders;
+mod pause;
 mod pins;
 mod poll_hint;
 mod remote;
+mod reports;
