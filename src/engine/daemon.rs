@@ -78,7 +78,12 @@ impl Settled {
 pub fn run(root: PathBuf) -> Result<(), DaemonError> {
     let host = Arc::new(RealHost::open(&root)?);
     let config = Config::read(host.as_ref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::Runtime)?;
+    // With the thread of a pull goes the memory that its allocator kept for it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(Duration::ZERO)
+        .build()
+        .map_err(DaemonError::Runtime)?;
     runtime.block_on(keep(host, config))
 }
 
@@ -134,7 +139,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 tell(&status, last.as_ref());
                 let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
                 failures = if unanswered { failures + 1 } else { 0 };
-                (last, settled) = (Some(status), left);
+                // A copy of this thread's own: what was made among all that a cycle needs would hold that in place.
+                (last, settled) = (Some(status.clone()), left);
             }
             Pulled::Nothing(left, answered) => {
                 settled = Some(left);
