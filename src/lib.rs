@@ -19,6 +19,7 @@
 //! | [`manifest`] | an authentic tree to desired state, or every fault in it |
 //! | [`resources`] | the kinds: observe, diff, apply |
 //! | [`audit`] | the log: intent before, outcome after |
+//! | [`control`] | how people on the host speak with the daemon |
 //! | [`engine`] | one cycle, and when to run it |
 //! | [`courier`] | the process that talks to the network |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
@@ -34,6 +35,7 @@
 
 pub mod audit;
 pub mod cli;
+pub mod control;
 pub mod courier;
 pub mod engine;
 pub mod host;

@@ -17,9 +17,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("resources", &["model", "host"]),
     ("manifest", &["model", "yaml", "trust", "resources", "host"]),
     ("audit", &["model", "host"]),
-    ("engine", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
+    ("control", &["model", "host"]),
+    ("engine", &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit"]),
     ("courier", &["model", "source"]),
-    ("cli", &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "engine", "courier"]),
+    (
+        "cli",
+        &["model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "control", "engine", "courier"],
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {

@@ -15,7 +15,7 @@ use hostwrit::audit::entry::{Cause, Event, Signer};
 use hostwrit::audit::{Entry, OutcomeResult};
 use hostwrit::cli::{Cli, schemas};
 use hostwrit::engine::State;
-use hostwrit::model::{Action, Digest, ObjectId};
+use hostwrit::model::{Action, Actor, Digest, ObjectId};
 use hostwrit::resources::{EachKind, Resource, each_kind};
 use hostwrit::trust::Code;
 use serde_json::Value;
@@ -210,6 +210,8 @@ fn events() -> Vec<Event> {
         Event::Intent { plan: Digest::ZERO, object: ObjectId::new("user", "a"), action: Action::Add, changes: vec![] },
         Event::Outcome { intent: 1, result: OutcomeResult::Failed, message: Some(text()) },
         Event::Converged { commit: text() },
+        Event::Paused { until: text(), reason: text(), by: actor() },
+        Event::Resumed { by: Some(actor()) },
         Event::Recovered { bytes: 1, digest: Digest::ZERO },
         Event::Cut { remembered: 1, remembered_digest: Digest::ZERO },
     ];
@@ -224,11 +226,17 @@ fn events() -> Vec<Event> {
             | Event::Intent { .. }
             | Event::Outcome { .. }
             | Event::Converged { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
             | Event::Recovered { .. }
             | Event::Cut { .. } => {}
         }
     }
     all
+}
+
+fn actor() -> Actor {
+    Actor { uid: 0, user: Some(String::new()), login: Some(String::new()), claims: Some(String::new()) }
 }
 
 /// Returns the keys that a schema knows at its top.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Action, Change, Digest, ObjectId};
+use crate::model::{Action, Actor, Change, Digest, ObjectId};
 
 /// One line of the log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,6 +72,18 @@ pub enum Event {
     },
     /// The host was observed again and agrees with the commit.
     Converged { commit: String },
+    /// Nothing is changed until a time, because somebody on the host asked for it.
+    Paused {
+        /// RFC 3339, UTC.
+        until: String,
+        reason: String,
+        by: Actor,
+    },
+    /// The pause has ended: by somebody, or by itself.
+    Resumed {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Actor>,
+    },
     /// Writes had been cut off; what stands between this entry and the one before is what was left of them.
     Recovered { bytes: u64, digest: Digest },
     /// The log did not hold the entry that this host remembers as its last: somebody cut or rewrote it.

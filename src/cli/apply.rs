@@ -27,7 +27,11 @@ impl Apply {
         leave_status(&config, &host, &cycle);
         let report = cycle?;
         output::warn_of_hindrance(&report);
+        output::warn_of_pause(&report);
         output::answer(summary(&report, &config.host));
+        if report.is_held() {
+            return Ok(Exit::Held);
+        }
         for object in &report.remaining {
             output::warning(format!("{object} still differs; `hostwrit plan` shows how"));
         }
@@ -44,6 +48,9 @@ fn summary(report: &Report, host: &str) -> String {
     let count = |result| report.outcomes.iter().filter(|outcome| outcome.result == result).count();
     let done = format!("{} done", output::count(count(OutcomeResult::Done), "step"));
     match (report.plan.steps.len(), report.converged()) {
+        (held, _) if report.is_held() => {
+            format!("{} of {commit} held: {host} stays as it is while it is paused.", output::count(held, "step"))
+        }
         (0, _) => {
             format!("{host} agrees with {commit}: {}, nothing to do.", output::count(report.objects, "object"))
         }

@@ -22,7 +22,7 @@ pub struct CourierCommand {
 
 impl CourierCommand {
     pub fn run(&self) -> Result<Exit, CommandError> {
-        messages::to_stderr();
+        messages::start();
         courier::serve(&self.directory).map_err(|error| CommandError::new(Exit::Failed, error))?;
         Ok(Exit::Done)
     }

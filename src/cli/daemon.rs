@@ -16,7 +16,7 @@ pub struct DaemonCommand {}
 
 impl DaemonCommand {
     pub fn run(&self, root: &Path) -> Result<Exit, CommandError> {
-        messages::to_stderr();
+        messages::start();
         match daemon::run(root.to_owned()) {
             Ok(()) => Ok(Exit::Done),
             Err(DaemonError::Config(error)) => Err(error.into()),

@@ -4,16 +4,21 @@
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Sends messages to stderr, as many as `HOSTWRIT_LOG` wants.
-pub fn to_stderr() {
-    // Under systemd the journal adds the time.
-    let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
+use super::journal::Journal;
+
+/// Sends messages to the journal if stderr leads there, else to stderr; as many as `HOSTWRIT_LOG` wants.
+pub fn start() {
     let filter = EnvFilter::try_from_env("HOSTWRIT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let format = tracing_subscriber::fmt()
+    if let Some(journal) = Journal::of_stderr() {
+        return tracing_subscriber::registry().with(filter).with(journal).init();
+    }
+    tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        .with_env_filter(filter);
-    if under_systemd { format.without_time().init() } else { format.init() }
+        .with_env_filter(filter)
+        .init();
 }

@@ -13,11 +13,14 @@ mod exit_code;
 mod heartbeat;
 mod hooks;
 mod init;
+mod journal;
 mod messages;
 mod output;
+mod pause;
 mod plan;
 mod schema;
 mod status;
+mod sync;
 mod trust;
 mod why;
 
@@ -26,6 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::control::client::ClientError;
 use crate::engine::config::ConfigError;
 use crate::engine::{Config, CycleError};
 use crate::host::{HostError, RealHost};
@@ -58,6 +62,9 @@ enum Command {
     Daemon(daemon::DaemonCommand),
     Courier(courier::CourierCommand),
     Status(status::StatusCommand),
+    Sync(sync::Sync),
+    Pause(pause::PauseCommand),
+    Resume(pause::Resume),
     Why(why::Why),
     Trust(trust::Trust),
     Audit(audit::Audit),
@@ -77,6 +84,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Daemon(daemon) => daemon.run(&cli.root),
         Command::Courier(courier) => courier.run(),
         Command::Status(status) => status.run(&cli.root),
+        Command::Sync(sync) => sync.run(&cli.root),
+        Command::Pause(pause) => pause.run(&cli.root),
+        Command::Resume(resume) => resume.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
         Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
@@ -115,6 +125,12 @@ impl From<CycleError> for CommandError {
 impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         Self::new(Exit::Usage, error)
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        Self::new(Exit::Failed, error)
     }
 }
 

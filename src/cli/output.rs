@@ -88,6 +88,13 @@ pub fn warn_of_hindrance(report: &Report) {
     }
 }
 
+/// Says that nothing is changed at present, and why.
+pub fn warn_of_pause(report: &Report) {
+    if let Some(pause) = &report.pause {
+        warning(format!("{pause}\n  nothing is changed before that; `hostwrit resume` ends it"));
+    }
+}
+
 /// Returns the plan as lines: sign, object, changes, and where the repo asks for it.
 pub fn plan_lines(plan: &PlanView<'_>) -> Vec<String> {
     let paint = Paint::for_stdout();

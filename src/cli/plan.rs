@@ -27,6 +27,7 @@ impl PlanCommand {
         let source = courier(&host, &config);
         let report = Cycle::begin(&config, &host, &source, &stop)?.plan()?;
         output::warn_of_hindrance(&report);
+        output::warn_of_pause(&report);
         let view = report.plan.view(Some(&config.host));
         if self.json {
             output::answer(view.to_json());

@@ -5,12 +5,11 @@ use clap::Args;
 use crate::audit::verify::Verified;
 use crate::engine::config::ConfigFile;
 use crate::engine::plan::PlanView;
-use crate::engine::status::Status;
 use crate::manifest;
 use crate::trust::order::OrderFile;
 use crate::trust::revocation::RevocationFile;
 
-use super::{CommandError, Exit, output, trust, why};
+use super::{CommandError, Exit, output, status, trust, why};
 
 /// Print a JSON Schema, or list the schemas there are
 #[derive(Debug, Args)]
@@ -47,7 +46,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("order", manifest::schema::of::<OrderFile>("An order to one host, signed with ssh-keygen")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
         ("revocations", manifest::schema::of::<RevocationFile>("trust.revocations: what a host distrusts")),
-        ("status", schemars::schema_for!(Status)),
+        ("status", schemars::schema_for!(status::StatusAnswer)),
         ("trust-log", schemars::schema_for!(Vec<trust::Line>)),
         ("trust-show", schemars::schema_for!(trust::ShowAnswer)),
         ("trust-verify", schemars::schema_for!(trust::VerifyAnswer)),

@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::engine::State;
+use crate::control::client::{self, ClientError};
+use crate::control::{Answer, Ask, Live};
 use crate::engine::status::{Health, Status};
+use crate::engine::{Config, State};
+use crate::host::RealHost;
+use crate::model::chain;
 
-use super::{CommandError, Exit, open, output};
+use super::{CommandError, Exit, output};
+
+/// How long the daemon may take to answer; it answers while a cycle is under way, too.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Show what this host obeys, whether it agrees, and what is wrong
 #[derive(Debug, Args)]
@@ -18,34 +28,87 @@ pub struct StatusCommand {
     json: bool,
 }
 
+/// What `hostwrit status --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Status")]
+pub struct StatusAnswer {
+    #[serde(flatten)]
+    status: Status,
+    /// What the daemon is doing; absent where none runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    daemon: Option<Live>,
+}
+
 impl StatusCommand {
     pub fn run(&self, root: &Path) -> Result<Exit, CommandError> {
-        let (host, config) = open(root)?;
-        let Some(status) = Status::read(&host)? else {
-            let state = State::read(&host).map_err(|error| CommandError::new(Exit::Failed, error))?;
-            if self.json {
-                output::answer("null");
-            } else {
-                output::answer(format!("{}: no cycle has run since the host started.", config.host));
-                if let Some(pin) = &state.pin {
-                    output::answer(format!("  last good commit  {pin}"));
-                }
+        let (daemon, status) = match client::ask(root, &Ask::Status, Some(PATIENCE), &mut |_| {}) {
+            Ok(Answer::Status { daemon, status }) => {
+                (Some(daemon), status.and_then(|status| serde_json::from_value(status).ok()))
             }
-            return Ok(Exit::Done);
+            Ok(Answer::Refused { message, .. }) => {
+                output::warning(format!("the daemon does not say what it is doing: {message}"));
+                (None, None)
+            }
+            Ok(_) | Err(ClientError::NotRunning(_)) => (None, None),
+            Err(error) => {
+                output::warning(chain(&error));
+                (None, None)
+            }
         };
+        let host = RealHost::open(root)?;
+        // What `apply` did by hand is newer than what the daemon remembers.
+        let left = Status::read(&host)?;
+        let Some(status) = newer(status, left) else { return self.without_a_cycle(&host, daemon.as_ref()) };
         if self.json {
-            output::answer(serde_json::to_string_pretty(&status).unwrap_or_default());
+            output::answer(serde_json::to_string_pretty(&StatusAnswer { status, daemon }).unwrap_or_default());
         } else {
-            lines(&status).iter().for_each(output::answer);
+            lines(&status).into_iter().chain(daemon.as_ref().map(daemon_line)).for_each(output::answer);
         }
         Ok(Exit::Done)
     }
+
+    fn without_a_cycle(&self, host: &RealHost, daemon: Option<&Live>) -> Result<Exit, CommandError> {
+        if self.json {
+            output::answer("null");
+            return Ok(Exit::Done);
+        }
+        if let Some(daemon) = daemon {
+            output::answer("No cycle has ended since the host started.");
+            output::answer(daemon_line(daemon));
+            return Ok(Exit::Done);
+        }
+        let config = Config::read(host)?;
+        let state = State::read(host).map_err(|error| CommandError::new(Exit::Failed, error))?;
+        output::answer(format!("{}: no cycle has run since the host started.", config.host));
+        if let Some(pin) = &state.pin {
+            output::answer(format!("  last good commit  {pin}"));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn newer(one: Option<Status>, other: Option<Status>) -> Option<Status> {
+    match (one, other) {
+        // RFC 3339 in UTC sorts as it should.
+        (Some(one), Some(other)) => Some(if one.time >= other.time { one } else { other }),
+        (one, other) => one.or(other),
+    }
+}
+
+fn daemon_line(daemon: &Live) -> String {
+    let doing = match (&daemon.cycle_since, &daemon.next_pull) {
+        (Some(since), _) => format!("a cycle is under way since {since}"),
+        (None, Some(next)) => format!("pulls next at {next}"),
+        (None, None) => "waits".to_owned(),
+    };
+    format!("  daemon      runs since {} (pid {}, version {}), {doing}", daemon.since, daemon.pid, daemon.version)
 }
 
 fn lines(status: &Status) -> Vec<String> {
     let health = match status.health {
         Health::Converged => "agrees with the remote",
         Health::LastGood => "agrees with the last good commit, and does not follow the remote",
+        Health::Held => "is paused, and something is held",
         Health::Failing => "does not agree",
     };
     let mut lines = vec![
@@ -55,6 +118,11 @@ fn lines(status: &Status) -> Vec<String> {
         format!("  objects     {}", status.objects),
         format!("  last cycle  {}, {} {}", status.time, status.done, if status.done == 1 { "step" } else { "steps" }),
     ];
+    if let Some(pause) = &status.paused {
+        lines.push(format!("  paused      until {} by {}: {}", pause.until, pause.by, output::plain(&pause.reason)));
+        let of = status.held_commit.as_ref().map(|commit| format!(" of {commit}")).unwrap_or_default();
+        lines.push(format!("  held        {}{of}", output::count(status.held, "step")));
+    }
     let mut section = |title: &str, rows: Vec<String>| {
         if !rows.is_empty() {
             lines.push(format!("  {title}"));

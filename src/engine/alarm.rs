@@ -8,6 +8,7 @@ use crate::trust::order;
 
 use super::State;
 use super::freshness::Stale;
+use super::pause::PAUSE;
 use super::pin::Ordered;
 
 /// Something is not as it should be, and will not right itself.
@@ -15,6 +16,8 @@ use super::pin::Ordered;
 pub enum Alarm {
     /// Nothing that trusted keys signed is young enough.
     Stale(Stale),
+    /// What is kept of a pause cannot be understood, so nothing is held.
+    PauseUnreadable(String),
     /// A commit is enforced because an order says so.
     BreakGlass(Ordered),
 }
@@ -25,6 +28,7 @@ impl Alarm {
         match self {
             Self::Stale(_) => "stale",
             Self::BreakGlass(_) => "break-glass",
+            Self::PauseUnreadable(_) => "pause-unreadable",
         }
     }
 }
@@ -33,6 +37,10 @@ impl fmt::Display for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stale(stale) => stale.fmt(f),
+            Self::PauseUnreadable(why) => {
+                write!(f, "{PAUSE} cannot be understood, so this host is not paused: {why}")?;
+                f.write_str("\n  `hostwrit resume` removes it, `hostwrit pause` replaces it")
+            }
             Self::BreakGlass(ordered) => {
                 let (commit, nonce, reason) = (&ordered.commit, &ordered.nonce, &ordered.reason);
                 // Somebody else wrote the reason: it must not steer the terminal.

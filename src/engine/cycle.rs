@@ -21,6 +21,7 @@ use super::alarm::{self, Alarm};
 use super::apply::{Outcome, carry_out};
 use super::desired::{Hindrance, Judge, Selected};
 use super::last_good::Store;
+use super::pause::{self, Kept, Pause, PauseError};
 use super::pin::{self, Known};
 use super::state::{self, Refused, StateError};
 use super::trust_cache;
@@ -54,14 +55,30 @@ pub struct Report {
     pub hindrance: Option<Hindrance>,
     /// What somebody must know, although it keeps nothing from being done.
     pub alarms: Vec<Alarm>,
-    /// The pin moved.
+    /// The pin moved, or would have if there were no pause.
     pub accepted: bool,
+    /// Nothing is changed because of this.
+    pub pause: Option<Pause>,
+    /// The pin before the cycle: what a held host is left with.
+    pub pin: Option<String>,
     pub signers: Vec<Signer>,
     /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
     pub stale_from: Option<SystemTime>,
 }
 
 impl Report {
+    /// Whether a pause holds back a commit or steps.
+    pub fn is_held(&self) -> bool {
+        self.pause.is_some() && (self.accepted || !self.plan.steps.is_empty())
+    }
+
+    /// Notes the pause under which the cycle ran.
+    fn under(mut self, pause: Option<Pause>, unreadable: Option<Alarm>) -> Self {
+        self.pause = pause;
+        self.alarms.extend(unreadable);
+        self
+    }
+
     /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.
     pub fn converged(&self) -> bool {
         self.remaining.is_empty() && self.outcomes.iter().all(|outcome| outcome.result == OutcomeResult::Done)
@@ -77,6 +94,8 @@ pub enum CycleError {
     State(#[from] StateError),
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[error(transparent)]
+    Pause(#[from] PauseError),
     /// There is no commit to obey: the tip does not count, and no earlier one was accepted or can still be read.
     #[error(transparent)]
     Hindered(#[from] Hindrance),
@@ -124,10 +143,11 @@ impl<'c> Cycle<'c> {
     /// # Errors
     /// There is nothing to obey, or the host cannot be observed.
     pub fn plan(&self) -> Result<Report, CycleError> {
+        let (pause, unreadable) = Kept::read(self.host, self.host.now())?.standing();
         let fetched = self.fetch();
         let mut state = State::read(self.host)?;
         if let Some(report) = self.agrees_still(&state, &fetched) {
-            return Ok(report);
+            return Ok(report.under(pause, unreadable));
         }
         let heartbeat = heartbeat_of(&fetched);
         let known = self.known(&state)?;
@@ -139,7 +159,7 @@ impl<'c> Cycle<'c> {
             state.ordered = None;
         }
         report.alarms = alarm::of(&state, refused, self.host.now());
-        Ok(report)
+        Ok(report.under(pause, unreadable))
     }
 
     /// Returns the desired state of the last good commit, without asking the remote.
@@ -172,8 +192,9 @@ impl<'c> Cycle<'c> {
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
     ) -> Result<Report, CycleError> {
         let mut state = State::read(self.host)?;
+        let (pause, unreadable) = pause::settle(self.host, &mut state)?.standing();
         if let Some(report) = self.agrees_still(&state, &fetched) {
-            return Ok(report);
+            return Ok(report.under(pause, unreadable));
         }
         let before = state.clone();
         let heartbeat = heartbeat_of(&fetched);
@@ -210,7 +231,10 @@ impl<'c> Cycle<'c> {
             state.root = Some(self.root());
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        let mut report = report(selected.hindrance, plan, &selected.desired, &state).under(pause, unreadable);
+        if report.is_held() {
+            return self.hold(report, refused, state, &before);
+        }
         match (self.keep(selected.desired.commit()), report.accepted) {
             (Err(error), true) => return Err(error),
             // It is enforced already, and may be so for as long as the courier has it.
@@ -228,7 +252,7 @@ impl<'c> Cycle<'c> {
             state.converged = Some(report.plan.commit.clone());
         }
         self.record_staleness(&mut state)?;
-        report.alarms = alarm::of(&state, refused, self.host.now());
+        report.alarms.extend(alarm::of(&state, refused, self.host.now()));
         if state != before {
             state.write(self.host)?;
         }
@@ -242,6 +266,23 @@ impl<'c> Cycle<'c> {
                     tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
                 }
             }
+        }
+        Ok(report)
+    }
+
+    /// Changes nothing but what hostwrit remembers of the remote: the pin stays, and the plan is left as it is.
+    fn hold(
+        &self,
+        mut report: Report,
+        refused: Option<String>,
+        mut state: State,
+        before: &State,
+    ) -> Result<Report, CycleError> {
+        report.remaining = report.plan.steps.iter().map(|step| step.object.clone()).collect();
+        self.record_staleness(&mut state)?;
+        report.alarms.extend(alarm::of(&state, refused, self.host.now()));
+        if state != *before {
+            state.write(self.host)?;
         }
         Ok(report)
     }
@@ -338,6 +379,8 @@ impl<'c> Cycle<'c> {
             hindrance: None,
             alarms: alarm::of(state, None, now),
             accepted: false,
+            pause: None,
+            pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
         })
@@ -447,6 +490,8 @@ fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired
         remaining: Vec::new(),
         hindrance,
         alarms: Vec::new(),
+        pause: None,
+        pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
     }

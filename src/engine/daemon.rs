@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -15,6 +15,8 @@ use crate::host::{ReadHost as _, RealHost};
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
 use super::config::ConfigError;
+use super::desk::{Desk, Errand, Wish};
+use super::notify::{Notifier, Pulse};
 use super::schedule::until_next_pull;
 use super::status::{Health, Status};
 use super::{Config, Cycle, CycleError, Report, cycle};
@@ -35,6 +37,7 @@ pub enum DaemonError {
 
 /// What woke the daemon.
 enum Wake {
+    Asked,
     Interval,
     Reload,
     Stop,
@@ -54,7 +57,8 @@ impl Settled {
     fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
         let stale_from = report.stale_from.filter(|stale_from| *stale_from > now);
         let settled = Self { fetched, until: Instant::now() + config.full_check, stale_from };
-        report.converged().then_some(settled)
+        // What a pause holds back is to be done when it ends.
+        (report.converged() && report.pause.is_none()).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {
@@ -79,6 +83,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     let (mut terminate, mut interrupt, mut hangup) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
     info!(host = %config.host, remote = %crate::source::redact(&config.remote), "started");
+    let (mut desk, mut notifier) = (Desk::open(&host), Notifier::from_env());
+    notifier.ready();
     let mut last: Option<Status> = None;
     let mut settled: Option<Settled> = None;
     // Pulls in a row that the remote did not answer.
@@ -87,8 +93,9 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
             let (host, config, stop) = (Arc::clone(&host), config.clone(), Arc::clone(&stop));
-            let settled = settled.take();
-            move || pull(&config, &host, &stop, settled)
+            let (errand, pulse) = (desk.begin(host.now()), notifier.pulse());
+            let settled = settled.take().filter(|_| !errand.asked);
+            move || pull(&config, &host, &stop, settled, errand, &pulse)
         });
         let mut stopping = false;
         let pulled = loop {
@@ -96,9 +103,16 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 ended = &mut pull => break ended.map_err(DaemonError::Panicked)?,
                 () = either(&mut terminate, &mut interrupt), if !stopping => {
                     info!("told to stop: the step under way is finished");
+                    notifier.stopping();
                     stop.store(true, Ordering::Relaxed);
                     stopping = true;
                 }
+                demand = desk.demand() => {
+                    if desk.take(demand) == Wish::Hold {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+                () = notifier.due() => notifier.live(),
             }
         };
         match pulled {
@@ -117,20 +131,38 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 }
             }
         }
+        notifier.pulse().rest();
+        if let Some(status) = &last {
+            desk.end(status);
+            notifier.status(status);
+        }
         if stopping {
             break;
         }
-        match wait(&config, failures, &mut terminate, &mut interrupt, &mut hangup).await {
-            Wake::Interval => {}
-            Wake::Reload => match Config::read(host.as_ref()) {
-                Ok(read) => {
-                    info!("configuration read again");
-                    config = read;
-                    settled = None;
+        let planned = until_next_pull(config.interval, config.splay, failures, random());
+        let rest = desk.rest(planned, host.now());
+        let wake = tokio::select! {
+            wake = wait(rest, &mut terminate, &mut interrupt, &mut hangup) => wake,
+            () = attend(&mut desk, &mut notifier) => Wake::Asked,
+        };
+        match wake {
+            Wake::Interval | Wake::Asked => {}
+            Wake::Reload => {
+                notifier.reloading();
+                match Config::read(host.as_ref()) {
+                    Ok(read) => {
+                        info!("configuration read again");
+                        config = read;
+                        settled = None;
+                    }
+                    Err(fault) => error!("the configuration is not sound, the one before stays: {}", chain(&fault)),
                 }
-                Err(fault) => error!("the configuration is not sound, the one before stays: {}", chain(&fault)),
-            },
-            Wake::Stop => break,
+                notifier.reloaded();
+            }
+            Wake::Stop => {
+                notifier.stopping();
+                break;
+            }
         }
     }
     info!("stopped");
@@ -145,17 +177,34 @@ enum Pulled {
 }
 
 /// Asks the remote, and runs a cycle unless all is as it was.
-fn pull(config: &Config, host: &RealHost, stop: &AtomicBool, settled: Option<Settled>) -> Pulled {
+fn pull(
+    config: &Config,
+    host: &RealHost,
+    stop: &AtomicBool,
+    settled: Option<Settled>,
+    mut errand: Errand,
+    pulse: &Pulse,
+) -> Pulled {
+    pulse.beat();
+    errand.carry_out(host);
     let source = Courier::of(host.root(), config.anchor.root.kind());
-    let fetched = source.fetch(&cycle::ask(config), stop);
+    let mut ask = cycle::ask(config);
+    // Whoever asks for a pull knows better than a hint that there is nothing.
+    ask.hint = ask.hint.filter(|_| !errand.asked);
+    let fetched = source.fetch(&ask, stop);
     if let Some(settled) = settled.filter(|settled| settled.holds(&fetched, host.now())) {
         return Pulled::Nothing(settled, fetched.is_ok());
     }
+    pulse.beat();
     let found = fetched.as_ref().ok().copied();
     let cycle = Cycle::begin(config, host, &source, stop).and_then(|cycle| {
-        cycle.apply_fetched(fetched, &mut |step, outcome| match outcome.result {
-            OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "done"),
-            _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
+        cycle.apply_fetched(fetched, &mut |step, outcome| {
+            pulse.beat();
+            errand.tell(step, outcome);
+            match outcome.result {
+                OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "done"),
+                _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
+            }
         })
     });
     let settled = cycle.as_ref().ok().and_then(|report| Settled::by(report, found, config, host.now()));
@@ -189,20 +238,25 @@ fn tell(status: &Status, last: Option<&Status>) {
         match status.health {
             Health::Converged => info!(commit, steps = status.done, "converged"),
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
+            Health::Held => info!(commit, steps = status.held, "held by a pause"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
         }
     }
 }
 
-async fn wait(
-    config: &Config,
-    failures: u32,
-    terminate: &mut Signal,
-    interrupt: &mut Signal,
-    hangup: &mut Signal,
-) -> Wake {
+/// Speaks with those who ask, and gives signs of life, until somebody wants a cycle.
+async fn attend(desk: &mut Desk, notifier: &mut Notifier) {
+    while !desk.wants_cycle() {
+        tokio::select! {
+            demand = desk.demand() => drop(desk.take(demand)),
+            () = notifier.due() => notifier.live(),
+        }
+    }
+}
+
+async fn wait(rest: Duration, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> Wake {
     tokio::select! {
-        () = tokio::time::sleep(until_next_pull(config.interval, config.splay, failures, random())) => Wake::Interval,
+        () = tokio::time::sleep(rest) => Wake::Interval,
         _ = hangup.recv() => Wake::Reload,
         () = either(terminate, interrupt) => Wake::Stop,
     }

@@ -12,7 +12,7 @@ use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::ObjectId;
 
 use super::desired::Hindrance;
-use super::{Config, CycleError, Report};
+use super::{Config, CycleError, Pause, Report};
 use crate::model::chain;
 
 /// Where the status lives on the host; gone after a boot, for it tells of this boot's cycles.
@@ -40,6 +40,15 @@ pub struct Status {
     pub cause: Option<Cause>,
     /// What is wrong, each with what would make it right where that can be said.
     pub problems: Vec<Trouble>,
+    /// Nothing is changed because of this; absent where the host is not paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+    /// Steps that the pause holds back.
+    #[serde(default)]
+    pub held: usize,
+    /// The commit that the pause holds back, if it is another than the one that is enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_commit: Option<String>,
     /// Objects with `observe: true` that differ.
     pub reported: Vec<ObjectId>,
     /// Objects that left the repo and that hostwrit did not make.
@@ -65,6 +74,8 @@ pub enum Health {
     Converged,
     /// The host agrees with the last good commit, and something keeps it from following the remote.
     LastGood,
+    /// A pause holds back a commit or steps.
+    Held,
     /// Some step failed, or the host could not be observed.
     Failing,
 }
@@ -84,6 +95,9 @@ impl Status {
             done: 0,
             cause: None,
             problems: Vec::new(),
+            paused: None,
+            held: 0,
+            held_commit: None,
             reported: Vec::new(),
             unmanaged: Vec::new(),
         };
@@ -130,13 +144,26 @@ impl Status {
             });
         }
         let explained = |object: &ObjectId| self.problems.iter().any(|trouble| trouble.object.as_ref() == Some(object));
-        let left: Vec<_> = report.remaining.iter().filter(|object| !explained(object)).cloned().collect();
+        self.paused.clone_from(&report.pause);
+        if report.is_held() && report.accepted {
+            self.commit.clone_from(&report.pin);
+            self.held_commit = Some(report.plan.commit.clone());
+        }
+        self.held = if report.is_held() { report.plan.steps.len() } else { 0 };
+        let left: Vec<_> = report
+            .remaining
+            .iter()
+            .filter(|_| !report.is_held())
+            .filter(|object| !explained(object))
+            .cloned()
+            .collect();
         self.problems.extend(left.into_iter().map(|object| Trouble {
             code: "not-converged".to_owned(),
             object: Some(object),
             message: "its step was carried out, and yet the host still differs".to_owned(),
         }));
         self.health = match (report.converged(), &report.hindrance) {
+            _ if report.is_held() => Health::Held,
             (false, _) => Health::Failing,
             (true, Some(_)) => Health::LastGood,
             (true, None) => Health::Converged,

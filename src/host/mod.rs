@@ -11,6 +11,7 @@ pub mod append;
 pub mod command;
 pub mod error;
 pub mod files;
+mod listen;
 pub mod lock;
 pub mod real;
 pub mod units;

@@ -2,13 +2,14 @@
 //! The real host, under a root directory.
 
 use std::ffi::OsString;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::files::Root;
 use super::{
     AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RunLock, Stat, UnitAction, UnitState, WriteHost,
-    accounts, append, command, files, units,
+    accounts, append, command, files, listen, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -45,6 +46,15 @@ impl RealHost {
     /// A directory cannot be made.
     pub fn ensure_dir(&self, path: &Path, mode: u32) -> Result<(), HostError> {
         append::ensure_dir(&self.root, path, mode)
+    }
+
+    /// Listens on the socket at `path`, which gets these permission bits and does not block. What an earlier process left
+    /// there is removed.
+    ///
+    /// # Errors
+    /// Another process listens there, or the socket cannot be made.
+    pub fn listen(&self, path: &Path, mode: u32) -> Result<UnixListener, HostError> {
+        listen::listen(&self.root, path, mode)
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The words of the domain, true of every kind of object: no I/O, no clock, no randomness.
 
+pub mod actor;
 pub mod desired;
 pub mod digest;
 pub mod effect;
@@ -13,6 +14,7 @@ pub mod ownership;
 pub mod plan;
 pub mod secret;
 
+pub use actor::Actor;
 pub use desired::{Declared, Mode};
 pub use digest::Digest;
 pub use effect::HostState;

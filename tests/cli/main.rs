@@ -10,6 +10,7 @@ mod site;
 mod approve;
 mod commands;
 mod configs;
+mod control;
 mod demo;
 mod hooks;
 mod init;

@@ -15,6 +15,7 @@ mod faulty_host;
 mod freshness;
 mod memory;
 mod orders;
+mod pause;
 mod pins;
 mod poll_hint;
 mod remote;
