@@ -19,6 +19,7 @@ use crate::source::wire::{self, Answer, Request};
 use crate::source::{Access, Ask, HashKind, Limits, Mirror, MirrorError};
 
 use super::hint::{self, Remembered};
+use super::prometheus;
 
 /// With more packs than this, a mirror is fetched anew: every one is looked into for every object.
 const MAX_PACKS: usize = 64;
@@ -68,6 +69,10 @@ impl Desk {
             let answer = match request {
                 Request::Fetch(hash, ask) => self.fetch(&mut mirror, hash, &ask, stream),
                 Request::Object(id) => self.object(&mut mirror, &id),
+                Request::Number(query) => match prometheus::ask(&query) {
+                    Ok(number) => Answer::Number(number),
+                    Err(error) => Answer::Failed(chain(&error)),
+                },
             };
             stream.write_all(&answer.to_bytes())?;
         }

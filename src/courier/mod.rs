@@ -9,6 +9,7 @@
 
 mod desk;
 mod hint;
+mod prometheus;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use crate::model::git::{ObjectType, Oid, RawObject};
 
-use super::{Ask, Fetched, HashKind};
+use super::{Ask, Fetched, HashKind, Query};
 
 /// The longest request; a report is the longest there is.
 pub const MAX_REQUEST: usize = 1024 * 1024;
@@ -22,6 +22,8 @@ pub enum Request {
     /// Ask the remote. The ids of the fleet are of this type.
     Fetch(HashKind, Ask),
     Object(Oid),
+    /// Ask a Prometheus.
+    Number(Query),
 }
 
 /// What the courier answers.
@@ -29,6 +31,7 @@ pub enum Request {
 pub enum Answer {
     Fetched(Fetched),
     Object(RawObject),
+    Number(f64),
     /// There is no such object.
     Missing,
     /// The object has more bytes than the courier's limit, which this is.
@@ -51,6 +54,7 @@ impl Request {
                 frame(b'f', &body)
             }
             Self::Object(id) => frame(b'o', id.to_hex().to_string().as_bytes()),
+            Self::Number(query) => frame(b'n', &serde_json::to_vec(query).unwrap_or_default()),
         }
     }
 
@@ -67,6 +71,7 @@ impl Request {
                 Ok(Self::Fetch(hash.ok_or(Malformed("no known type of hash"))?, ask))
             }
             b'o' => Oid::from_hex(body).map(Self::Object).map_err(|_| Malformed("no object id")),
+            b'n' => serde_json::from_slice(body).map(Self::Number).map_err(|_| Malformed("no query")),
             _ => Err(Malformed("an unknown request")),
         }
     }
@@ -87,6 +92,7 @@ impl Answer {
                 bytes.extend_from_slice(data);
                 bytes
             }
+            Self::Number(number) => frame(b'N', number.to_string().as_bytes()),
             Self::Missing => frame(b'M', b""),
             Self::TooLarge(limit) => frame(b'L', limit.to_string().as_bytes()),
             Self::Failed(words) => {
@@ -119,6 +125,7 @@ impl Answer {
                 body.drain(..=at);
                 Ok(Self::Object(RawObject { kind, data: body }))
             }
+            b'N' => text(body)?.parse().map(Self::Number).map_err(|_| Malformed("a number that is none")),
             b'M' if body.is_empty() => Ok(Self::Missing),
             b'L' => text(body)?.parse().map(Self::TooLarge).map_err(|_| Malformed("a limit that is no number")),
             // It ends up in logs and on terminals.
