@@ -38,6 +38,8 @@ pub struct Config {
     pub poll_hint: Option<String>,
     /// How long the hint is believed before Git is asked all the same.
     pub max_quiet: Duration,
+    /// The Prometheus that gates of a rollout are asked of.
+    pub prometheus: Option<String>,
     /// A file of keys and commits that this host distrusts. Read in each cycle, into [`Anchor::revoked`].
     pub revocations: Option<PathBuf>,
     /// The SSH keys whose orders this host obeys.
@@ -71,6 +73,8 @@ pub struct ConfigFile {
     /// How long the hint is believed before Git is asked all the same. Default: 1h.
     #[serde(default = "one_hour")]
     max_quiet: String,
+    /// The URL of the Prometheus that gates of a rollout are asked of. Default: none, and gates stay closed.
+    prometheus: Option<String>,
     trust: TrustSection,
 }
 
@@ -219,6 +223,9 @@ impl Config {
         if let Some(url) = read.poll_hint.as_ref().filter(|url| !is_web_address(url)) {
             fault(format!("poll_hint: \"{url}\" is not a web address"), "write an https:// or http:// URL");
         }
+        if let Some(url) = read.prometheus.as_ref().filter(|url| !is_web_address(url)) {
+            fault(format!("prometheus: \"{url}\" is not a web address"), "write an https:// or http:// URL");
+        }
         let host = read.host.or(hostname).unwrap_or_default();
         if host.is_empty() {
             fault("host is not set, and /etc/hostname does not name one".to_owned(), "add host: NAME");
@@ -244,6 +251,7 @@ impl Config {
                 full_check,
                 poll_hint: read.poll_hint,
                 max_quiet,
+                prometheus: read.prometheus,
                 revocations: read.trust.revocations,
                 break_glass,
             }),

@@ -17,6 +17,7 @@ pub mod pause;
 pub mod pin;
 pub mod plan;
 pub mod revocations;
+pub mod rollout;
 pub mod schedule;
 pub mod state;
 pub mod status;

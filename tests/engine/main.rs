@@ -19,3 +19,4 @@ mod pause;
 mod pins;
 mod poll_hint;
 mod remote;
+mod rollout;
