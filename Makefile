@@ -16,7 +16,7 @@ BUILD_PACKAGES := pkg-config:pkg-config cc:gcc clang:clang /usr/lib/llvm-*/lib/l
 DEMO_PACKAGES := git:git visudo:sudo
 # To test: real signatures, and real hosts under systemd-nspawn.
 TEST_PACKAGES := gpg:gnupg gpg-agent:gpg-agent ssh-keygen:openssh-client strace:strace systemd-nspawn:systemd-container \
-  mmdebstrap:mmdebstrap nft:nftables ip:iproute2 pwck:passwd
+  mmdebstrap:mmdebstrap nft:nftables ip:iproute2 pwck:passwd promtool:prometheus
 # To fuzz: libFuzzer is C++.
 FUZZ_PACKAGES := c++:g++
 # Seconds for each fuzz target.

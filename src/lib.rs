@@ -18,11 +18,15 @@
 //! | [`trust`] | who signed, and may they? No I/O |
 //! | [`manifest`] | an authentic tree to desired state, or every fault in it |
 //! | [`resources`] | the kinds: observe, diff, apply |
+//! | [`report`] | what other systems are told, and getting it there |
 //! | [`audit`] | the log: intent before, outcome after |
 //! | [`control`] | how people on the host speak with the daemon |
+//! | [`metrics`] | what a monitoring system is told of this host |
 //! | [`engine`] | one cycle, and when to run it |
 //! | [`courier`] | the process that talks to the network |
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
+//! | [`doctor`] | what keeps this host from being kept, and what to do |
+//! | [`fleet`] | what a Prometheus knows of all hosts |
 //! | [`cli`] | the commands |
 //!
 //! `tests/architecture.rs` fails when an import points the wrong way.
@@ -37,10 +41,14 @@ pub mod audit;
 pub mod cli;
 pub mod control;
 pub mod courier;
+pub mod doctor;
 pub mod engine;
+pub mod fleet;
 pub mod host;
 pub mod manifest;
+pub mod metrics;
 pub mod model;
+pub mod report;
 pub mod resources;
 pub mod source;
 pub mod trust;

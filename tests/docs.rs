@@ -275,12 +275,38 @@ fn every_key_of_configuration_policy_and_top_file_has_a_row() {
 }
 
 #[test]
+fn every_metric_has_a_row_that_says_what_its_help_says() {
+    let page = page("metrics");
+    let rows = rows(&page);
+    for family in hostwrit::metrics::family::ALL {
+        let name = family.name;
+        let row = rows.get(name).unwrap_or_else(|| panic!("metrics.md has no row for {name}"));
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let expected = format!(" | {} | {} | {} |", family.kind.as_str(), labels.join(", "), family.help);
+        assert_eq!(*row, expected, "{name}");
+    }
+    assert_eq!(rows.len(), hostwrit::metrics::family::ALL.len(), "metrics.md has a row of a metric that there is not");
+}
+
+#[test]
 fn every_field_of_the_state_has_a_row() {
     let page = page("state-and-files");
     let rows = rows(&page);
     let state = serde_json::to_value(State::default()).unwrap();
     for key in state.as_object().unwrap().keys() {
         assert!(rows.contains_key(key.as_str()), "state-and-files.md has no row for {key}");
+    }
+}
+
+#[test]
+fn every_kind_and_every_key_of_reports_has_a_row() {
+    let page = self::page("reports");
+    for kind in hostwrit::report::Kind::ALL {
+        assert!(rows(&page).contains_key(kind.as_str()), "reports.md has no row for {}", kind.as_str());
+    }
+    let page = self::page("config");
+    for key in keys_of(schemars::schema_for!(hostwrit::report::ReportSpec).as_value()) {
+        assert!(rows(&page).contains_key(key.as_str()), "config.md has no row for {key}");
     }
 }
 

@@ -9,7 +9,9 @@ mod clone;
 mod courier;
 mod daemon;
 mod demo;
+mod doctor;
 mod exit_code;
+mod fleet;
 mod heartbeat;
 mod hooks;
 mod init;
@@ -65,7 +67,9 @@ enum Command {
     Sync(sync::Sync),
     Pause(pause::PauseCommand),
     Resume(pause::Resume),
+    Doctor(doctor::Doctor),
     Why(why::Why),
+    Fleet(fleet::FleetCommand),
     Trust(trust::Trust),
     Audit(audit::Audit),
     Schema(schema::Schema),
@@ -87,7 +91,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Sync(sync) => sync.run(&cli.root),
         Command::Pause(pause) => pause.run(&cli.root),
         Command::Resume(resume) => resume.run(&cli.root),
+        Command::Doctor(doctor) => doctor.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
+        Command::Fleet(fleet) => fleet.run(),
         Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
         Command::Schema(schema) => schema.run(),

@@ -5,7 +5,9 @@ use clap::Args;
 use crate::audit::verify::Verified;
 use crate::engine::config::ConfigFile;
 use crate::engine::plan::PlanView;
+use crate::fleet::Fleet;
 use crate::manifest;
+use crate::report::Sent;
 use crate::trust::order::OrderFile;
 use crate::trust::revocation::RevocationFile;
 
@@ -43,8 +45,11 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("audit-verify", schemars::schema_for!(Verified)),
         ("check", schemars::schema_for!(manifest::Checked)),
         ("config", manifest::schema::of::<ConfigFile>("/etc/hostwrit/config.yaml: what a host is given out of band")),
+        ("doctor", schemars::schema_for!(Vec<crate::doctor::Check>)),
+        ("fleet", schemars::schema_for!(Fleet)),
         ("order", manifest::schema::of::<OrderFile>("An order to one host, signed with ssh-keygen")),
         ("plan", schemars::schema_for!(PlanView<'_>)),
+        ("report", schemars::schema_for!(Vec<Sent>)),
         ("revocations", manifest::schema::of::<RevocationFile>("trust.revocations: what a host distrusts")),
         ("status", schemars::schema_for!(status::StatusAnswer)),
         ("trust-log", schemars::schema_for!(Vec<trust::Line>)),

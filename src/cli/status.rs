@@ -36,7 +36,7 @@ pub struct StatusAnswer {
     status: Status,
     /// What the daemon is doing; absent where none runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    daemon: Option<Live>,
+    daemon: Option<Box<Live>>,
 }
 
 impl StatusCommand {
@@ -58,11 +58,11 @@ impl StatusCommand {
         let host = RealHost::open(root)?;
         // What `apply` did by hand is newer than what the daemon remembers.
         let left = Status::read(&host)?;
-        let Some(status) = newer(status, left) else { return self.without_a_cycle(&host, daemon.as_ref()) };
+        let Some(status) = newer(status, left) else { return self.without_a_cycle(&host, daemon.as_deref()) };
         if self.json {
             output::answer(serde_json::to_string_pretty(&StatusAnswer { status, daemon }).unwrap_or_default());
         } else {
-            lines(&status).into_iter().chain(daemon.as_ref().map(daemon_line)).for_each(output::answer);
+            lines(&status).into_iter().chain(daemon.as_deref().map(daemon_line)).for_each(output::answer);
         }
         Ok(Exit::Done)
     }

@@ -60,7 +60,7 @@ impl Ask {
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
     Status {
-        daemon: Live,
+        daemon: Box<Live>,
         /// The status of the last cycle as schemas/status.json has it; `null` before the first one has ended.
         status: Option<serde_json::Value>,
     },

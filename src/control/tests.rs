@@ -81,7 +81,10 @@ fn echo(demand: Demand) {
         Ask::Status => {
             let daemon =
                 Live { version: "1".to_owned(), pid: 1, since: String::new(), cycle_since: None, next_pull: None };
-            demand.answers.send(Answer::Status { daemon, status: Some(serde_json::json!({"health": "converged"})) });
+            demand.answers.send(Answer::Status {
+                daemon: Box::new(daemon),
+                status: Some(serde_json::json!({"health": "converged"})),
+            });
         }
         Ask::Sync { wait: true } => {
             for number in 0..3 {

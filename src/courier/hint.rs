@@ -65,7 +65,15 @@ pub(super) fn see(url: &str, known: Option<&Seen>) -> Option<Seen> {
 }
 
 fn ask_for(url: &str, known: Option<&Seen>) -> Result<Seen, ureq::Error> {
-    let mut request = agent(TIME).get(url);
+    let agent: Agent = Agent::config_builder()
+        .timeout_global(Some(TIME))
+        .max_redirects(0)
+        .http_status_as_error(true)
+        .user_agent(concat!("hostwrit/", env!("CARGO_PKG_VERSION")))
+        .tls_config(tls())
+        .build()
+        .into();
+    let mut request = agent.get(url);
     if let Some(Seen::Tag(tag)) = known {
         request = request.header(header::IF_NONE_MATCH, tag);
     }
@@ -81,18 +89,6 @@ fn ask_for(url: &str, known: Option<&Seen>) -> Result<Seen, ureq::Error> {
 
 fn tag(headers: &HeaderMap) -> Option<String> {
     headers.get(header::ETAG)?.to_str().ok().map(str::to_owned)
-}
-
-/// Returns what asks web servers: each gets so much time, and none sends it on to another.
-pub(super) fn agent(time: Duration) -> Agent {
-    Agent::config_builder()
-        .timeout_global(Some(time))
-        .max_redirects(0)
-        .http_status_as_error(true)
-        .user_agent(concat!("hostwrit/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls())
-        .build()
-        .into()
 }
 
 /// OpenSSL and the certificates of the system, as for Git.

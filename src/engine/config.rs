@@ -9,8 +9,10 @@ use serde::Deserialize;
 
 use crate::host::{HostError, ReadHost};
 use crate::manifest;
+use crate::metrics::{MetricsSection, Settings};
 use crate::model::git::Oid;
 use crate::model::{Fault, Faults, Location};
+use crate::report::{Outlet, ReportSpec};
 use crate::trust::{Anchor, KeyName, Revocations};
 use crate::yaml;
 
@@ -44,6 +46,10 @@ pub struct Config {
     pub revocations: Option<PathBuf>,
     /// The SSH keys whose orders this host obeys.
     pub break_glass: Vec<KeyName>,
+    /// Where metrics go.
+    pub metrics: Settings,
+    /// Who is told what happens here.
+    pub reports: Vec<Outlet>,
 }
 
 /// The file as people write it.
@@ -76,6 +82,11 @@ pub struct ConfigFile {
     /// The URL of the Prometheus that gates of a rollout are asked of. Default: none, and gates stay closed.
     prometheus: Option<String>,
     trust: TrustSection,
+    /// Where metrics go, for Prometheus. Default: nowhere.
+    metrics: Option<MetricsSection>,
+    /// Who is told what happens on this host. Default: nobody.
+    #[serde(default)]
+    reports: Vec<ReportSpec>,
 }
 
 /// Where authentication starts.
@@ -223,9 +234,12 @@ impl Config {
         if let Some(url) = read.poll_hint.as_ref().filter(|url| !is_web_address(url)) {
             fault(format!("poll_hint: \"{url}\" is not a web address"), "write an https:// or http:// URL");
         }
-        if let Some(url) = read.prometheus.as_ref().filter(|url| !is_web_address(url)) {
-            fault(format!("prometheus: \"{url}\" is not a web address"), "write an https:// or http:// URL");
+        // The text is not repeated: it may hold a password.
+        if read.prometheus.as_ref().is_some_and(|url| !is_web_address(url) || url.contains('@')) {
+            let what = "prometheus: it is not a web address without a name and a password".to_owned();
+            fault(what, "write an https:// or http:// URL, such as https://prometheus.example.org");
         }
+        let reports = Outlet::all(read.reports, &mut fault);
         let host = read.host.or(hostname).unwrap_or_default();
         if host.is_empty() {
             fault("host is not set, and /etc/hostname does not name one".to_owned(), "add host: NAME");
@@ -235,6 +249,9 @@ impl Config {
                 "write NAME of hosts/NAME.yaml in the infra repo",
             );
         }
+        let metrics = read.metrics.unwrap_or_default();
+        let metrics =
+            metrics.settings(|message, hint| faults.push(Fault::new(Location::file(file), message).hint(hint)));
         match root {
             Ok(root) if faults.is_empty() => Ok(Self {
                 anchor: Anchor {
@@ -254,6 +271,8 @@ impl Config {
                 prometheus: read.prometheus,
                 revocations: read.trust.revocations,
                 break_glass,
+                metrics,
+                reports,
             }),
             _ => Err(faults),
         }

@@ -30,7 +30,7 @@ use super::{Config, Plan, State};
 use crate::model::chain;
 
 /// How long a cycle waits for another one to end.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// One reconciliation of one host. Holds the run lock as long as it lives.
 pub struct Cycle<'c> {
@@ -69,6 +69,8 @@ pub struct Report {
     pub signers: Vec<Signer>,
     /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
     pub stale_from: Option<SystemTime>,
+    /// What is enforced, where the cycle had to read it.
+    pub enforced: Option<Authorized<Desired>>,
 }
 
 impl Report {
@@ -286,6 +288,7 @@ impl<'c> Cycle<'c> {
                 }
             }
         }
+        report.enforced = Some(selected.desired);
         Ok(report)
     }
 
@@ -331,13 +334,7 @@ impl<'c> Cycle<'c> {
             state.ordered = None;
         }
         if !plan.steps.is_empty() {
-            log.append([Event::Planned {
-                commit: plan.commit.clone(),
-                plan: plan.digest,
-                cause: plan.cause,
-                steps: plan.steps.len(),
-            }])?;
-            plan.steps.iter().for_each(|step| state.owned.claim(&step.object, &step.ownership));
+            promise(plan, &mut log, state)?;
             state.pending = triggers::owed(&plan.steps);
         }
         state.applying = !plan.steps.is_empty();
@@ -354,12 +351,9 @@ impl<'c> Cycle<'c> {
         report.outcomes = carry_out(plan, self.host, &mut log, state, self.stop, watch)?;
         let again = Plan::make(&plan.commit, desired.desired(), state, self.host)?;
         report.remaining = again.steps.iter().map(|step| step.object.clone()).collect();
-        // What the second plan would still have to make was not made, so it is not ours if somebody else makes it.
-        for step in &again.steps {
-            let unmade = OwnershipChange { claims: Parts::new(), gives_up: step.ownership.claims.clone() };
-            state.owned.give_up(&step.object, &unmade);
-        }
-        forget_the_gone(state, desired.desired(), &again);
+        forget_the_unmade(&again, state);
+        let owned = state.owned.objects().cloned().collect();
+        forget_the_gone(owned, desired.desired(), &again, state);
         state.applying = false;
         state.log = Some(log.head());
         Ok(())
@@ -404,6 +398,7 @@ impl<'c> Cycle<'c> {
             pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
+            enforced: None,
         })
     }
 
@@ -526,6 +521,7 @@ fn report(
         pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
+        enforced: None,
     }
 }
 
@@ -548,19 +544,39 @@ fn close_interrupted(log: &mut Log<'_>) -> Result<(), AuditError> {
     Ok(())
 }
 
-/// Forgets owned objects that are neither declared nor, by the plan, on the host any more: somebody else may have removed
-/// them, and may make others of the same name.
-fn forget_the_gone(state: &mut State, desired: &Desired, plan: &Plan) {
+/// Records what is planned, and claims what it is about to make: durable once the state is written.
+pub(super) fn promise(plan: &Plan, log: &mut Log<'_>, state: &mut State) -> Result<(), AuditError> {
+    log.append([Event::Planned {
+        commit: plan.commit.clone(),
+        plan: plan.digest,
+        cause: plan.cause,
+        steps: plan.steps.len(),
+    }])?;
+    plan.steps.iter().for_each(|step| state.owned.claim(&step.object, &step.ownership));
+    Ok(())
+}
+
+/// Forgets claims of what the second plan would still have to make: it was not made, so it is not ours if somebody else
+/// makes it.
+pub(super) fn forget_the_unmade(again: &Plan, state: &mut State) {
+    for step in &again.steps {
+        let unmade = OwnershipChange { claims: Parts::new(), gives_up: step.ownership.claims.clone() };
+        state.owned.give_up(&step.object, &unmade);
+    }
+}
+
+/// Forgets those of the `owned` objects that are neither declared nor, by the plan, on the host any more: somebody else may
+/// have removed them, and may make others of the same name.
+pub(super) fn forget_the_gone(owned: BTreeSet<ObjectId>, desired: &Desired, plan: &Plan, state: &mut State) {
     let declared: BTreeSet<ObjectId> =
         desired.objects().into_iter().filter(|object| !object.absent).map(|object| object.id).collect();
     let still_there: BTreeSet<&ObjectId> =
         plan.steps.iter().chain(&plan.reported).map(|step| &step.object).chain(&declared).collect();
-    let gone: Vec<ObjectId> = state.owned.objects().filter(|id| !still_there.contains(id)).cloned().collect();
-    gone.iter().for_each(|id| state.owned.forget(id));
+    owned.iter().filter(|id| !still_there.contains(id)).for_each(|id| state.owned.forget(id));
 }
 
 /// Notes declared objects that hostwrit did not make, to list them when they leave the repo, and drops those it removed.
-fn remember_the_altered(state: &mut State, desired: &Desired, remaining: &[ObjectId]) {
+pub(super) fn remember_the_altered(state: &mut State, desired: &Desired, remaining: &[ObjectId]) {
     let remaining: BTreeSet<&ObjectId> = remaining.iter().collect();
     for object in desired.objects() {
         if object.mode != Mode::Enforce || remaining.contains(&object.id) {

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -16,7 +16,9 @@ use crate::source::{Courier, FetchError, Fetched, Source as _};
 
 use super::config::ConfigError;
 use super::desk::{Desk, Errand, Wish};
+use super::drift::{Drift, Next};
 use super::notify::{Notifier, Pulse};
+use super::repair::Enforced;
 use super::schedule::until_next_pull;
 use super::status::{Health, Status};
 use super::{Config, Cycle, CycleError, Report, cycle};
@@ -91,18 +93,22 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     let mut settled: Option<Settled> = None;
     // Pulls in a row that the remote did not answer.
     let mut failures = 0;
+    let mut drift = Drift::new(Arc::clone(&host));
     loop {
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
             let (host, config, stop) = (Arc::clone(&host), config.clone(), Arc::clone(&stop));
-            let (errand, pulse) = (desk.begin(host.now()), notifier.pulse());
+            let (errand, pulse, watched) = (desk.begin(host.now()), notifier.pulse(), drift.commit());
             let settled = settled.take().filter(|_| !errand.asked);
-            move || pull(&config, &host, &stop, settled, errand, &pulse)
+            move || pull(&config, &host, &stop, settled, watched, errand, &pulse)
         });
         let mut stopping = false;
+        let mut is_unsettled = false;
         let pulled = loop {
             tokio::select! {
                 ended = &mut pull => break ended.map_err(DaemonError::Panicked)?,
+                // The remote may be slow; the host is not left alone meanwhile.
+                next = drift.next() => is_unsettled |= note(next, &drift, last.as_mut(), &host),
                 () = either(&mut terminate, &mut interrupt), if !stopping => {
                     info!("told to stop: the step under way is finished");
                     notifier.stopping();
@@ -118,7 +124,10 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             }
         };
         match pulled {
-            Pulled::Cycle(status, left) => {
+            Pulled::Cycle(mut status, left, enforced) => {
+                drift.after_cycle(enforced);
+                status.fought(&drift.fought());
+                write(&status, &host);
                 tell(&status, last.as_ref());
                 let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
                 failures = if unanswered { failures + 1 } else { 0 };
@@ -141,11 +150,25 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         if stopping {
             break;
         }
+        if is_unsettled {
+            settled = None;
+        }
         let planned = until_next_pull(config.interval, config.splay, failures, random());
-        let rest = desk.rest(planned, host.now());
-        let wake = tokio::select! {
-            wake = wait(rest, &mut terminate, &mut interrupt, &mut hangup) => wake,
-            () = attend(&mut desk, &mut notifier) => Wake::Asked,
+        let next_pull = Instant::now() + desk.rest(planned, host.now());
+        let wake = loop {
+            tokio::select! {
+                wake = wait(next_pull, &mut terminate, &mut interrupt, &mut hangup) => break wake,
+                () = attend(&mut desk, &mut notifier) => break Wake::Asked,
+                next = drift.next() => {
+                    let asks_for_cycle = matches!(next, Next::Cycle);
+                    if note(next, &drift, last.as_mut(), &host) {
+                        settled = None;
+                    }
+                    if asks_for_cycle {
+                        break Wake::Interval;
+                    }
+                }
+            }
         };
         match wake {
             Wake::Interval | Wake::Asked => {}
@@ -167,23 +190,36 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             }
         }
     }
+    drift.stop().await;
     info!("stopped");
     Ok(())
+}
+
+/// Enters what happened between two cycles into the status; returns whether the next pull must look at the whole host.
+fn note(next: Next, drift: &Drift, status: Option<&mut Status>, host: &RealHost) -> bool {
+    let Next::Repaired(repaired) = next else { return true };
+    if let Some(status) = status {
+        status.repaired(&repaired, host);
+        status.fought(&drift.fought());
+        write(status, host);
+    }
+    !repaired.converged()
 }
 
 /// What came of a pull.
 enum Pulled {
     /// Nothing called for a cycle; whether the remote answered.
     Nothing(Settled, bool),
-    Cycle(Box<Status>, Option<Settled>),
+    Cycle(Box<Status>, Option<Settled>, Option<Enforced>),
 }
 
-/// Asks the remote, and runs a cycle unless all is as it was.
+/// Asks the remote, and runs a cycle unless all is as it was. `watched` is the commit whose objects are watched.
 fn pull(
     config: &Config,
     host: &RealHost,
     stop: &AtomicBool,
     settled: Option<Settled>,
+    watched: Option<String>,
     mut errand: Errand,
     pulse: &Pulse,
 ) -> Pulled {
@@ -199,18 +235,40 @@ fn pull(
     }
     pulse.beat();
     let found = fetched.as_ref().ok().copied();
+    let mut enforced = None;
     let cycle = Cycle::begin(config, host, &source, stop).and_then(|cycle| {
-        cycle.apply_fetched(fetched, &mut |step, outcome| {
+        let mut report = cycle.apply_fetched(fetched, &mut |step, outcome| {
             pulse.beat();
             errand.tell(step, outcome);
             match outcome.result {
                 OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "done"),
                 _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
             }
-        })
+        })?;
+        enforced = enforced_by(&cycle, &mut report, host, watched).unwrap_or_else(|fault| {
+            warn!("drift is seen at full checks alone: {}", chain(&fault));
+            None
+        });
+        Ok(report)
     });
     let settled = cycle.as_ref().ok().and_then(|report| Settled::by(report, found, config, host.now()));
-    Pulled::Cycle(Box::new(leave_status(config, host, &cycle)), settled)
+    Pulled::Cycle(Box::new(leave_status(config, host, &cycle)), settled, enforced)
+}
+
+/// Returns what the host is held to from now on, unless that is what is watched already.
+fn enforced_by(
+    cycle: &Cycle<'_>,
+    report: &mut Report,
+    host: &RealHost,
+    watched: Option<String>,
+) -> Result<Option<Enforced>, CycleError> {
+    let desired = match report.enforced.take() {
+        Some(desired) => desired,
+        None if watched.as_ref() == Some(&report.plan.commit) => return Ok(None),
+        // The host agreed, so nothing had to be read.
+        None => cycle.last_good()?,
+    };
+    Enforced::of(Arc::new(desired), host).map(Some)
 }
 
 /// Leaves the status of a cycle for `hostwrit status`.
@@ -257,9 +315,9 @@ async fn attend(desk: &mut Desk, notifier: &mut Notifier) {
     }
 }
 
-async fn wait(rest: Duration, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> Wake {
+async fn wait(next_pull: Instant, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> Wake {
     tokio::select! {
-        () = tokio::time::sleep(rest) => Wake::Interval,
+        () = tokio::time::sleep_until(next_pull.into()) => Wake::Interval,
         _ = hangup.recv() => Wake::Reload,
         () = either(terminate, interrupt) => Wake::Stop,
     }

@@ -116,7 +116,7 @@ impl Desk {
         match ask {
             Ask::Status => {
                 let status = self.last.as_ref().and_then(|status| serde_json::to_value(status).ok());
-                answers.send(Answer::Status { daemon: self.live(), status });
+                answers.send(Answer::Status { daemon: Box::new(self.live()), status });
                 return Wish::Nothing;
             }
             Ask::Sync { wait: true } => self.waiting.push(answers),

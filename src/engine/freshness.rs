@@ -55,6 +55,11 @@ impl Freshness {
         self.max_age = max_age.map(|age| age.as_secs());
     }
 
+    /// Returns how old the newest statement may be; `None` if the policy does not ask.
+    pub fn max_age(&self) -> Option<Duration> {
+        self.max_age.map(Duration::from_secs)
+    }
+
     /// Returns the newest time that a trusted key has signed for.
     pub fn newest(&self) -> Option<SystemTime> {
         self.newest.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.min(LATEST)))

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::audit::entry::Cause;
 use crate::host::ReadHost;
 use crate::model::{Action, Change, Digest, Location, ObjectId, Step};
-use crate::resources::{self, Desired, ObserveError, Operation};
+use crate::resources::{self, Desired, Difference, ObserveError, Operation, Part, order};
 
 use super::state::State;
 
@@ -43,25 +43,43 @@ impl Plan {
         let declared: BTreeSet<ObjectId> = desired.objects().into_iter().map(|object| object.id).collect();
         let unmanaged = state.altered.difference(&declared).cloned().collect();
         let cause = if state.converged.as_deref() == Some(commit) { Cause::Drift } else { Cause::Commit };
-        let mut plan = Self {
-            commit: commit.to_owned(),
-            cause,
-            steps: difference.enforced,
-            reported: difference.reported,
-            unmanaged,
-            digest: Digest::ZERO,
-        };
+        Ok(Self::of(commit, cause, difference, unmanaged))
+    }
+
+    /// Observes a part of the host and compares: what differs there is drift. Changes nothing.
+    ///
+    /// # Errors
+    /// The host cannot be observed.
+    pub fn of_part(commit: &str, part: &Part, host: &dyn ReadHost) -> Result<Self, ObserveError> {
+        let observed = resources::observe(&part.desired, &part.owned, host)?;
+        let difference = resources::diff(&part.desired, &observed, &part.owned, &part.pending);
+        Ok(Self::of(commit, Cause::Drift, difference, Vec::new()))
+    }
+
+    fn of(commit: &str, cause: Cause, difference: Difference, unmanaged: Vec<ObjectId>) -> Self {
+        let Difference { enforced: steps, reported } = difference;
+        let mut plan = Self { commit: commit.to_owned(), cause, steps, reported, unmanaged, digest: Digest::ZERO };
         plan.digest = Digest::of(plan.view(None).to_json().as_bytes());
-        Ok(plan)
+        plan
+    }
+
+    /// Takes out the steps of these objects, and those that need one that is taken out.
+    pub fn hold(&mut self, objects: &BTreeSet<ObjectId>) {
+        let mut held = objects.clone();
+        // The steps stand in the order in which they are carried out: what is needed comes before what needs it.
+        self.steps.retain(|step| {
+            let is_held = held.contains(&step.object) || order::needs(step).iter().any(|need| held.contains(need));
+            if is_held {
+                held.insert(step.object.clone());
+            }
+            !is_held
+        });
+        self.digest = Digest::of(self.view(None).to_json().as_bytes());
     }
 
     /// Returns the plan of a host that is known to agree with `commit`.
     pub fn of_nothing(commit: &str) -> Self {
-        let (steps, reported, unmanaged) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan =
-            Self { commit: commit.to_owned(), cause: Cause::Drift, steps, reported, unmanaged, digest: Digest::ZERO };
-        plan.digest = Digest::of(plan.view(None).to_json().as_bytes());
-        plan
+        Self::of(commit, Cause::Drift, Difference::default(), Vec::new())
     }
 
     /// Returns what is shown of the plan: everything but secrets and the contents of files.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the last cycle came to, for `hostwrit status`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -11,13 +12,19 @@ use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::ObjectId;
 
+use super::apply::Outcome;
 use super::desired::Hindrance;
+use super::fights::Fought;
+use super::repair::Repaired;
 use super::rollout::{Held, Hold};
 use super::{Config, CycleError, Pause, Report};
 use crate::model::chain;
 
 /// Where the status lives on the host; gone after a boot, for it tells of this boot's cycles.
 const STATUS: &str = "/run/hostwrit/status.json";
+
+/// The code of an object that something else changes as often as hostwrit puts it right.
+const FOUGHT_OVER: &str = "fought-over";
 
 /// The last cycle in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +35,7 @@ pub struct Status {
     pub pulled: Option<String>,
     /// The host's name in the infra repo.
     pub host: String,
+    pub fleet: String,
     pub remote: String,
     #[serde(rename = "ref")]
     pub git_ref: String,
@@ -36,6 +44,9 @@ pub struct Status {
     pub health: Health,
     /// Number of declared objects.
     pub objects: usize,
+    /// Number of declared objects of each kind.
+    #[serde(default)]
+    pub kinds: BTreeMap<String, usize>,
     /// Steps that the cycle carried out, and why there were any.
     pub done: usize,
     pub cause: Option<Cause>,
@@ -94,11 +105,13 @@ impl Status {
             time: now(host),
             pulled: None,
             host: config.host.clone(),
+            fleet: config.anchor.fleet.clone(),
             remote: crate::source::redact(&config.remote),
             git_ref: config.anchor.git_ref.clone(),
             commit: None,
             health: Health::Failing,
             objects: 0,
+            kinds: BTreeMap::new(),
             done: 0,
             cause: None,
             problems: Vec::new(),
@@ -146,7 +159,36 @@ impl Status {
         for alarm in &report.alarms {
             self.problems.push(Trouble { code: alarm.code().to_owned(), object: None, message: alarm.to_string() });
         }
-        for outcome in report.outcomes.iter().filter(|outcome| outcome.result != OutcomeResult::Done) {
+        self.paused.clone_from(&report.pause);
+        let held = report.is_held();
+        if held && report.accepted {
+            self.commit.clone_from(&report.pin);
+            self.held_commit = Some(report.plan.commit.clone());
+        }
+        self.ring.clone_from(&report.ring);
+        self.rollout = report.hold().map(Held::from);
+        self.held = match &report.ahead {
+            _ if held => report.plan.steps.len(),
+            Some(ahead) => {
+                self.held_commit = Some(ahead.commit.clone());
+                ahead.steps.len()
+            }
+            None => 0,
+        };
+        // What is held was not tried.
+        self.tell_steps(&report.outcomes, if held { &[] } else { &report.remaining });
+        self.health = match (report.converged(), &report.hindrance) {
+            _ if held => Health::Held,
+            (false, _) => Health::Failing,
+            (true, Some(Hindrance::Rollout(_))) => Health::Held,
+            (true, Some(_)) => Health::LastGood,
+            (true, None) => Health::Converged,
+        };
+    }
+
+    /// Enters what did not end well.
+    fn tell_steps(&mut self, outcomes: &[Outcome], remaining: &[ObjectId]) {
+        for outcome in outcomes.iter().filter(|outcome| outcome.result != OutcomeResult::Done) {
             self.problems.push(Trouble {
                 code: if outcome.result == OutcomeResult::Failed { "step-failed" } else { "step-skipped" }.to_owned(),
                 object: Some(outcome.object.clone()),
@@ -154,40 +196,35 @@ impl Status {
             });
         }
         let explained = |object: &ObjectId| self.problems.iter().any(|trouble| trouble.object.as_ref() == Some(object));
-        self.paused.clone_from(&report.pause);
-        if report.is_held() && report.accepted {
-            self.commit.clone_from(&report.pin);
-            self.held_commit = Some(report.plan.commit.clone());
-        }
-        self.ring.clone_from(&report.ring);
-        self.rollout = report.hold().map(Held::from);
-        if let (Some(ahead), false) = (&report.ahead, report.is_held()) {
-            self.held_commit = Some(ahead.commit.clone());
-        }
-        self.held = match (&report.ahead, report.is_held()) {
-            (_, true) => report.plan.steps.len(),
-            (Some(ahead), false) => ahead.steps.len(),
-            (None, false) => 0,
-        };
-        let left: Vec<_> = report
-            .remaining
-            .iter()
-            .filter(|_| !report.is_held())
-            .filter(|object| !explained(object))
-            .cloned()
-            .collect();
+        let left: Vec<_> = remaining.iter().filter(|object| !explained(object)).cloned().collect();
         self.problems.extend(left.into_iter().map(|object| Trouble {
             code: "not-converged".to_owned(),
             object: Some(object),
             message: "its step was carried out, and yet the host still differs".to_owned(),
         }));
-        self.health = match (report.converged(), &report.hindrance) {
-            _ if report.is_held() => Health::Held,
-            (false, _) => Health::Failing,
-            (true, Some(Hindrance::Rollout(_))) => Health::Held,
-            (true, Some(_)) => Health::LastGood,
-            (true, None) => Health::Converged,
-        };
+    }
+
+    /// Enters what was put right since the cycle. Whether all is well again is for the next cycle to say.
+    pub fn repaired(&mut self, repaired: &Repaired, host: &dyn ReadHost) {
+        self.time = now(host);
+        self.done = repaired.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
+        self.cause = Some(Cause::Drift);
+        let concerns = |object: &ObjectId| repaired.plan.steps.iter().any(|step| step.object == *object);
+        self.problems.retain(|trouble| !trouble.object.as_ref().is_some_and(concerns));
+        self.tell_steps(&repaired.outcomes, &repaired.remaining);
+        if !repaired.converged() {
+            self.health = Health::Failing;
+        }
+    }
+
+    /// Enters what is fought over, in the place of what was before.
+    pub fn fought(&mut self, fought: &[Fought]) {
+        self.problems.retain(|trouble| trouble.code != FOUGHT_OVER);
+        self.problems.extend(fought.iter().map(|fought| Trouble {
+            code: FOUGHT_OVER.to_owned(),
+            object: Some(fought.object.clone()),
+            message: fought.to_string(),
+        }));
     }
 
     /// Reads the status that the last cycle of this boot left; `None` if there was none.

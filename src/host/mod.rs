@@ -14,7 +14,9 @@ pub mod files;
 mod listen;
 pub mod lock;
 pub mod real;
+pub mod room;
 pub mod units;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,9 @@ pub use command::Output;
 pub use error::HostError;
 pub use lock::RunLock;
 pub use real::RealHost;
+pub use room::Room;
 pub use units::{UnitAction, UnitState};
+pub use watch::{Depth, Touched, Watcher};
 
 /// Reads the host and never changes it.
 pub trait ReadHost {

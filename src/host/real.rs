@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use super::files::Root;
 use super::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RunLock, Stat, UnitAction, UnitState, WriteHost,
-    accounts, append, command, files, listen, units,
+    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, RunLock, Stat, UnitAction, UnitState, WriteHost,
+    accounts, append, command, files, listen, room, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -46,6 +46,14 @@ impl RealHost {
     /// A directory cannot be made.
     pub fn ensure_dir(&self, path: &Path, mode: u32) -> Result<(), HostError> {
         append::ensure_dir(&self.root, path, mode)
+    }
+
+    /// Returns what room there is to write in the directory at `path`. Writes nothing.
+    ///
+    /// # Errors
+    /// The directory is not there, or the system does not tell.
+    pub fn room(&self, path: &Path) -> Result<Room, HostError> {
+        room::room(&self.root, path)
     }
 
     /// Listens on the socket at `path`, which gets these permission bits and does not block. What an earlier process left

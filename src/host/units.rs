@@ -4,9 +4,12 @@
 
 mod bus;
 mod offline;
+mod signals;
 mod systemctl;
 #[cfg(test)]
 mod tests;
+
+pub use signals::{Bell, listen};
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -83,6 +83,17 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
     checked
 }
 
+/// Returns the id of a repo's fleet and the names of its hosts, without looking into what each shall be.
+///
+/// # Errors
+/// The repo cannot be listed, or its top file is faulty.
+pub fn inventory(files: &dyn RepoFiles) -> Result<(String, Vec<String>), Faults> {
+    let repo = Repo::of(files);
+    repo.list()?;
+    let hosts = repo.names("hosts").filter(|name| is_host_name(name)).map(str::to_owned).collect();
+    Ok((repo.top()?.0.fleet, hosts))
+}
+
 /// Compiles the desired state of one host from a tree whose signers are proven.
 ///
 /// # Errors

@@ -57,6 +57,12 @@ impl Owned {
         self.0.keys().filter(move |object| object.kind() == kind)
     }
 
+    /// Returns the record of these objects alone.
+    pub fn only(&self, objects: &BTreeSet<ObjectId>) -> Self {
+        let parts = |object: &ObjectId| Some((object.clone(), self.0.get(object)?.clone()));
+        Self(objects.iter().filter_map(parts).collect())
+    }
+
     /// Returns every object of which hostwrit made at least a part.
     pub fn objects(&self) -> impl Iterator<Item = &ObjectId> {
         self.0.keys()

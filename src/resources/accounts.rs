@@ -26,6 +26,9 @@ pub const SHADOW: &str = "/etc/shadow";
 pub const GROUP: &str = "/etc/group";
 pub const GSHADOW: &str = "/etc/gshadow";
 
+/// The account files that everybody may read, and that names and numbers stand in.
+pub const PUBLIC: [&str; 2] = [PASSWD, GROUP];
+
 /// Columns of passwd(5).
 pub mod passwd {
     pub const PASSWORD: usize = 1;

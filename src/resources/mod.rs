@@ -9,7 +9,9 @@ pub mod content;
 pub mod digest;
 pub mod file;
 pub mod group;
+pub mod interests;
 pub mod order;
+pub mod part;
 pub mod service;
 pub mod triggers;
 pub mod user;
@@ -24,6 +26,8 @@ use crate::model::{Declared, Digest, Faults, Mode, ObjectId, Origin, Owned, Step
 
 pub use content::{Content, Contents};
 pub use digest::Digestible;
+pub use interests::{Concerned, Interests};
+pub use part::Part;
 pub use triggers::Pending;
 
 /// A kind of thing that hostwrit keeps as declared, e.g. users.
@@ -71,6 +75,17 @@ pub trait Resource {
     /// # Errors
     /// The step could not be carried out whole.
     fn apply(operation: &Self::Operation, host: &dyn WriteHost) -> Result<(), ApplyError>;
+
+    /// Enters the places and units that `observe` looks at, so that a change of them is seen when it happens.
+    ///
+    /// # Errors
+    /// The host cannot be asked where something is.
+    fn interests(
+        desired: &[Declared<Self::Desired>],
+        owned: &Owned,
+        host: &dyn ReadHost,
+        interests: &mut Interests,
+    ) -> Result<(), ObserveError>;
 }
 
 /// Why a host could not be observed.
@@ -136,6 +151,11 @@ macro_rules! kinds {
                 objects
             }
 
+            /// Returns those of the objects that `keep` names, kind by kind.
+            fn only(&self, keep: &part::Kept<'_>) -> Self {
+                Self { $($name: keep.of(<$resource as Resource>::KIND, &self.$name),)+ }
+            }
+
             /// Returns a digest of all that is asked of each declared object. Equal digests lead to equal steps.
             pub fn digests(&self) -> BTreeMap<ObjectId, Digest> {
                 let mut digests = BTreeMap::new();
@@ -153,6 +173,16 @@ macro_rules! kinds {
         /// The host cannot be read, or what it says cannot be understood.
         pub fn observe(desired: &Desired, owned: &Owned, host: &dyn ReadHost) -> Result<Observed, ObserveError> {
             Ok(Observed { $($name: <$resource>::observe(&desired.$name, owned, host)?,)+ })
+        }
+
+        fn interests_of_each(
+            desired: &Desired,
+            owned: &Owned,
+            host: &dyn ReadHost,
+            interests: &mut Interests,
+        ) -> Result<(), ObserveError> {
+            $(<$resource>::interests(&desired.$name, owned, host, interests)?;)+
+            Ok(())
         }
 
         /// Returns the steps of all kinds, not yet ordered among kinds.

@@ -30,8 +30,8 @@ pub const USER: &str = "hostwrit";
 
 /// How long an object may take.
 const OBJECT_TIME: Duration = Duration::from_secs(30);
-/// How long an answer of Prometheus may take, which the courier itself waits for no longer than 10 s.
-const NUMBER_TIME: Duration = Duration::from_secs(20);
+/// How long an answer of Prometheus may take, which the courier itself waits for no longer than 30 s.
+const NUMBER_TIME: Duration = Duration::from_secs(40);
 /// How much longer than its own limit a fetch may take, for the courier to say so.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often it is looked whether to stop.

@@ -208,12 +208,15 @@ fn every_schema_is_printed() {
     audit-verify
     check
     config
+    doctor
+    fleet
     host
     hostwrit
     order
     plan
     policy
     profile
+    report
     revocations
     status
     trust-log
@@ -228,7 +231,7 @@ fn every_schema_is_printed() {
     }
     insta::assert_snapshot!(shown(&ran(&mut program(&["schema", "hots"]))), @r#"
     --- stderr
-    Error: there is no schema "hots"; there are audit-verify, check, config, host, hostwrit, order, plan, policy, profile, revocations, status, trust-log, trust-show, trust-verify, why
+    Error: there is no schema "hots"; there are audit-verify, check, config, doctor, fleet, host, hostwrit, order, plan, policy, profile, report, revocations, status, trust-log, trust-show, trust-verify, why
     --- exit code 2
     "#);
 }

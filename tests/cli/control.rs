@@ -181,3 +181,64 @@ fn the_daemon_pulls_pauses_and_resumes_when_it_is_asked_to() {
     drop(daemon);
     assert_eq!(ran(&mut site.command(&["audit", "verify"])).code, 0);
 }
+
+#[test]
+fn the_doctor_says_what_is_wrong_and_what_to_do() {
+    let site = site();
+    let found = |site: &Site| -> serde_json::Value { is_valid("doctor", &site.run(&["doctor", "--json"]).stdout) };
+    let result = |found: &serde_json::Value, name: &str| {
+        let check = found.as_array().unwrap().iter().find(|check| check["name"] == name).unwrap();
+        assert_eq!(check["result"] == "ok" || check["result"] == "skipped", check["advice"].is_null(), "{check}");
+        check["result"].as_str().unwrap().to_owned()
+    };
+    let new = found(&site);
+    assert_eq!((result(&new, "state"), result(&new, "remote")), ("warning".to_owned(), "ok".to_owned()));
+    assert_eq!(site.get("/var/lib/hostwrit/state.json"), None, "looking changes nothing");
+
+    site.converge();
+    insta::assert_snapshot!(without_room(&shown(&site.run(&["doctor"]))), @r"
+    ok       config           web1 of infra.example.org follows refs/heads/main of REPO
+    ok       state-directory  N MiB left in /var/lib/hostwrit
+    ok       log-directory    N MiB left in /var/log/hostwrit/audit
+    ok       state            the last good commit is COMMIT1
+    ok       log              intact, 7 entries
+    ok       clock            TIME
+    skipped  units            nothing runs below another root
+    warning  daemon           the daemon does not run: nobody listens on ROOT/run/hostwrit/control.sock
+        systemctl start hostwrit; until then this host is kept only by `hostwrit apply`
+    ok       remote           refs/heads/main is at COMMIT1
+    ok       last-cycle       the host agreed at TIME
+    ok       pause            this host is not paused
+    --- exit code 0
+    ");
+    site.run(&["pause", "--for", "1h", "--reason", "x"]);
+    assert_eq!(result(&found(&site), "pause"), "warning");
+    site.run(&["resume"]);
+
+    let config = site.get("/etc/hostwrit/config.yaml").unwrap();
+    site.put("/etc/hostwrit/config.yaml", &config.replace(site.repo.path().to_str().unwrap(), "/none/such"));
+    site.put(hostwrit::audit::LOG, &site.log().replacen("planned", "plonned", 1));
+    site.run(&["apply"]);
+    let bad = site.run(&["doctor"]);
+    assert_eq!(bad.code, 1, "{bad:?}");
+    let bad = found(&site);
+    for (name, wanted) in [("remote", "failed"), ("log", "failed"), ("last-cycle", "warning"), ("state", "ok")] {
+        assert_eq!(result(&bad, name), wanted, "{name}: {bad}");
+    }
+    site.put("/etc/hostwrit/config.yaml", "fleet: [\n");
+    let bad = found(&site);
+    assert_eq!((result(&bad, "config"), result(&bad, "remote")), ("failed".to_owned(), "skipped".to_owned()));
+}
+
+/// Returns what is shown without how much room this machine has, and without who runs the tests.
+fn without_room(text: &str) -> String {
+    let line = |line: &str| match (line.find(" MiB left"), line.contains("  rights  ")) {
+        (Some(end), _) => {
+            let start = line[..end].rfind(' ').unwrap();
+            format!("{} N{}", &line[..start], &line[end..])
+        }
+        (None, true) => String::new(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(line).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}

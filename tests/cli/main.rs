@@ -12,6 +12,7 @@ mod commands;
 mod configs;
 mod control;
 mod demo;
+mod fleet;
 mod hooks;
 mod init;
 mod team;

@@ -10,6 +10,7 @@ mod site;
 
 mod concurrency;
 mod courier;
+mod drift;
 mod faults;
 mod faulty_host;
 mod freshness;
@@ -19,4 +20,5 @@ mod pause;
 mod pins;
 mod poll_hint;
 mod remote;
+mod reports;
 mod rollout;

@@ -15,7 +15,7 @@ use crate::host::HostError;
 use crate::host::files::Root;
 
 /// systemd answers within milliseconds, but a daemon-reload on a slow host takes a while.
-const CALL_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// A connection to the system bus, with the runtime that drives it: zbus is async, a cycle is not.
 pub(super) struct Bus {
@@ -241,7 +241,7 @@ type Link = (String, String, String);
     default_service = "org.freedesktop.systemd1",
     default_path = "/org/freedesktop/systemd1"
 )]
-trait Manager {
+pub(super) trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
     fn reload(&self) -> zbus::Result<()>;
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;

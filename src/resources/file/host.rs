@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files on the host: read in one pass, changed one step at a time.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
 
 use crate::host::{FileKind, HostError, NewFile, Owner, ReadHost, Stat, WriteHost};
 use crate::model::{Declared, Digest, ObjectId, Owned};
 use crate::resources::accounts::Names;
-use crate::resources::{ApplyError, Content, ObserveError, Resource};
+use crate::resources::{ApplyError, Content, Interests, ObserveError, Resource};
 
 use super::{Account, Act, Attributes, Desired, Detail, Entry, File, Observed, Operation, Seen, TEXT_MAX, What};
 
@@ -77,6 +78,30 @@ fn compare(path: &Path, stat: Stat, content: &Content, host: &dyn ReadHost) -> R
         // Removed between the two looks; the next cycle sees it gone.
         None => Detail::Differs(Seen { digest: None, text: None }),
     })
+}
+
+/// Enters the paths of declared and owned objects, and the directories of which the names count.
+pub(super) fn interests(desired: &[Declared<Desired>], owned: &Owned, interests: &mut Interests) {
+    for declared in desired {
+        let object = ObjectId::new(File::KIND, &declared.name);
+        interests.place(&declared.name, &object);
+        let Some(want) = &declared.want else { continue };
+        if want.what == (What::Directory { exact: true }) {
+            interests.names_in(&declared.name, &object);
+        }
+        if let Some(Account::Name(name)) = &want.owner {
+            interests.user(name);
+        }
+        if let Some(Account::Name(name)) = &want.group {
+            interests.group(name);
+        }
+    }
+    let declared: HashSet<&str> = desired.iter().map(|declared| declared.name.as_str()).collect();
+    for object in owned.of_kind(File::KIND).filter(|object| !declared.contains(object.name())) {
+        interests.place(object.name(), object);
+        // If it is a directory, it goes once it is empty.
+        interests.names_in(object.name(), object);
+    }
 }
 
 pub(super) fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {

@@ -21,7 +21,7 @@ use crate::model::{Declared, Digest, Faults, Origin, Owned, Step};
 
 use super::accounts::Names;
 use super::digest::{Digestible, Sum, digest_every_field};
-use super::{ApplyError, Content, Contents, ObserveError, Resource};
+use super::{ApplyError, Content, Contents, Interests, ObserveError, Resource};
 
 /// Only shorter contents are shown line by line.
 const TEXT_MAX: usize = 64 * 1024;
@@ -256,5 +256,15 @@ impl Resource for File {
 
     fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
         host::apply(operation, host)
+    }
+
+    fn interests(
+        desired: &[Declared<Desired>],
+        owned: &Owned,
+        _: &dyn ReadHost,
+        interests: &mut Interests,
+    ) -> Result<(), ObserveError> {
+        host::interests(desired, owned, interests);
+        Ok(())
     }
 }

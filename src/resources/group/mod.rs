@@ -11,11 +11,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::{ReadHost, WriteHost};
-use crate::model::{Declared, Fault, Faults, Origin, Owned, Step};
+use crate::model::{Declared, Fault, Faults, ObjectId, Origin, Owned, Step};
 
 use super::accounts::{self, Accounts, Defaults};
 use super::digest::digest_every_field;
-use super::{ApplyError, Contents, ObserveError, Resource};
+use super::{ApplyError, Contents, Interests, ObserveError, Resource};
 
 /// A local group.
 pub enum Group {}
@@ -96,5 +96,18 @@ impl Resource for Group {
 
     fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
         host::apply(operation, host)
+    }
+
+    fn interests(
+        desired: &[Declared<Desired>],
+        owned: &Owned,
+        _: &dyn ReadHost,
+        interests: &mut Interests,
+    ) -> Result<(), ObserveError> {
+        let objects = desired.iter().map(|declared| ObjectId::new(Self::KIND, &declared.name));
+        for object in objects.chain(owned.of_kind(Self::KIND).cloned()) {
+            accounts::PUBLIC.iter().for_each(|file| interests.place(file, &object));
+        }
+        Ok(())
     }
 }

@@ -2,12 +2,13 @@
 //! Reads units from the host and carries out steps on them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::Path;
 
 use crate::host::{FileKind, HostError, NewFile, Owner, ReadHost, UnitAction, UnitState, WriteHost};
 use crate::model::{Declared, ObjectId, Owned};
 use crate::resources::triggers::Reaction;
-use crate::resources::{ApplyError, Content, ObserveError, Resource};
+use crate::resources::{ApplyError, Content, Interests, ObserveError, Resource};
 
 use super::{Act, DesiredUnit, Observed, ObservedUnit, OnDisk, Operation, Service, UnitName};
 use super::{diff, owned_drop_ins};
@@ -47,6 +48,41 @@ pub(super) fn observe(
         observed.units.insert(name.to_owned(), ObservedUnit { active, file_state, needs_reload, file, drop_ins });
     }
     Ok(observed)
+}
+
+/// Where systemd keeps the links that enable units.
+const UNITS: &str = "/etc/systemd/system";
+
+/// Enters the units, their files, and the links that enable them.
+pub(super) fn interests(
+    desired: &[Declared<DesiredUnit>],
+    owned: &Owned,
+    host: &dyn ReadHost,
+    interests: &mut Interests,
+) -> Result<(), ObserveError> {
+    let objects: BTreeSet<ObjectId> = desired
+        .iter()
+        .map(|declared| ObjectId::new(Service::KIND, &declared.name))
+        .chain(owned.of_kind(Service::KIND).cloned())
+        .collect();
+    if objects.is_empty() {
+        return Ok(());
+    }
+    let is_of_links =
+        |name: &&OsString| name.to_str().is_some_and(|name| name.ends_with(".wants") || name.ends_with(".requires"));
+    let names = host.list(Path::new(UNITS))?.unwrap_or_default();
+    let links: Vec<_> = names.iter().filter(is_of_links).map(|name| Path::new(UNITS).join(name)).collect();
+    for object in &objects {
+        let Ok(unit) = UnitName::parse(object.name()) else { continue };
+        interests.unit(unit.as_str(), object);
+        interests.moves(object);
+        interests.place(unit.file(), object);
+        // Any drop-in there is one that systemd has to load.
+        interests.place(unit.drop_in_dir(), object);
+        interests.names_in(unit.drop_in_dir(), object);
+        links.iter().for_each(|directory| interests.place(directory.join(unit.as_str()), object));
+    }
+    Ok(())
 }
 
 fn on_disk(host: &dyn ReadHost, path: &str) -> Result<OnDisk, HostError> {

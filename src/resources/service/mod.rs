@@ -19,7 +19,7 @@ use crate::model::{Declared, Faults, ObjectId, Origin, Owned, Step};
 use super::content::ContentSpec;
 use super::digest::digest_every_field;
 use super::triggers::Trigger;
-use super::{ApplyError, Content, Contents, ObserveError, Resource};
+use super::{ApplyError, Content, Contents, Interests, ObserveError, Resource};
 
 pub(super) use diff::{loads, react, starts, takes_reactions};
 pub use name::UnitName;
@@ -158,6 +158,15 @@ impl Resource for Service {
 
     fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
         host::apply(operation, host)
+    }
+
+    fn interests(
+        desired: &[Declared<DesiredUnit>],
+        owned: &Owned,
+        host: &dyn ReadHost,
+        interests: &mut Interests,
+    ) -> Result<(), ObserveError> {
+        host::interests(desired, owned, host, interests)
     }
 }
 

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::host::{FileKind, HostError, NewFile, Owner, ReadHost, WriteHost};
-use crate::model::{Declared, Owned};
-use crate::resources::accounts::{Accounts, Defaults, Edit, edit, passwd, shadow};
-use crate::resources::{ApplyError, ObserveError, Resource};
+use crate::model::{Declared, ObjectId, Owned};
+use crate::resources::accounts::{Accounts, Defaults, Edit, PUBLIC, SHADOW, edit, passwd, shadow};
+use crate::resources::{ApplyError, Interests, ObserveError, Resource};
 
 use super::diff::{default_home, is_locked};
 use super::files::{
@@ -40,8 +40,7 @@ pub fn observe(desired: &[Declared<Desired>], owned: &Owned, host: &dyn ReadHost
     }
     for declared in desired {
         let Some(want) = declared.want.as_ref().filter(|want| want.ssh_keys.is_some()) else { continue };
-        let present = accounts.users.get(&declared.name).map(|user| user.home.clone());
-        let home = want.home.clone().or(present).unwrap_or_else(|| default_home(&declared.name));
+        let home = home_of(&declared.name, want.home.clone(), &accounts);
         accesses.entry(declared.name.clone()).or_default().keys = Some(find_keys(host, home)?);
     }
     let since = host.now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -52,6 +51,45 @@ pub fn observe(desired: &[Declared<Desired>], owned: &Owned, host: &dyn ReadHost
         sets_owners: host.sets_owners(),
         accesses,
     })
+}
+
+/// Enters the account files, and each user's keys and sudo rule.
+pub fn interests(
+    desired: &[Declared<Desired>],
+    owned: &Owned,
+    host: &dyn ReadHost,
+    interests: &mut Interests,
+) -> Result<(), ObserveError> {
+    let mut names: BTreeSet<&str> = desired.iter().map(|declared| declared.name.as_str()).collect();
+    names.extend(owned.of_kind(User::KIND).map(ObjectId::name));
+    for name in &names {
+        let object = ObjectId::new(User::KIND, *name);
+        PUBLIC.iter().chain([&SHADOW]).for_each(|file| interests.place(file, &object));
+        interests.place(sudo_path(name), &object);
+    }
+    let with_keys = |declared: &Declared<Desired>| declared.want.as_ref().is_some_and(|want| want.ssh_keys.is_some());
+    if !desired.iter().any(with_keys) {
+        return Ok(());
+    }
+    let accounts = Accounts::read_public(host)?;
+    for declared in desired.iter().filter(|declared| with_keys(declared)) {
+        let object = ObjectId::new(User::KIND, &declared.name);
+        let wanted = declared.want.as_ref().and_then(|want| want.home.clone());
+        let home = home_of(&declared.name, wanted, &accounts);
+        let directory = Path::new(&home).join(".ssh");
+        for file in ["authorized_keys", "authorized_keys2"] {
+            interests.place(directory.join(file), &object);
+        }
+        interests.place(directory, &object);
+        interests.moves(&object);
+    }
+    Ok(())
+}
+
+/// Returns the home directory that the user has, or will have.
+fn home_of(name: &str, wanted: Option<String>, accounts: &Accounts) -> String {
+    let present = || accounts.users.get(name).map(|user| user.home.clone());
+    wanted.or_else(present).unwrap_or_else(|| default_home(name))
 }
 
 /// Returns what is at `path`. Only a regular file is read: a link there may lead to anybody's file.

@@ -20,7 +20,7 @@ use crate::model::{Declared, Faults, Origin, Owned, Secret, Step};
 
 use super::accounts::{Accounts, Defaults, Range};
 use super::digest::{Digestible, Sum, digest_every_field};
-use super::{ApplyError, Contents, ObserveError, Resource};
+use super::{ApplyError, Contents, Interests, ObserveError, Resource};
 
 pub use files::{Access, Accesses};
 pub use keys::Key;
@@ -267,5 +267,14 @@ impl Resource for User {
 
     fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
         host::apply(operation, host)
+    }
+
+    fn interests(
+        desired: &[Declared<Desired>],
+        owned: &Owned,
+        host: &dyn ReadHost,
+        interests: &mut Interests,
+    ) -> Result<(), ObserveError> {
+        host::interests(desired, owned, host, interests)
     }
 }

@@ -6,7 +6,7 @@ use crate::lab::Lab;
 use crate::site::{Site, WEB1};
 
 /// How somebody changes the host, the object that differs then, and what a command says while the host is as declared.
-const DRIFTS: &[(&str, &str, &str, &str)] = &[
+pub const DRIFTS: &[(&str, &str, &str, &str)] = &[
     ("usermod -s /bin/sh deploy", "user:deploy", "getent passwd deploy | cut -d: -f7", "/bin/bash"),
     ("usermod -u 4777 deploy", "user:deploy", "id -u deploy", "4001"),
     ("usermod -G shop,sudo deploy", "user:deploy", "id -nG deploy", "deploy shop"),

@@ -3,12 +3,14 @@
 
 use crate::lab::Lab;
 
+mod control;
 mod converge;
 mod daemon;
 mod drift;
 mod faults;
 mod harness;
 mod refusal;
+mod watch;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
 pub struct Scenario {
@@ -21,7 +23,9 @@ pub struct Scenario {
 pub const ALL: &[Scenario] = &[
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
+    Scenario { name: "drift-is-seen", run: watch::is_seen },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
+    Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether the courier can fetch, and what its words mean.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::engine::{Config, cycle};
+use crate::host::RealHost;
+use crate::model::chain;
+use crate::source::{Courier, Source as _};
+
+use super::Check;
+
+/// Has the courier fetch, as the daemon does.
+pub fn remote(host: &RealHost, config: Option<&Config>) -> Check {
+    const NAME: &str = "remote";
+    let Some(config) = config else { return Check::skipped(NAME, "without a configuration there is none") };
+    let courier = Courier::of(host.root(), config.anchor.root.kind());
+    let mut ask = cycle::ask(config);
+    // Only a real fetch shows that fetching works.
+    ask.hint = None;
+    match courier.fetch(&ask, &AtomicBool::new(false)) {
+        Ok(fetched) => Check::ok(NAME, format!("{} is at {}", config.anchor.git_ref, fetched.tip)),
+        Err(error) => {
+            let words = chain(&error);
+            let advice = advice(&words);
+            Check::failed(NAME, words, advice)
+        }
+    }
+}
+
+/// Words that libraries and programs use, in lower case, and what is behind them.
+const MEANINGS: &[(&[&str], &str)] = &[
+    (
+        &["could not resolve", "name or service not known", "name resolution", "failed to lookup"],
+        "look at the host's name in `remote`, and whether this host has a name server: getent hosts NAME",
+    ),
+    (
+        &["proxy"],
+        "look at the proxy: the courier takes it from its environment (systemctl edit hostwrit-courier: Environment=https_proxy=...)",
+    ),
+    (
+        &["host key verification", "known_hosts", "no matching host key"],
+        "put the server's key where the courier looks for it, after comparing it with one that you trust: ssh-keyscan HOST",
+    ),
+    (
+        &["certificate", "ssl", "tls"],
+        "the server's certificate is not trusted: install the authority's certificate (update-ca-certificates), and look at the clock",
+    ),
+    (
+        &["permission denied", "publickey"],
+        "the server does not take the courier's SSH key: register its public half there, and look at the credential ssh-key",
+    ),
+    (
+        &["401", "403", "password", "authentication", "credential"],
+        "the server wants a password: look at the credential git-token",
+    ),
+    (&["404", "not found", "no such file"], "look at the path in `remote`"),
+    (
+        &["connection refused", "timed out", "timeout", "unreachable", "no route", "took more than"],
+        "look at the network between this host and the server, and at its firewall",
+    ),
+    (&["has no refs/"], "push the ref, or correct `ref` in the configuration"),
+    (&["courier"], "look at the courier: systemctl status hostwrit-courier"),
+];
+
+fn advice(words: &str) -> String {
+    let words = words.to_lowercase();
+    let known = MEANINGS.iter().find(|(signs, _)| signs.iter().any(|sign| words.contains(sign)));
+    known
+        .map_or("look at `remote` in the configuration, and try git ls-remote with it", |(_, advice)| *advice)
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libraries_say_leads_to_what_can_be_done() {
+        for (words, wanted) in [
+            ("curl: (6) Could not resolve host: git.example.org", "name server"),
+            ("SSL certificate problem: unable to get local issuer certificate", "update-ca-certificates"),
+            ("ssh: Host key verification failed.", "ssh-keyscan"),
+            ("git@example.org: Permission denied (publickey)", "ssh-key"),
+            ("Received HTTP status 401", "git-token"),
+            ("curl: (7) Failed to connect: Connection refused", "firewall"),
+            ("cannot reach the courier at /run/hostwrit/courier.sock", "systemctl status hostwrit-courier"),
+            ("Could not resolve proxy: proxy.example.org", "name server"),
+            ("CONNECT tunnel failed: proxy said 407", "proxy"),
+            ("something new", "git ls-remote"),
+        ] {
+            assert!(advice(words).contains(wanted), "{words}: {}", advice(words));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Seeing drift and putting it right between two pulls, for the daemon.
+//!
+//! What is watched is a hint. The truth is the look at the whole host that the daemon takes every `full_check`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tracing::{debug, error, info, warn};
+
+use crate::audit::OutcomeResult;
+use crate::host::RealHost;
+use crate::model::{ObjectId, chain};
+use crate::resources::Concerned;
+
+use super::fights::{Fights, Fought};
+use super::repair::{Enforced, Repair, Repaired, repair};
+use super::watch::Watch;
+
+/// A look at the whole host that events ask for comes at the most so often.
+const FULL_LOOKS_APART: Duration = Duration::from_secs(10);
+
+/// What is watched of a host, and what is fought over on it.
+pub struct Drift {
+    host: Arc<RealHost>,
+    /// `None` where the kernel does not let us watch.
+    watch: Option<Watch>,
+    enforced: Option<Enforced>,
+    fights: Fights,
+    /// Objects that are to be looked at, and when.
+    waiting: BTreeSet<ObjectId>,
+    due: Option<Instant>,
+    /// When a look at the whole host is owed.
+    full_look: Option<Instant>,
+    last_full_look: Instant,
+    /// The repair under way.
+    work: Option<JoinHandle<Worked>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What the daemon has to know of.
+#[derive(Debug)]
+pub enum Next {
+    /// Something was put right, or could not be.
+    Repaired(Repaired),
+    /// The whole host must be looked at.
+    Cycle,
+}
+
+/// What a repair came to.
+struct Worked {
+    repaired: Option<Repaired>,
+    /// The repair could not be made, or numbers of accounts changed.
+    needs_cycle: bool,
+    /// What the host is held to by a repair that changed something: objects may depend on other places now.
+    enforced: Option<Enforced>,
+}
+
+impl Drift {
+    /// Prepares to watch the host; [`Drift::after_cycle`] says for what.
+    pub fn new(host: Arc<RealHost>) -> Self {
+        let watch =
+            Watch::new(&host).inspect_err(|error| warn!("drift is seen at full checks alone: {}", chain(error))).ok();
+        Self {
+            host,
+            watch,
+            enforced: None,
+            fights: Fights::default(),
+            waiting: BTreeSet::new(),
+            due: None,
+            full_look: None,
+            last_full_look: Instant::now(),
+            work: None,
+            stop: Arc::default(),
+        }
+    }
+
+    /// Returns the commit that is watched over.
+    pub fn commit(&self) -> Option<String> {
+        self.enforced.as_ref().map(|enforced| enforced.desired.commit().to_string())
+    }
+
+    /// Returns what something else on the host changes again and again.
+    pub fn fought(&self) -> Vec<Fought> {
+        self.fights.fought()
+    }
+
+    /// Watches over what a cycle left, which looked at the whole host: `enforced` if that is new to us.
+    pub fn after_cycle(&mut self, enforced: Option<Enforced>) {
+        self.last_full_look = Instant::now();
+        self.full_look = None;
+        if let Some(enforced) = enforced {
+            self.set(enforced);
+        }
+    }
+
+    fn set(&mut self, enforced: Enforced) {
+        if let Some(watch) = &mut self.watch {
+            if watch.set(Arc::clone(&enforced.interests)) {
+                // Something may have happened after the look and before the watch stood.
+                self.waiting.extend(enforced.objects());
+                self.due = Some(Instant::now());
+            }
+            let (watched, unwatched) = watch.directories();
+            debug!(watched, unwatched, "directories");
+        }
+        self.enforced = Some(enforced);
+    }
+
+    /// Puts right what drifts until there is something to tell. May be dropped at any time: it goes on where it was.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            if let Some(work) = &mut self.work {
+                let worked = work.await;
+                self.work = None;
+                match worked {
+                    Ok(worked) => {
+                        if let Some(repaired) = self.done(worked) {
+                            return Next::Repaired(repaired);
+                        }
+                    }
+                    Err(fault) => {
+                        error!("a repair ended in a way that is a fault of hostwrit: {}", chain(&fault));
+                        self.owe_full_look();
+                    }
+                }
+                continue;
+            }
+            let due = [self.due, self.full_look].into_iter().flatten().min();
+            let concerned = tokio::select! {
+                () = until(due) => None,
+                concerned = watched(self.watch.as_mut()) => Some(concerned),
+            };
+            match concerned {
+                Some(Concerned::Objects(objects)) => self.begin(objects),
+                Some(Concerned::All(why)) => {
+                    info!("the whole host is looked at: {why}");
+                    self.owe_full_look();
+                }
+                None if self.full_look.is_some_and(|due| due <= Instant::now()) => {
+                    self.full_look = None;
+                    return Next::Cycle;
+                }
+                None => {
+                    self.due = None;
+                    let waiting = std::mem::take(&mut self.waiting);
+                    self.begin(waiting);
+                }
+            }
+        }
+    }
+
+    /// Finishes the step that is under way.
+    pub async fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(work) = self.work.take() {
+            let _ = work.await;
+        }
+    }
+
+    /// Looks at these objects, in a thread of its own, and puts right what differs.
+    fn begin(&mut self, objects: BTreeSet<ObjectId>) {
+        let held = self.fights.held(Instant::now());
+        let (later, objects): (BTreeSet<_>, BTreeSet<_>) =
+            objects.into_iter().partition(|object| held.contains(object));
+        self.wait_for(later);
+        let Some(enforced) = self.enforced.clone().filter(|_| !objects.is_empty()) else { return };
+        let (host, stop) = (Arc::clone(&self.host), Arc::clone(&self.stop));
+        self.work = Some(tokio::task::spawn_blocking(move || work(enforced, objects, held, &host, &stop)));
+    }
+
+    fn wait_for(&mut self, objects: BTreeSet<ObjectId>) {
+        let release = self.fights.release(&objects);
+        self.waiting.extend(objects);
+        self.due = [self.due, release].into_iter().flatten().min();
+    }
+
+    fn owe_full_look(&mut self) {
+        self.full_look.get_or_insert(Instant::now().max(self.last_full_look + FULL_LOOKS_APART));
+    }
+
+    fn done(&mut self, worked: Worked) -> Option<Repaired> {
+        if worked.needs_cycle {
+            self.owe_full_look();
+        }
+        let is_current = |enforced: &Enforced| {
+            self.enforced.as_ref().is_some_and(|current| Arc::ptr_eq(&current.desired, &enforced.desired))
+        };
+        if let Some(enforced) = worked.enforced.filter(is_current) {
+            self.set(enforced);
+        }
+        let repaired = worked.repaired?;
+        let now = Instant::now();
+        let known: BTreeSet<ObjectId> = self.fights.fought().into_iter().map(|fought| fought.object).collect();
+        let objects: BTreeSet<&ObjectId> = repaired.outcomes.iter().map(|outcome| &outcome.object).collect();
+        objects.into_iter().for_each(|object| self.fights.repaired(object, now));
+        for fought in self.fights.fought().iter().filter(|fought| !known.contains(&fought.object)) {
+            warn!(object = %fought.object, "{fought}");
+        }
+        Some(repaired)
+    }
+}
+
+fn work(
+    enforced: Enforced,
+    objects: BTreeSet<ObjectId>,
+    held: BTreeSet<ObjectId>,
+    host: &RealHost,
+    stop: &AtomicBool,
+) -> Worked {
+    let done = repair(&enforced, objects, &held, host, stop, &mut |step, outcome| match outcome.result {
+        OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "drift was put right"),
+        _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
+    });
+    let (repaired, mut needs_cycle) = match done {
+        Ok(Repair::Nothing) => (None, false),
+        Ok(Repair::NeedsCycle) => (None, true),
+        Ok(Repair::Done(repaired)) => (Some(repaired), false),
+        Err(error) => {
+            warn!("drift cannot be put right: {}", chain(&error));
+            (None, true)
+        }
+    };
+    // Owners of files are compared by number, wherever the files are.
+    needs_cycle |= enforced.interests.is_renumbered(host).unwrap_or(true);
+    let moves =
+        |repaired: &Repaired| repaired.plan.steps.iter().any(|step| enforced.interests.may_move_with(&step.object));
+    let is_other = needs_cycle || repaired.as_ref().is_some_and(moves);
+    let enforced = is_other.then(|| Enforced::of(enforced.desired, host).ok()).flatten();
+    Worked { repaired, needs_cycle, enforced }
+}
+
+async fn watched(watch: Option<&mut Watch>) -> Concerned {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The daemon sees drift as it happens: nothing waits for a pull or a full check.
+
+use crate::lab::Lab;
+use crate::machine::{Machine, eventually};
+use crate::process::Output;
+use crate::scenarios::drift::DRIFTS;
+use crate::site::{Site, configure};
+
+const UNIT: &str = "[Service]
+Type=exec
+ExecStart=/usr/bin/hostwrit daemon
+";
+
+/// So often, and no oftener, is one object changed before the daemon would take it for a fight.
+const ROUNDS: usize = 4;
+
+/// Prints how many milliseconds after the change the host is as declared.
+const MEASURE: &str = r#"
+started=$(date +%s%3N)
+{ CHANGE; } >/dev/null
+for round in $(seq 1000); do
+    if [ "$(LOOK)" = "$WANTED" ]; then echo $(($(date +%s%3N) - started)); exit 0; fi
+    sleep 0.01
+done
+echo "is still: $(LOOK)"; exit 1
+"#;
+
+/// Starts the daemon anew, which forgets what was fought over, and waits until it watches.
+fn start(web1: &Machine<'_>) {
+    web1.sh("systemctl stop hostwrit; rm -f /run/hostwrit/status.json; systemctl start hostwrit").ok();
+    eventually("the first cycle ends", || web1.exists("/run/hostwrit/status.json"));
+    // The bus is asked for the units after that.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+}
+
+fn measure(web1: &Machine<'_>, change: &str, look: &str, wanted: &str) -> Output {
+    let script = MEASURE.replace("CHANGE", change).replace("LOOK", look);
+    web1.sh(&format!("WANTED='{wanted}'\n{script}"))
+}
+
+/// Each kind of drift is put right within seconds by a daemon whose next pull is an hour away, with the remote gone.
+pub fn is_seen(lab: &Lab<'_>) {
+    let site = Site::converged(lab);
+    let web1 = &site.web1;
+    configure(web1, &site.infra, site.remote.url(), "1h");
+    web1.write("/etc/systemd/system/hostwrit.service", UNIT);
+    web1.sh("systemctl daemon-reload").ok();
+    web1.unplug();
+    let mut faults = Vec::new();
+    for (number, (change, object, look, wanted)) in DRIFTS.iter().enumerate() {
+        if number % ROUNDS == 0 {
+            start(web1);
+        }
+        let repairs = || {
+            web1.read("/var/log/hostwrit/audit/log.jsonl").unwrap_or_default().matches("\"cause\":\"drift\"").count()
+        };
+        let before = repairs();
+        let measured = measure(web1, change, look, wanted);
+        println!("{:>8} ms  {object}: {change}", measured.text());
+        if measured.code != 0 || repairs() == before {
+            faults.push(format!("{change}: not put right by itself, wanted {wanted}:\n{measured}"));
+        }
+    }
+    assert!(faults.is_empty(), "{} of {} drifts:\n{}", faults.len(), DRIFTS.len(), faults.join("\n\n"));
+    web1.run(&["systemctl", "stop", "hostwrit"]).ok();
+    web1.plug();
+    site.demand_convergence();
+}
