@@ -2,6 +2,7 @@
 # make test   every test that can run here, real hosts included when root
 # make check  what CI runs: formatting, lints, tests, stale files
 # make fuzz   hostile bytes for the parsers of trust, a minute each (FUZZ_SECONDS=600 for ten)
+# make deb    the Debian package, in target/debian/
 # make bench  what a no-op and the proof of a history cost, beside bounds and peers measured in the same run
 #
 # Packages that are missing are named and installed (apt, through sudo when not root). A Rust toolchain must be there.
@@ -17,12 +18,14 @@ DEMO_PACKAGES := git:git visudo:sudo
 # To test: real signatures, and real hosts under systemd-nspawn.
 TEST_PACKAGES := gpg:gnupg gpg-agent:gpg-agent ssh-keygen:openssh-client strace:strace systemd-nspawn:systemd-container \
   mmdebstrap:mmdebstrap nft:nftables ip:iproute2 pwck:passwd promtool:prometheus
+# To make the package and look it over.
+DEB_PACKAGES := dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev strip:binutils lintian:lintian
 # To fuzz: libFuzzer is C++.
 FUZZ_PACKAGES := c++:g++
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test check fuzz bench bless
+.PHONY: demo test check fuzz deb bench bless
 .DEFAULT_GOAL := demo
 
 demo:
@@ -31,11 +34,11 @@ demo:
 	@target/debug/hostwrit demo
 
 test:
-	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(DEB_PACKAGES)
 	@tests/run
 
 check:
-	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES)
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(DEB_PACKAGES) $(FUZZ_PACKAGES)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --all-targets -- --deny warnings
 	@tests/run
@@ -43,6 +46,12 @@ check:
 fuzz:
 	@packaging/install-missing $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
 	@fuzz/run $(FUZZ_SECONDS)
+
+deb:
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEB_PACKAGES)
+	@packaging/install-cargo-deb
+	@packaging/build-deb
+	@lintian --fail-on warning target/debian/hostwrit_*.deb
 
 bench:
 	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)

@@ -86,7 +86,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Plan(plan) => plan.run(&cli.root),
         Command::Apply(apply) => apply.run(&cli.root),
         Command::Daemon(daemon) => daemon.run(&cli.root),
-        Command::Courier(courier) => courier.run(),
+        Command::Courier(courier) => courier.run(&cli.root),
         Command::Status(status) => status.run(&cli.root),
         Command::Sync(sync) => sync.run(&cli.root),
         Command::Pause(pause) => pause.run(&cli.root),

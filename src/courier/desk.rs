@@ -19,6 +19,7 @@ use crate::source::wire::{self, Answer, Request};
 use crate::source::{Access, Ask, HashKind, Limits, Mirror, MirrorError};
 
 use super::hint::{self, Remembered};
+use super::outbox::Outbox;
 use super::prometheus;
 
 /// With more packs than this, a mirror is fetched anew: every one is looked into for every object.
@@ -28,6 +29,7 @@ const MAX_PACKS: usize = 64;
 pub(super) struct Desk {
     mirror: PathBuf,
     access: Access,
+    outbox: Option<Outbox>,
     /// Held while the mirror is opened, which clears up, or fetched into.
     books: Mutex<Books>,
 }
@@ -44,8 +46,8 @@ struct Books {
 
 impl Desk {
     /// Returns a desk whose mirror is in `directory`, and that shows these credentials to remotes.
-    pub(super) fn new(directory: &Path, access: Access) -> Self {
-        Self { mirror: directory.join("mirror.git"), access, books: Mutex::default() }
+    pub(super) fn new(directory: &Path, access: Access, outbox: Option<Outbox>) -> Self {
+        Self { mirror: directory.join("mirror.git"), access, outbox, books: Mutex::default() }
     }
 
     /// Answers one steward until it goes.
@@ -73,6 +75,8 @@ impl Desk {
                     Ok(number) => Answer::Number(number),
                     Err(error) => Answer::Failed(chain(&error)),
                 },
+                Request::Report(batch) => self.outbox.as_ref().map_or_else(no_outbox, |outbox| outbox.spool(&batch)),
+                Request::Publish(page) => self.outbox.as_ref().map_or_else(no_outbox, |outbox| outbox.publish(&page)),
             };
             stream.write_all(&answer.to_bytes())?;
         }
@@ -151,6 +155,10 @@ impl Desk {
         books.is_open = true;
         Ok(mirror.insert(opened.with_access(self.access.clone())))
     }
+}
+
+fn no_outbox() -> Answer {
+    Answer::Failed("this courier tells nobody anything".to_owned())
 }
 
 /// Does `work` and sets `stop` when the steward hangs up meanwhile: it was told to stop, and nobody waits for an answer.

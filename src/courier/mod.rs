@@ -9,6 +9,7 @@
 
 mod desk;
 mod hint;
+mod outbox;
 mod prometheus;
 
 use std::io;
@@ -27,6 +28,8 @@ use tracing::{info, warn};
 use crate::source::Access;
 
 use desk::Desk;
+use outbox::Outbox;
+pub use outbox::Settings;
 
 /// How many stewards may be connected at once: the daemon, and some commands.
 const MAX_CONNECTIONS: usize = 16;
@@ -53,11 +56,12 @@ pub enum ServeError {
     Accept(#[source] io::Error),
 }
 
-/// Serves the socket on standard input, with a mirror below `directory`.
+/// Serves the socket on standard input, with a mirror below `directory`. A courier that listens asks for its settings;
+/// one that serves a single steward tells nobody anything.
 ///
 /// # Errors
 /// The directory cannot be used, or standard input is no socket.
-pub fn serve(directory: &Path) -> Result<(), ServeError> {
+pub fn serve(directory: &Path, settings: impl FnOnce() -> Settings) -> Result<(), ServeError> {
     let not_usable = |source| ServeError::Directory { directory: directory.to_owned(), source };
     std::fs::create_dir_all(directory).map_err(not_usable)?;
     let _lock = lock(directory)?;
@@ -65,15 +69,15 @@ pub fn serve(directory: &Path) -> Result<(), ServeError> {
         Some(credentials) => Access::in_directory(Path::new(&credentials)).map_err(ServeError::Credentials)?,
         None => Access::default(),
     };
-    let desk = Arc::new(Desk::new(directory, access));
 
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(ServeError::Socket)?;
     if !getsockopt(&socket, sockopt::AcceptConn).map_err(|errno| ServeError::Socket(errno.into()))? {
-        desk.attend(UnixStream::from(socket));
+        Desk::new(directory, access, None).attend(UnixStream::from(socket));
         return Ok(());
     }
     info!("listening");
-    listen(socket, &desk)
+    let outbox = Outbox::open(directory, settings());
+    listen(socket, &Arc::new(Desk::new(directory, access, Some(outbox))))
 }
 
 fn listen(socket: OwnedFd, desk: &Arc<Desk>) -> Result<(), ServeError> {

@@ -23,7 +23,7 @@ use super::desired::{Hindrance, Judge, Selected};
 use super::last_good::Store;
 use super::pause::{self, Kept, Pause, PauseError};
 use super::pin::{self, Known};
-use super::rollout::{Hold, Rollout};
+use super::rollout::Rollout;
 use super::state::{self, Refused, StateError};
 use super::trust_cache;
 use super::{Config, Plan, State};
@@ -84,14 +84,6 @@ impl Report {
         self.pause = pause;
         self.alarms.extend(unreadable);
         self
-    }
-
-    /// Returns what keeps a commit that counts from this host's turn; `None` if none waits.
-    pub fn hold(&self) -> Option<&Hold> {
-        match &self.hindrance {
-            Some(Hindrance::Rollout(hold)) => Some(hold),
-            _ => None,
-        }
     }
 
     /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -14,11 +14,13 @@ use crate::audit::OutcomeResult;
 use crate::host::{ReadHost as _, RealHost};
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
+use super::announce::{Announcer, News};
 use super::config::ConfigError;
 use super::desk::{Desk, Errand, Wish};
 use super::drift::{Drift, Next};
 use super::notify::{Notifier, Pulse};
 use super::repair::Enforced;
+use super::reports::{self, Told};
 use super::schedule::until_next_pull;
 use super::status::{Health, Status};
 use super::{Config, Cycle, CycleError, Report, cycle};
@@ -94,6 +96,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     // Pulls in a row that the remote did not answer.
     let mut failures = 0;
     let mut drift = Drift::new(Arc::clone(&host));
+    let announcer = Announcer::start(Arc::clone(&host), config.clone());
     loop {
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
@@ -108,7 +111,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             tokio::select! {
                 ended = &mut pull => break ended.map_err(DaemonError::Panicked)?,
                 // The remote may be slow; the host is not left alone meanwhile.
-                next = drift.next() => is_unsettled |= note(next, &drift, last.as_mut(), &host),
+                next = drift.next() => is_unsettled |= note(next, &drift, last.as_mut(), &host, &config, &announcer),
                 () = either(&mut terminate, &mut interrupt), if !stopping => {
                     info!("told to stop: the step under way is finished");
                     notifier.stopping();
@@ -124,21 +127,26 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             }
         };
         match pulled {
-            Pulled::Cycle(mut status, left, enforced) => {
+            Pulled::Cycle(ended) => {
+                let Ended { mut status, settled: left, enforced, told, took } = *ended;
                 drift.after_cycle(enforced);
                 status.fought(&drift.fought());
                 write(&status, &host);
+                announcer.tell(News::Cycle(Box::new(status.clone()), told, took));
                 tell(&status, last.as_ref());
                 let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
                 failures = if unanswered { failures + 1 } else { 0 };
-                (last, settled) = (Some(*status), left);
+                (last, settled) = (Some(status), left);
             }
             Pulled::Nothing(left, answered) => {
                 settled = Some(left);
                 failures = if answered { 0 } else { failures + 1 };
-                if let Some(status) = last.as_mut().filter(|_| answered) {
-                    status.pulled_again(host.as_ref());
-                    write(status, &host);
+                if let Some(status) = &mut last {
+                    if answered {
+                        status.pulled_again(host.as_ref());
+                        write(status, &host);
+                    }
+                    announcer.tell(News::Pull(Box::new(status.clone()), answered));
                 }
             }
         }
@@ -161,9 +169,10 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 () = attend(&mut desk, &mut notifier) => break Wake::Asked,
                 next = drift.next() => {
                     let asks_for_cycle = matches!(next, Next::Cycle);
-                    if note(next, &drift, last.as_mut(), &host) {
+                    if note(next, &drift, last.as_mut(), &host, &config, &announcer) {
                         settled = None;
                     }
+                    last.iter().for_each(|status| desk.learn(status));
                     if asks_for_cycle {
                         break Wake::Interval;
                     }
@@ -179,6 +188,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                         info!("configuration read again");
                         config = read;
                         settled = None;
+                        announcer.tell(News::Config(Box::new(config.clone())));
                     }
                     Err(fault) => error!("the configuration is not sound, the one before stays: {}", chain(&fault)),
                 }
@@ -196,12 +206,21 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
 }
 
 /// Enters what happened between two cycles into the status; returns whether the next pull must look at the whole host.
-fn note(next: Next, drift: &Drift, status: Option<&mut Status>, host: &RealHost) -> bool {
+fn note(
+    next: Next,
+    drift: &Drift,
+    status: Option<&mut Status>,
+    host: &RealHost,
+    config: &Config,
+    announcer: &Announcer,
+) -> bool {
     let Next::Repaired(repaired) = next else { return true };
     if let Some(status) = status {
         status.repaired(&repaired, host);
         status.fought(&drift.fought());
         write(status, host);
+        let told = reports::of_repair(config, &repaired, status);
+        announcer.tell(News::Repair(Box::new(status.clone()), told));
     }
     !repaired.converged()
 }
@@ -210,7 +229,17 @@ fn note(next: Next, drift: &Drift, status: Option<&mut Status>, host: &RealHost)
 enum Pulled {
     /// Nothing called for a cycle; whether the remote answered.
     Nothing(Settled, bool),
-    Cycle(Box<Status>, Option<Settled>, Option<Enforced>),
+    Cycle(Box<Ended>),
+}
+
+/// What a cycle left.
+struct Ended {
+    status: Status,
+    settled: Option<Settled>,
+    enforced: Option<Enforced>,
+    /// What others are told of it.
+    told: Told,
+    took: Duration,
 }
 
 /// Asks the remote, and runs a cycle unless all is as it was. `watched` is the commit whose objects are watched.
@@ -236,6 +265,7 @@ fn pull(
     pulse.beat();
     let found = fetched.as_ref().ok().copied();
     let mut enforced = None;
+    let begun = Instant::now();
     let cycle = Cycle::begin(config, host, &source, stop).and_then(|cycle| {
         let mut report = cycle.apply_fetched(fetched, &mut |step, outcome| {
             pulse.beat();
@@ -252,7 +282,9 @@ fn pull(
         Ok(report)
     });
     let settled = cycle.as_ref().ok().and_then(|report| Settled::by(report, found, config, host.now()));
-    Pulled::Cycle(Box::new(leave_status(config, host, &cycle)), settled, enforced)
+    let status = leave_status(config, host, &cycle);
+    let told = reports::of_cycle(config, &cycle, &status);
+    Pulled::Cycle(Box::new(Ended { status, settled, enforced, told, took: begun.elapsed() }))
 }
 
 /// Returns what the host is held to from now on, unless that is what is watched already.
@@ -262,6 +294,10 @@ fn enforced_by(
     host: &RealHost,
     watched: Option<String>,
 ) -> Result<Option<Enforced>, CycleError> {
+    // Nothing is put right during a pause, and the cycle after it says what is enforced then.
+    if report.is_held() {
+        return Ok(None);
+    }
     let desired = match report.enforced.take() {
         Some(desired) => desired,
         None if watched.as_ref() == Some(&report.plan.commit) => return Ok(None),

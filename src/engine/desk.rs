@@ -155,6 +155,11 @@ impl Desk {
         self.last = Some(status.clone());
     }
 
+    /// Notes what the status has become between two cycles.
+    pub fn learn(&mut self, status: &Status) {
+        self.last = Some(status.clone());
+    }
+
     /// Notes that the next pull is `planned` from now, or earlier if a pause ends before that; returns how long to wait.
     pub fn rest(&mut self, planned: Duration, now: SystemTime) -> Duration {
         let ends = self.last.as_ref().and_then(|status| status.paused.as_ref()?.ends());

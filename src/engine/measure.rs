@@ -52,6 +52,13 @@ impl Counters {
         }
     }
 
+    /// Counts what was put right between two cycles.
+    pub fn repaired(&mut self, status: &Status) {
+        *self.counts.steps.entry("done").or_default() += status.done as u64;
+        self.counts.drift_repaired += status.done as u64;
+        self.counts.alive = time_of(status);
+    }
+
     /// Counts a cycle that has just ended.
     pub fn count(&mut self, status: &Status, took: Duration, host: &dyn ReadHost) {
         let counts = &mut self.counts;
@@ -120,13 +127,19 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         last_cycle: time_of(status),
         objects: objects(status),
         counts: counters.counts.clone(),
-        held: status.paused.iter().map(|_| "pause").collect(),
+        held: status.paused.iter().map(|_| "pause").chain(status.rollout.iter().map(|_| "rollout")).collect(),
         newest_statement: remembered.freshness.newest(),
         statement_max_age: remembered.freshness.max_age(),
         reboot_needed: reboot_needed(host),
         audit_entries: remembered.log.map(|head| head.seq),
         ..Metrics::default()
     }
+}
+
+/// Enters a pull that called for no cycle. Costs nothing that grows with the host.
+pub fn note_pull(metrics: &mut Metrics, status: &Status, counters: &Counters) {
+    metrics.last_pull = status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok());
+    metrics.counts = counters.counts.clone();
 }
 
 /// Leaves the page for node_exporter, if the configuration says where.

@@ -3,6 +3,7 @@
 
 pub mod agreement;
 pub mod alarm;
+pub mod announce;
 pub mod apply;
 pub mod config;
 pub mod cycle;

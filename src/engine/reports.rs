@@ -3,24 +3,27 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::audit;
 use crate::audit::OutcomeResult;
-use crate::audit::entry::{Cause, LoggedChange};
+use crate::audit::entry::{Cause, LoggedChange, Signer};
 use crate::model::{ObjectId, Step};
 use crate::report::{Entry, Kind, Severity};
 use crate::resources::Operation;
 
+use super::apply::Outcome;
 use super::desired::Hindrance;
+use super::repair::Repaired;
 use super::status::{Health, Status, Trouble};
-use super::{Config, CycleError, Report};
+use super::{Config, CycleError, Plan, Report};
 
 /// Of one cycle no more objects are named; what is over is a number.
 const MOST_OBJECTS: usize = 200;
 
 /// What one cycle has to say.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Told {
     pub entries: Vec<Entry>,
     /// The cycle looked at everything: what it does not mention is in order.
@@ -37,11 +40,25 @@ pub fn of_cycle(config: &Config, cycle: &Result<Report, CycleError>, status: &St
         Err(_) => None,
     };
     let mut entries = vec![teller.sum()];
-    entries.extend(report.map(|report| teller.changes(report)).unwrap_or_default());
+    entries.extend(
+        report.map(|report| teller.changes(&report.plan, &report.outcomes, &report.signers)).unwrap_or_default(),
+    );
     let problems = status.problems.iter().take(MOST_OBJECTS);
     entries.extend(problems.map(|trouble| teller.problem(trouble, report, hindrance)));
     entries.extend(status.reported.iter().take(MOST_OBJECTS).map(|object| teller.differs(object)));
     Told { entries, whole: report.is_some() }
+}
+
+/// Puts a repair between two cycles into entries; `status` is what it left.
+pub fn of_repair(config: &Config, repaired: &Repaired, status: &Status) -> Told {
+    let teller = Teller { fleet: &config.anchor.fleet, status };
+    let mut entries = teller.changes(&repaired.plan, &repaired.outcomes, &[]);
+    let concerned = |trouble: &&Trouble| {
+        trouble.object.as_ref().is_some_and(|object| repaired.plan.steps.iter().any(|step| step.object == *object))
+    };
+    let problems = status.problems.iter().filter(concerned).take(MOST_OBJECTS);
+    entries.extend(problems.map(|trouble| teller.problem(trouble, None, None)));
+    Told { entries, whole: false }
 }
 
 /// Puts a line of the audit log, without its newline, into an entry; `None` if it is none.
@@ -101,24 +118,24 @@ impl Teller<'_> {
         entry
     }
 
-    fn changes(&self, report: &Report) -> Vec<Entry> {
-        let pairs = report.plan.steps.iter().zip(&report.outcomes);
+    fn changes(&self, plan: &Plan, outcomes: &[Outcome], signers: &[Signer]) -> Vec<Entry> {
+        let pairs = plan.steps.iter().zip(outcomes);
         let done: Vec<&Step<Operation>> =
             pairs.filter(|(_, outcome)| outcome.result == OutcomeResult::Done).map(|(step, _)| step).collect();
-        match report.plan.cause {
+        match plan.cause {
             _ if done.is_empty() => Vec::new(),
             Cause::Commit => {
-                let commit = &report.plan.commit;
+                let commit = &plan.commit;
                 let message =
-                    format!("{} of {} changes that {commit} asks for were made", done.len(), report.plan.steps.len());
+                    format!("{} of {} changes that {commit} asks for were made", done.len(), plan.steps.len());
                 let mut entry = self.entry(Kind::Changed, message);
                 let objects: Vec<String> = done.iter().take(MOST_OBJECTS).map(|step| step.object.to_string()).collect();
                 entry.fields = fields([
-                    ("plan", json!(report.plan.digest)),
-                    ("steps", json!(report.plan.steps.len())),
+                    ("plan", json!(plan.digest)),
+                    ("steps", json!(plan.steps.len())),
                     ("done", json!(done.len())),
                     ("objects", json!(objects)),
-                    ("signers", json!(report.signers)),
+                    ("signers", json!(signers)),
                 ]);
                 vec![entry]
             }

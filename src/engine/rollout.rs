@@ -20,7 +20,7 @@ use crate::trust::{Cache, Urgency};
 
 use super::desired::{Hindrance, Selected, Times};
 use super::pin::Known;
-use super::{Cycle, State};
+use super::{Cycle, Report, State};
 
 /// A gate that has not answered for so long is told as something that is wrong.
 const SILENT: Duration = Duration::from_secs(60 * 60);
@@ -183,6 +183,16 @@ impl From<&Hold> for Held {
             since: time(hold.since),
             until: hold.until().map(time),
             waits_for: hold.why.to_string(),
+        }
+    }
+}
+
+impl Report {
+    /// Returns what keeps a commit that counts from this host's turn; `None` if none waits.
+    pub fn hold(&self) -> Option<&Hold> {
+        match &self.hindrance {
+            Some(Hindrance::Rollout(hold)) => Some(hold),
+            _ => None,
         }
     }
 }

@@ -26,6 +26,9 @@ const STATUS: &str = "/run/hostwrit/status.json";
 /// The code of an object that something else changes as often as hostwrit puts it right.
 const FOUGHT_OVER: &str = "fought-over";
 
+/// What the package leaves after it has put the version before back (packaging/prove-upgrade).
+const UPGRADE_UNDONE: &str = "/var/lib/hostwrit/upgrade-undone";
+
 /// The last cycle in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
@@ -141,6 +144,11 @@ impl Status {
                 };
                 status.problems.push(Trouble { code: code.to_owned(), object: None, message: chain(error) });
             }
+        }
+        // A note that cannot be read concerns an upgrade that is over; the cycle is what counts here.
+        if let Some(note) = host.read(Path::new(UPGRADE_UNDONE)).ok().flatten() {
+            let message = String::from_utf8_lossy(&note).trim_end().to_owned();
+            status.problems.push(Trouble { code: "upgrade-undone".to_owned(), object: None, message });
         }
         status
     }

@@ -31,10 +31,13 @@ pub struct Access {
 impl Access {
     /// Looks for `ssh-key`, `known-hosts` and `git-token` in the directory of systemd's credentials (systemd.exec(5)).
     ///
+    /// An empty line is no credential: that is what hostwrit-courier.service puts where the host has none.
+    ///
     /// # Errors
     /// The token cannot be read.
     pub fn in_directory(directory: &Path) -> io::Result<Self> {
-        let file = |name: &str| Some(directory.join(name)).filter(|path| path.is_file());
+        let is_there = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 1);
+        let file = |name: &str| Some(directory.join(name)).filter(is_there);
         let token = match file("git-token") {
             Some(path) if fs::metadata(&path)?.len() > MAX_TOKEN => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "git-token is too long to be one"));

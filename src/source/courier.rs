@@ -32,6 +32,8 @@ pub const USER: &str = "hostwrit";
 const OBJECT_TIME: Duration = Duration::from_secs(30);
 /// How long an answer of Prometheus may take, which the courier itself waits for no longer than 30 s.
 const NUMBER_TIME: Duration = Duration::from_secs(40);
+/// How long it may take to take something.
+const HAND_OVER_TIME: Duration = Duration::from_secs(5);
 /// How much longer than its own limit a fetch may take, for the courier to say so.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often it is looked whether to stop.
@@ -58,6 +60,17 @@ pub enum CourierError {
     Malformed(#[from] wire::Malformed),
     #[error("told to stop")]
     Stopped,
+}
+
+/// Why the courier did not take something.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    #[error("no courier listens")]
+    Nobody,
+    #[error("the courier did not take it: {0}")]
+    Refused(String),
+    #[error(transparent)]
+    Courier(#[from] CourierError),
 }
 
 /// A courier, connected when it is first needed.
@@ -139,6 +152,22 @@ impl Courier {
         }
     }
 
+    /// Hands over something that the courier shall keep or tell, if one listens: what a child of ours took would go with it.
+    /// Returns how many reports wait in its spool, and how many were lost.
+    ///
+    /// # Errors
+    /// The courier cannot be reached or did not take it.
+    pub fn hand_over(&self, request: &Request) -> Result<(u64, u64), HandOverError> {
+        if !self.socket.exists() {
+            return Err(HandOverError::Nobody);
+        }
+        match self.ask(request, HAND_OVER_TIME, &AtomicBool::new(false))? {
+            Answer::Taken { waiting, lost } => Ok((waiting, lost)),
+            Answer::Failed(words) => Err(HandOverError::Refused(words)),
+            _ => Err(CourierError::Confused.into()),
+        }
+    }
+
     fn open(&self) -> Result<Line, CourierError> {
         match UnixStream::connect(&self.socket) {
             Ok(stream) => Ok(Line::Open(stream, None)),
@@ -217,7 +246,7 @@ impl Objects for Courier {
             Ok(Answer::Missing) => Err(ObjectError::Missing { id: *id }),
             Ok(Answer::TooLarge(limit)) => Err(ObjectError::TooLarge { id: *id, limit }),
             Ok(Answer::Failed(words)) => Err(unreadable(words.into())),
-            Ok(Answer::Fetched(_) | Answer::Number(_)) => Err(unreadable(CourierError::Confused.into())),
+            Ok(_) => Err(unreadable(CourierError::Confused.into())),
             Err(error) => Err(unreadable(error.into())),
         }
     }

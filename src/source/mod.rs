@@ -21,7 +21,7 @@ mod tests;
 
 pub use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 pub use access::Access;
-pub use courier::{Courier, CourierError, DIRECTORY as COURIER_DIRECTORY, SOCKET};
+pub use courier::{Courier, CourierError, DIRECTORY as COURIER_DIRECTORY, HandOverError, SOCKET};
 pub use fetch::{Cause, FetchError, Fetched, redact};
 pub use gix::hash::Kind as HashKind;
 pub use kept::{Kept, Recorder};

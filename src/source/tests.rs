@@ -430,3 +430,15 @@ fn a_second_ref_costs_no_further_request() {
     count(Some(HEARTBEAT));
     assert_eq!(count(Some(HEARTBEAT)), poll, "there is one, and no news");
 }
+
+#[test]
+fn an_empty_line_is_no_credential() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = |key: &str| {
+        fs::write(dir.path().join("ssh-key"), key).unwrap();
+        Access::in_directory(dir.path()).unwrap().ssh_command()
+    };
+    assert!(command("a key\n").contains("IdentitiesOnly"));
+    assert!(!command("\n").contains("IdentitiesOnly"));
+    assert!(!command("").contains("IdentitiesOnly"));
+}

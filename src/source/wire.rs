@@ -24,6 +24,10 @@ pub enum Request {
     Object(Oid),
     /// Ask a Prometheus.
     Number(Query),
+    /// Spool this for those who are told what happens here: a batch of entries, as JSON.
+    Report(Vec<u8>),
+    /// Give this page of metrics to those who ask.
+    Publish(Vec<u8>),
 }
 
 /// What the courier answers.
@@ -36,6 +40,11 @@ pub enum Answer {
     Missing,
     /// The object has more bytes than the courier's limit, which this is.
     TooLarge(u64),
+    /// It was taken. So many entries wait in the spool, and so many were lost for want of room.
+    Taken {
+        waiting: u64,
+        lost: u64,
+    },
     /// Why it could not be done.
     Failed(String),
 }
@@ -55,6 +64,8 @@ impl Request {
             }
             Self::Object(id) => frame(b'o', id.to_hex().to_string().as_bytes()),
             Self::Number(query) => frame(b'n', &serde_json::to_vec(query).unwrap_or_default()),
+            Self::Report(entries) => frame(b'r', entries),
+            Self::Publish(page) => frame(b'm', page),
         }
     }
 
@@ -72,6 +83,8 @@ impl Request {
             }
             b'o' => Oid::from_hex(body).map(Self::Object).map_err(|_| Malformed("no object id")),
             b'n' => serde_json::from_slice(body).map(Self::Number).map_err(|_| Malformed("no query")),
+            b'r' => Ok(Self::Report(body.to_vec())),
+            b'm' => Ok(Self::Publish(body.to_vec())),
             _ => Err(Malformed("an unknown request")),
         }
     }
@@ -95,6 +108,7 @@ impl Answer {
             Self::Number(number) => frame(b'N', number.to_string().as_bytes()),
             Self::Missing => frame(b'M', b""),
             Self::TooLarge(limit) => frame(b'L', limit.to_string().as_bytes()),
+            Self::Taken { waiting, lost } => frame(b'T', format!("{waiting} {lost}").as_bytes()),
             Self::Failed(words) => {
                 let end = (0..=words.len().min(MAX_WORDS)).rev().find(|end| words.is_char_boundary(*end));
                 frame(b'E', &words.as_bytes()[..end.unwrap_or(0)])
@@ -128,6 +142,12 @@ impl Answer {
             b'N' => text(body)?.parse().map(Self::Number).map_err(|_| Malformed("a number that is none")),
             b'M' if body.is_empty() => Ok(Self::Missing),
             b'L' => text(body)?.parse().map(Self::TooLarge).map_err(|_| Malformed("a limit that is no number")),
+            b'T' => {
+                let body = text(body)?;
+                let numbers = body.split_once(' ').and_then(|(one, two)| Some((one.parse().ok()?, two.parse().ok()?)));
+                let (waiting, lost) = numbers.ok_or(Malformed("numbers that are none"))?;
+                Ok(Self::Taken { waiting, lost })
+            }
             // It ends up in logs and on terminals.
             b'E' => Ok(Self::Failed(text(body)?.replace(char::is_control, " "))),
             _ => Err(Malformed("an unknown answer")),

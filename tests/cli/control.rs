@@ -150,6 +150,9 @@ fn the_daemon_pulls_pauses_and_resumes_when_it_is_asked_to() {
     --- exit code 0
     ");
     site.put("/etc/motd", "drift\n");
+    // It sees that, and would have put it right by now.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(site.get("/etc/motd").unwrap(), "drift\n");
     insta::assert_snapshot!(without_names(&shown(&site.run(&["sync", "--wait"]))), @r"
     1 step of COMMIT2 held: web1 stays as it is while it is paused.
     --- stderr

@@ -172,6 +172,22 @@ fn an_object_that_is_changed_back_again_and_again_is_slowed_and_reported() {
 }
 
 #[test]
+fn a_pause_holds_repairs_back_until_it_ends() {
+    let site = Site::new(&[("hosts/web1.yaml", HOST)]);
+    let daemon = Daemon::start(&site);
+    let paused = site.run(&["pause", "--for", "1h", "--reason", "a test"]);
+    assert_eq!(paused.code, 0, "{paused:?}");
+    site.put("/etc/motd", "drift\n");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(site.get("/etc/motd").as_deref(), Some("drift\n"));
+    let resumed = site.run(&["resume"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    daemon.within("what was held is done", |site| site.get("/etc/motd").as_deref() == Some("good\n"));
+    site.put("/etc/motd", "drift\n");
+    daemon.within("drift after the pause", |site| site.get("/etc/motd").as_deref() == Some("good\n"));
+}
+
+#[test]
 fn a_new_commit_is_watched_in_the_place_of_the_old() {
     let site = Site::new(&[("hosts/web1.yaml", HOST)]);
     let daemon = Daemon::start(&site);

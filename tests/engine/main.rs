@@ -8,6 +8,7 @@ mod fixture;
 #[path = "../site/mod.rs"]
 mod site;
 
+mod announce;
 mod concurrency;
 mod courier;
 mod drift;

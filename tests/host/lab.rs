@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::fabric::Fabric;
 use crate::infra::Keys;
-use crate::machine::{Machine, remove_cgroup};
+use crate::machine::{Has, Machine, remove_cgroup};
 use crate::process::Output;
 
 pub struct Lab<'run> {
@@ -57,13 +57,22 @@ impl<'run> Lab<'run> {
         machine
     }
 
+    /// Boots a host on which hostwrit was never installed.
+    pub fn boot_without_hostwrit(&self, name: &'static str) -> Machine<'_> {
+        let mut machine = self.switch_on(name, Has::Nothing);
+        machine.wait_until_booted();
+        machine
+    }
+
+    fn switch_on(&self, name: &'static str, has: Has) -> Machine<'_> {
+        let number = self.next_address.get();
+        self.next_address.set(number + 1);
+        Machine::switch_on(self, name, format!("192.0.2.{number}"), has)
+    }
+
     /// Boots several hosts at the same time.
     pub fn boot_all<const N: usize>(&self, names: [&'static str; N]) -> [Machine<'_>; N] {
-        let mut machines = names.map(|name| {
-            let number = self.next_address.get();
-            self.next_address.set(number + 1);
-            Machine::switch_on(self, name, format!("192.0.2.{number}"))
-        });
+        let mut machines = names.map(|name| self.switch_on(name, Has::Program));
         machines.iter_mut().for_each(Machine::wait_until_booted);
         machines
     }

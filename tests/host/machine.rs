@@ -27,9 +27,17 @@ pub struct Machine<'lab> {
     leader: u32,
 }
 
+/// What a host has of hostwrit when it boots first.
+#[derive(Clone, Copy)]
+pub enum Has {
+    /// The program, and nothing else.
+    Program,
+    Nothing,
+}
+
 impl<'lab> Machine<'lab> {
     /// Switches the host on; [`Machine::wait_until_booted`] waits for it.
-    pub fn switch_on(lab: &'lab Lab<'lab>, name: &'static str, address: String) -> Self {
+    pub fn switch_on(lab: &'lab Lab<'lab>, name: &'static str, address: String, has: Has) -> Self {
         let dir = lab.dir().join(name);
         fs::create_dir_all(dir.join("disk")).expect("the run's own folder can be written");
         let notify = UnixDatagram::bind(dir.join("notify")).expect("a socket in the run's own folder can be bound");
@@ -44,7 +52,10 @@ impl<'lab> Machine<'lab> {
             .arg(lab.image())
             .arg(&dir)
             .arg(&cgroup)
-            .arg(format!("--bind-ro={}:/usr/bin/hostwrit", env!("CARGO_BIN_EXE_hostwrit")))
+            .args(match has {
+                Has::Program => Some(format!("--bind-ro={}:/usr/bin/hostwrit", env!("CARGO_BIN_EXE_hostwrit"))),
+                Has::Nothing => None,
+            })
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("NOTIFY_SOCKET", dir.join("notify"))

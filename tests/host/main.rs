@@ -15,6 +15,7 @@ mod image;
 mod infra;
 mod lab;
 mod machine;
+mod package;
 mod process;
 mod requirements;
 mod scenarios;

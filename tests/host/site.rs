@@ -26,11 +26,15 @@ pub struct Site<'lab> {
 impl<'lab> Site<'lab> {
     /// Makes the infra repo from `tests/host/repo`, serves it, and boots a host that knows of it and never ran.
     pub fn new(lab: &'lab Lab<'lab>) -> Self {
+        Self::on(lab, lab.boot("web1"))
+    }
+
+    /// Makes the infra repo, serves it, and tells the host of it.
+    pub fn on(lab: &'lab Lab<'lab>, web1: Machine<'lab>) -> Self {
         let infra = Infra::new(lab, &own_repo());
         infra.replace(WEB1, "ALICE_KEY", &lab.keys().ssh_public());
         infra.publish("Alice's SSH key", Signer::Alice);
         let remote = GitServer::git(lab, &infra);
-        let web1 = lab.boot("web1");
         configure(&web1, &infra, remote.url(), "1h");
         Self { infra, web1, remote }
     }

@@ -9,6 +9,7 @@ mod daemon;
 mod drift;
 mod faults;
 mod harness;
+mod package;
 mod refusal;
 mod watch;
 
@@ -24,6 +25,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
+    Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
+    Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
+    Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
