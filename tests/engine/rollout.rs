@@ -384,3 +384,45 @@ fn rings_that_do_not_fit_every_host_are_unsound() {
     let report = apply(&site, Duration::ZERO);
     assert_eq!(report.hindrance.unwrap().code(), "unsound");
 }
+
+/// Answers each question with this body.
+fn web(body: String) -> String {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            assert!(head[0].starts_with("GET /api/v1/query?query=sum(bad) "), "{head:?}");
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn the_courier_asks_prometheus() {
+    let site = converged("rollout: {rings: [{name: all, gate: {query: 'sum(bad)', max: 0}}]}\n");
+    let config = site.get("/etc/hostwrit/config.yaml").unwrap();
+    let sample = |value: &str| format!("{{\"metric\":{{}},\"value\":[1,\"{value}\"]}}");
+    site.host_file(&motd("next"));
+    for (samples, code, words) in [
+        (sample("2"), 6, "the gate is closed: sum(bad) is 2"),
+        (String::new(), 6, "the query comes to 0 numbers, and must come to one"),
+        (format!("{0},{0}", sample("0")), 6, "the query comes to 2 numbers"),
+        ("<html>".to_owned(), 6, "did not answer as Prometheus does"),
+        (sample("0"), 0, ""),
+    ] {
+        let url =
+            web(format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"vector\",\"result\":[{samples}]}}}}"));
+        site.put("/etc/hostwrit/config.yaml", &format!("{config}prometheus: {url}\n"));
+        let applied = site.run(&["apply"]);
+        assert_eq!(applied.code, code, "{applied:?}");
+        assert!(applied.stderr.contains(words), "{applied:?}");
+    }
+    assert_eq!(site.get("/etc/motd").unwrap(), "next\n");
+}
