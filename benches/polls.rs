@@ -181,7 +181,7 @@ impl Client {
         let process = Running::start(&mut command);
         let line = Box::new(Courier::at(ours, HashKind::Sha1, Limits::default()));
         let [git_ref, beside] = REFS.map(str::to_owned);
-        let ask = Ask { remote: url.to_owned(), git_ref, beside: Some(beside), hint, max_quiet: 24 * 3600 };
+        let ask = Ask { remote: url.to_owned(), git_ref, beside: Some(beside), hint, max_quiet: 24 * 3600, limits: Limits::default() };
         let found = line.fetch(&ask, &GO).unwrap();
         assert!(found.beside.is_some());
         Self::Courier { line, process, ask, found, _directory: directory }

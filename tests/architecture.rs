@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "engine",
         &["control", "model", "host", "yaml", "source", "trust", "manifest", "resources", "audit", "metrics", "report"],
     ),
-    ("courier", &["model", "source", "metrics", "report"]),
+    ("courier", &["model", "source", "metrics", "report", "fleet"]),
     ("doctor", &["model", "host", "source", "audit", "control", "engine"]),
     ("fleet", &["metrics"]),
     (

@@ -28,12 +28,19 @@ impl PlanCommand {
         let report = Cycle::begin(&config, &host, &source, &stop)?.plan()?;
         output::warn_of_hindrance(&report);
         output::warn_of_pause(&report);
-        let view = report.plan.view(Some(&config.host));
+        let mut view = report.plan.view(Some(&config.host));
+        let ahead = report.ahead.as_ref().map(|plan| plan.view(Some(&config.host)));
         if self.json {
+            view.ahead = ahead.map(Box::new);
             output::answer(view.to_json());
         } else {
             output::plan_lines(&view).iter().for_each(output::answer);
             output::answer(summary(&report, &config.host));
+            if let Some(ahead) = ahead {
+                let steps = output::count(ahead.steps.len(), "step");
+                output::answer(format!("When it is this host's turn, {} brings {steps}:", output::short(ahead.commit)));
+                output::plan_lines(&ahead).iter().for_each(output::answer);
+            }
         }
         Ok(match &report.hindrance {
             Some(hindrance) => Exit::of_hindrance(hindrance),

@@ -108,6 +108,7 @@ fn lines(status: &Status) -> Vec<String> {
     let health = match status.health {
         Health::Converged => "agrees with the remote",
         Health::LastGood => "agrees with the last good commit, and does not follow the remote",
+        Health::Held if status.paused.is_none() => "agrees with the last good commit, and waits for its turn",
         Health::Held => "is paused, and something is held",
         Health::Failing => "does not agree",
     };
@@ -118,6 +119,11 @@ fn lines(status: &Status) -> Vec<String> {
         format!("  objects     {}", status.objects),
         format!("  last cycle  {}, {} {}", status.time, status.done, if status.done == 1 { "step" } else { "steps" }),
     ];
+    lines.extend(status.ring.as_ref().map(|ring| format!("  ring        {}", output::plain(ring))));
+    if let Some(held) = &status.rollout {
+        lines.push(format!("  waits       {} since {}", held.commit, held.since));
+        lines.push(format!("              {}", output::plain(&held.waits_for)));
+    }
     if let Some(pause) = &status.paused {
         lines.push(format!("  paused      until {} by {}: {}", pause.until, pause.by, output::plain(&pause.reason)));
         let of = status.held_commit.as_ref().map(|commit| format!(" of {commit}")).unwrap_or_default();

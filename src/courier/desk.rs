@@ -20,6 +20,7 @@ use crate::source::{Access, Ask, HashKind, Limits, Mirror, MirrorError};
 
 use super::hint::{self, Remembered};
 use super::outbox::Outbox;
+use super::prometheus;
 
 /// With more packs than this, a mirror is fetched anew: every one is looked into for every object.
 const MAX_PACKS: usize = 64;
@@ -74,6 +75,10 @@ impl Desk {
             let answer = match request {
                 Request::Fetch(hash, ask) => self.fetch(&mut mirror, hash, &ask, stream),
                 Request::Object(id) => self.object(&mut mirror, &id),
+                Request::Number(query) => match prometheus::ask(&query) {
+                    Ok(number) => Answer::Number(number),
+                    Err(error) => Answer::Failed(chain(&error)),
+                },
                 Request::Report(batch) => self.outbox.as_ref().map_or_else(no_outbox, |outbox| outbox.spool(&batch)),
                 Request::Publish(page) => self.outbox.as_ref().map_or_else(no_outbox, |outbox| outbox.publish(&page)),
             };

@@ -10,6 +10,7 @@
 mod desk;
 mod hint;
 mod outbox;
+mod prometheus;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};

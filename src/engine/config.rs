@@ -45,6 +45,8 @@ pub struct Config {
     pub max_quiet: Duration,
     /// What a fetch may cost.
     pub fetch: Limits,
+    /// The Prometheus that gates of a rollout are asked of.
+    pub prometheus: Option<String>,
     /// A file of keys and commits that this host distrusts. Read in each cycle, into [`Anchor::revoked`].
     pub revocations: Option<PathBuf>,
     /// The SSH keys whose orders this host obeys.
@@ -85,6 +87,8 @@ pub struct ConfigFile {
     /// What a fetch may cost this host.
     #[serde(default)]
     fetch: FetchSection,
+    /// The URL of the Prometheus that gates of a rollout are asked of. Default: none, and gates stay closed.
+    prometheus: Option<String>,
     trust: TrustSection,
     /// Where metrics go, for Prometheus. Default: nowhere.
     metrics: Option<MetricsSection>,
@@ -241,6 +245,11 @@ impl Config {
         if let Some(url) = read.poll_hint.as_ref().filter(|url| !is_web_address(url)) {
             fault(format!("poll_hint: \"{url}\" is not a web address"), "write an https:// or http:// URL");
         }
+        // The text is not repeated: it may hold a password.
+        if read.prometheus.as_ref().is_some_and(|url| !is_web_address(url) || url.contains('@')) {
+            let what = "prometheus: it is not a web address without a name and a password".to_owned();
+            fault(what, "write an https:// or http:// URL, such as https://prometheus.example.org");
+        }
         let reports = Outlet::all(read.reports, &mut fault);
         let host = read.host.or(hostname).unwrap_or_default();
         if host.is_empty() {
@@ -271,6 +280,7 @@ impl Config {
                 poll_hint: read.poll_hint,
                 max_quiet,
                 fetch,
+                prometheus: read.prometheus,
                 revocations: read.trust.revocations,
                 break_glass,
                 metrics,

@@ -23,6 +23,7 @@ use super::desired::{Hindrance, Judge, Selected};
 use super::last_good::Store;
 use super::pause::{self, Kept, Pause, PauseError};
 use super::pin::{self, Known};
+use super::rollout::Rollout;
 use super::state::{self, Refused, StateError};
 use super::trust_cache;
 use super::{Config, Plan, State};
@@ -55,6 +56,10 @@ pub struct Report {
     pub hindrance: Option<Hindrance>,
     /// What somebody must know, although it keeps nothing from being done.
     pub alarms: Vec<Alarm>,
+    /// What the commit would change that waits for its turn; `None` if none waits.
+    pub ahead: Option<Plan>,
+    /// The host's ring.
+    pub ring: Option<String>,
     /// The pin moved, or would have if there were no pause.
     pub accepted: bool,
     /// Nothing is changed because of this.
@@ -153,10 +158,12 @@ impl<'c> Cycle<'c> {
         }
         let heartbeat = heartbeat_of(&fetched);
         let known = self.known(&state)?;
-        let (selected, plan) = self.select_and_plan(fetched, &known, &state, &mut trust_cache::read(self.host))?;
+        let (selected, plan, ahead) =
+            self.select_and_plan(fetched, &known, &state, &mut trust_cache::read(self.host))?;
         state.ordered = known.ordered;
+        state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state);
         if report.accepted {
             state.ordered = None;
         }
@@ -214,7 +221,7 @@ impl<'c> Cycle<'c> {
             // Without them the next cycle proves again, and that is all.
             tracing::warn!("cannot keep what was proven: {}", chain(&error));
         }
-        let (selected, plan) = match selected {
+        let (selected, plan, ahead) = match selected {
             Err(CycleError::Hindered(hindrance)) => {
                 // Nothing to fall back to; what was refused is recorded all the same.
                 self.record_refusal(&hindrance, &mut state)?;
@@ -222,10 +229,14 @@ impl<'c> Cycle<'c> {
             }
             other => other?,
         };
-        if let Some(hindrance) = &selected.hindrance {
-            self.record_refusal(hindrance, &mut state)?;
-        } else {
-            state.refused = None;
+        match &selected.hindrance {
+            None | Some(Hindrance::Rollout(_)) => state.refused = None,
+            Some(hindrance) => self.record_refusal(hindrance, &mut state)?,
+        }
+        state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
+        if state.rollout.waiting != before.rollout.waiting {
+            // When it was first seen counts, whatever becomes of this cycle.
+            state.write(self.host)?;
         }
 
         // The tip, or the pin, was just proven from this root.
@@ -233,7 +244,7 @@ impl<'c> Cycle<'c> {
             state.root = Some(self.root());
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, &selected.desired, &state).under(pause, unreadable);
+        let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state).under(pause, unreadable);
         if report.is_held() {
             return self.hold(report, refused, state, &before);
         }
@@ -372,6 +383,8 @@ impl<'c> Cycle<'c> {
             remaining: Vec::new(),
             hindrance: None,
             alarms: alarm::of(state, None, now),
+            ahead: None,
+            ring: state.rollout.ring.clone(),
             accepted: false,
             pause: None,
             pin: state.pin.clone(),
@@ -387,13 +400,16 @@ impl<'c> Cycle<'c> {
         known: &Known,
         state: &State,
         cache: &mut Cache,
-    ) -> Result<(Selected, Plan), CycleError> {
+    ) -> Result<(Selected, Plan, Option<Plan>), CycleError> {
         let heartbeat = fetched.as_ref().ok().and_then(|fetched| fetched.beside);
         let tip = self.may_follow(known, state).and_then(|()| Ok(fetched?.tip));
         let selected = self.judge(cache, heartbeat).select(tip, known.pin)?;
-        let commit = selected.desired.commit().to_string();
-        let plan = Plan::make(&commit, selected.desired.desired(), state, self.host)?;
-        Ok((selected, plan))
+        let selected = self.in_turn(selected, known, state, cache)?;
+        let plan = |desired: &Authorized<Desired>| {
+            Plan::make(&desired.commit().to_string(), desired.desired(), state, self.host)
+        };
+        let (now, ahead) = (plan(&selected.desired)?, selected.held.as_ref().map(plan).transpose()?);
+        Ok((selected, now, ahead))
     }
 
     /// Returns what keeps this host from following the remote, whatever the remote has.
@@ -444,7 +460,7 @@ impl<'c> Cycle<'c> {
 
     /// Records a refused commit once, not at every pull.
     fn record_refusal(&self, hindrance: &Hindrance, state: &mut State) -> Result<(), CycleError> {
-        if matches!(hindrance, Hindrance::Fetch(_) | Hindrance::Facts(_)) {
+        if matches!(hindrance, Hindrance::Fetch(_) | Hindrance::Facts(_) | Hindrance::Rollout(_)) {
             return Ok(());
         }
         let commit = hindrance.commit().map(|commit| commit.to_string());
@@ -477,7 +493,13 @@ fn heartbeat_of(fetched: &Result<Fetched, FetchError>) -> Option<Option<String>>
     fetched.as_ref().ok().map(|fetched| fetched.beside.map(|commit| commit.to_string()))
 }
 
-fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired>, state: &State) -> Report {
+fn report(
+    hindrance: Option<Hindrance>,
+    plan: Plan,
+    ahead: Option<Plan>,
+    desired: &Authorized<Desired>,
+    state: &State,
+) -> Report {
     Report {
         accepted: state.pin.as_deref() != Some(&plan.commit),
         plan,
@@ -486,6 +508,8 @@ fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired
         remaining: Vec::new(),
         hindrance,
         alarms: Vec::new(),
+        ahead,
+        ring: state.rollout.ring.clone(),
         pause: None,
         pin: state.pin.clone(),
         signers: signers(desired),

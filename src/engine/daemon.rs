@@ -53,20 +53,22 @@ struct Settled {
     fetched: Option<Fetched>,
     /// When the whole host is looked at again.
     until: Instant,
-    /// When what is signed becomes too old.
-    stale_from: Option<SystemTime>,
+    /// When what is signed becomes too old, or it is this host's turn to follow a commit.
+    next: Option<SystemTime>,
 }
 
 impl Settled {
     fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
-        let stale_from = report.stale_from.filter(|stale_from| *stale_from > now);
-        let settled = Self { fetched, until: Instant::now() + config.full_check, stale_from };
-        // What a pause holds back is to be done when it ends.
-        (report.converged() && report.pause.is_none()).then_some(settled)
+        let turn = report.hold().and_then(|hold| hold.until());
+        let next = report.stale_from.into_iter().chain(turn).filter(|next| *next > now).min();
+        let settled = Self { fetched, until: Instant::now() + config.full_check, next };
+        // What a pause holds back is to be done when it ends, and what a gate holds back when that opens.
+        let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
+        (report.converged() && !waits).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {
-        let is_due = Instant::now() >= self.until || self.stale_from.is_some_and(|stale_from| now >= stale_from);
+        let is_due = Instant::now() >= self.until || self.next.is_some_and(|next| now >= next);
         self.fetched.as_ref() == fetched.as_ref().ok() && !is_due
     }
 }
@@ -341,6 +343,7 @@ fn tell(status: &Status, last: Option<&Status>) {
         match status.health {
             Health::Converged => info!(commit, steps = status.done, "converged"),
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
+            Health::Held if status.paused.is_none() => info!(commit, steps = status.held, "held by the rollout"),
             Health::Held => info!(commit, steps = status.held, "held by a pause"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
         }

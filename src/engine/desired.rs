@@ -4,16 +4,17 @@
 use std::time::{Duration, SystemTime};
 
 use crate::host::{HostError, ReadHost};
-use crate::manifest::{Effects, Facts};
+use crate::manifest::{Effects, Facts, OneHost, rollout};
 use crate::model::Faults;
 use crate::model::git::{Objects, Oid};
 use crate::resources::Desired;
 use crate::source::FetchError;
-use crate::trust::{self, Anchor, Authorized, Cache, Refusal, Revocations};
+use crate::trust::{self, Anchor, AuthenticTree, Authorized, Cache, Refusal, Revocations};
 
 use super::Config;
 use super::pin::Pin;
 use super::revocations::{self, RevocationsError};
+use super::rollout::{Hold, Turn, Waiting};
 use crate::model::chain;
 
 /// The desired state that a cycle enforces.
@@ -23,6 +24,14 @@ pub struct Selected {
     /// Why this is the last good state and not the remote's tip; `None` if it is the tip.
     pub hindrance: Option<Hindrance>,
     pub times: Times,
+    /// The ring of the host by the commit that is enforced.
+    pub ring: Option<String>,
+    /// What the pin says of when this host follows the commit; `None` where that does not wait.
+    pub turn: Option<Turn>,
+    /// What the host has seen and does not follow yet.
+    pub waiting: Option<Waiting>,
+    /// The desired state of a commit that waits for its turn.
+    pub held: Option<Authorized<Desired>>,
 }
 
 /// What the enforced commit says of time.
@@ -61,6 +70,9 @@ pub enum Hindrance {
         #[source]
         source: Box<Hindrance>,
     },
+    /// The tip counts, and it is not this host's turn.
+    #[error(transparent)]
+    Rollout(#[from] Box<Hold>),
     #[error("commit {commit} is proven, but the repo is not sound:\n{faults}")]
     Unsound { commit: Oid, faults: Faults },
 }
@@ -76,6 +88,8 @@ impl Hindrance {
             Self::ClockSuspect { .. } => "clock-suspect",
             Self::Facts(_) => "facts-unreadable",
             Self::NoLastGood { tip, .. } => tip.code(),
+            Self::Rollout(hold) if hold.is_wrong() => "gate-silent",
+            Self::Rollout(_) => "rollout",
             Self::Unsound { .. } => "unsound",
         }
     }
@@ -90,6 +104,7 @@ impl Hindrance {
             | Self::Facts(_) => None,
             Self::Refused(refusal) => refusal.commit().copied(),
             Self::NoLastGood { tip, .. } => tip.commit(),
+            Self::Rollout(hold) => Some(hold.commit),
             Self::Unsound { commit, .. } => Some(*commit),
         }
     }
@@ -153,6 +168,7 @@ impl Judge<'_> {
             trust::authorize(&whole, (), &mut effects).map_err(Box::new)?;
         }
         let pin = pin.map(|pin| pin.commit);
+        let host = &self.config.host;
         let tree = trust::authenticate(self.objects, anchor, pin.as_ref(), tip, now, self.cache).map_err(Box::new)?;
         let desired = effects.desired(&tree).map_err(|faults| Hindrance::Unsound { commit: *tip, faults })?;
         let desired = trust::authorize(&tree, desired, &mut effects).map_err(Box::new)?;
@@ -161,6 +177,29 @@ impl Judge<'_> {
             max_age: tree.freshness().map(|freshness| freshness.max_age),
             heartbeat: self.heartbeat.map(|commit| trust::heartbeat(&tree, &commit, now).map_err(Box::new)),
         };
-        Ok(Selected { desired, hindrance: None, times })
+        let turn = match pin.filter(|pin| pin != tip) {
+            Some(pin) => self.turn(pin, &tree, &mut effects)?,
+            // A host that has accepted nothing yet has nothing to keep to meanwhile.
+            None => None,
+        };
+        let ring = rollout::ring(&tree, host).map(|ring| ring.name);
+        Ok(Selected { desired, hindrance: None, times, ring, turn, waiting: None, held: None })
+    }
+
+    /// Returns what the pinned commit says of when this host follows `tree`.
+    fn turn(
+        &mut self,
+        pin: Oid,
+        tree: &AuthenticTree<'_>,
+        effects: &mut Effects<OneHost>,
+    ) -> Result<Option<Turn>, Hindrance> {
+        // What was revoked since then does not undo it.
+        let anchor = Anchor { revoked: Revocations::default(), ..self.config.anchor.clone() };
+        let now = self.host.now();
+        let pinned = trust::authenticate(self.objects, &anchor, Some(&pin), &pin, now, self.cache).map_err(Box::new)?;
+        let Some(ring) = rollout::ring(&pinned, &self.config.host) else { return Ok(None) };
+        // One that this version cannot compile cannot be enforced meanwhile.
+        let Some(has) = effects.wants(&pinned) else { return Ok(None) };
+        Ok(Some(Turn { ring, has, wants: effects.wants(tree) }))
     }
 }

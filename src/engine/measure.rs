@@ -127,7 +127,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         last_cycle: time_of(status),
         objects: objects(status),
         counts: counters.counts.clone(),
-        held: status.paused.iter().map(|_| "pause").collect(),
+        held: status.paused.iter().map(|_| "pause").chain(status.rollout.iter().map(|_| "rollout")).collect(),
         newest_statement: remembered.freshness.newest(),
         statement_max_age: remembered.freshness.max_age(),
         reboot_needed: reboot_needed(host),

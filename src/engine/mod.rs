@@ -24,6 +24,7 @@ pub mod plan;
 pub mod repair;
 pub mod reports;
 pub mod revocations;
+pub mod rollout;
 pub mod schedule;
 pub mod state;
 pub mod status;

@@ -15,6 +15,7 @@ use crate::resources::Pending;
 use super::desired::Times;
 use super::freshness::Freshness;
 use super::pin::Ordered;
+use super::rollout::Rollout;
 use crate::model::chain;
 
 /// Where hostwrit keeps what it must not lose.
@@ -65,6 +66,9 @@ pub struct State {
     /// The last refusal that is in the log, so that it is not recorded again at every pull.
     #[serde(default)]
     pub refused: Option<Refused>,
+    /// The host's ring, and what waits for its turn.
+    #[serde(default)]
+    pub rollout: Rollout,
 }
 
 /// A refusal as the state remembers it.

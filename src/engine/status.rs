@@ -16,6 +16,7 @@ use super::apply::Outcome;
 use super::desired::Hindrance;
 use super::fights::Fought;
 use super::repair::Repaired;
+use super::rollout::{Held, Hold};
 use super::{Config, CycleError, Pause, Report};
 use crate::model::chain;
 
@@ -57,10 +58,16 @@ pub struct Status {
     /// Nothing is changed because of this; absent where the host is not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
-    /// Steps that the pause holds back.
+    /// The host's ring in the rollout; absent where the repo has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<String>,
+    /// What waits for this host's turn; absent where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Held>,
+    /// Steps that the pause or the rollout holds back.
     #[serde(default)]
     pub held: usize,
-    /// The commit that the pause holds back, if it is another than the one that is enforced.
+    /// The commit that the pause or the rollout holds back, if it is another than the one that is enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_commit: Option<String>,
     /// Objects with `observe: true` that differ.
@@ -88,7 +95,7 @@ pub enum Health {
     Converged,
     /// The host agrees with the last good commit, and something keeps it from following the remote.
     LastGood,
-    /// A pause holds back a commit or steps.
+    /// A pause holds back a commit or steps, or the rollout a commit.
     Held,
     /// Some step failed, or the host could not be observed.
     Failing,
@@ -112,6 +119,8 @@ impl Status {
             cause: None,
             problems: Vec::new(),
             paused: None,
+            ring: None,
+            rollout: None,
             held: 0,
             held_commit: None,
             reported: Vec::new(),
@@ -151,7 +160,8 @@ impl Status {
         self.cause = (!report.plan.steps.is_empty()).then_some(report.plan.cause);
         self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();
         self.unmanaged.clone_from(&report.plan.unmanaged);
-        if let Some(hindrance) = &report.hindrance {
+        // That a commit waits for its turn is as it should be.
+        if let Some(hindrance) = report.hindrance.as_ref().filter(|_| report.hold().is_none_or(Hold::is_wrong)) {
             self.problems.push(Trouble { code: hindrance.code().to_owned(), object: None, message: chain(hindrance) });
         }
         for alarm in &report.alarms {
@@ -163,12 +173,22 @@ impl Status {
             self.commit.clone_from(&report.pin);
             self.held_commit = Some(report.plan.commit.clone());
         }
-        self.held = if held { report.plan.steps.len() } else { 0 };
+        self.ring.clone_from(&report.ring);
+        self.rollout = report.hold().map(Held::from);
+        self.held = match &report.ahead {
+            _ if held => report.plan.steps.len(),
+            Some(ahead) => {
+                self.held_commit = Some(ahead.commit.clone());
+                ahead.steps.len()
+            }
+            None => 0,
+        };
         // What is held was not tried.
         self.tell_steps(&report.outcomes, if held { &[] } else { &report.remaining });
         self.health = match (report.converged(), &report.hindrance) {
             _ if held => Health::Held,
             (false, _) => Health::Failing,
+            (true, Some(Hindrance::Rollout(_))) => Health::Held,
             (true, Some(_)) => Health::LastGood,
             (true, None) => Health::Converged,
         };

@@ -82,7 +82,8 @@ fn policy(repo: &Repo<'_>, faults: &mut Faults) {
 /// The repo and its policy are for the same fleet.
 fn fleet(repo: &Repo<'_>, faults: &mut Faults) {
     // What is wrong with either file is found where it is read.
-    let (Ok(own), Ok(Some(text))) = (repo.fleet(), repo.read(POLICY)) else { return };
+    let (Ok((top, _)), Ok(Some(text))) = (repo.top(), repo.read(POLICY)) else { return };
+    let own = top.fleet;
     let Ok(policy) = yaml::parse(POLICY, &text) else { return };
     if let Some(yaml::Node { value: yaml::Value::String(fleet), at }) = policy.get("fleet")
         && *fleet != own

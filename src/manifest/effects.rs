@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use crate::model::files::FileError;
 use crate::model::git::Oid;
-use crate::model::{Faults, HostState, RepoFiles};
+use crate::model::{Digest, Faults, HostState, RepoFiles};
 use crate::resources::Desired;
 use crate::trust::{AuthenticTree, Compile};
 
@@ -84,6 +84,13 @@ impl Effects<OneHost> {
             return super::compile(tree, name, facts);
         }
         self.desired_of(tree)
+    }
+
+    /// Returns a digest of all that a tree wants of the host; `None` where the repo is unsound for it.
+    pub fn wants(&mut self, tree: &AuthenticTree<'_>) -> Option<Digest> {
+        let OneHost { name, facts } = &self.judged;
+        let state = self.memory.state::<OneHost>(&Repo::of(tree), &Ids::of(tree), name, facts)?;
+        Some(state.digest())
     }
 
     fn desired_of(&mut self, tree: &dyn Tree) -> Result<Desired, Faults> {
@@ -205,9 +212,7 @@ impl Memory {
     ) -> (Result<Compiled, Faults>, Option<Rc<HostState>>) {
         self.compiles += 1;
         let compiled = compile_repo(repo, host, facts);
-        let state = compiled.as_ref().ok().map(|Compiled { labels, desired }| {
-            Rc::new(HostState { labels: labels.clone(), objects: desired.digests() })
-        });
+        let state = compiled.as_ref().ok().map(|compiled| Rc::new(compiled.state()));
         if let Some(known) = Known::of(state.clone(), repo.take_asked(), ids) {
             let states = self.states.entry(host.to_owned()).or_default();
             states.push_front(known);

@@ -10,6 +10,7 @@ mod facts;
 mod layer;
 mod merge;
 mod repo;
+pub mod rollout;
 pub mod schema;
 mod template;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use handlebars::Context;
 use serde_json::{Map, Value as Json};
 
 use crate::model::fault::closest;
-use crate::model::{Declared, Fault, Faults, Location, Mode, Origin, RepoFiles};
+use crate::model::{Declared, Fault, Faults, HostState, Location, Mode, Origin, RepoFiles};
 use crate::resources::{Declarations, Desired, Resource};
 use crate::trust::AuthenticTree;
 use crate::yaml::{self, Entry};
@@ -33,6 +34,7 @@ pub use facts::{Facts, Os};
 
 use layer::{Layer, Sort};
 use repo::{HostContents, Repo};
+use rollout::Rollout;
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default, serde::Serialize, schemars::JsonSchema)]
@@ -52,7 +54,7 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
     if let Err(faults) = repo.list() {
         return Checked { faults, ..checked };
     }
-    checked.faults.extend(repo.fleet().err().into_iter().flatten());
+    checked.faults.extend(repo.top().err().into_iter().flatten());
     checked.faults.extend(checks::of_repo(&repo));
     // Profiles that no host uses too.
     for name in repo.names("profiles") {
@@ -61,12 +63,22 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
             Err(faults) => checked.faults.extend(faults),
         }
     }
+    let mut labels = BTreeMap::new();
     for host in repo.names("hosts") {
         checked.hosts += 1;
         match compile_host(&repo, host, &Facts::sample(host)) {
-            Ok(compiled) => checked.objects += compiled.desired.objects().len(),
+            Ok((own, desired)) => {
+                checked.objects += desired.objects().len();
+                labels.insert(host, own);
+            }
             Err(faults) => checked.faults.extend(faults),
         }
+    }
+    // Of a host with faults nobody can tell which ring it is in.
+    if labels.len() == checked.hosts {
+        let (faults, warnings) = rollout::empty_rings(&repo, &labels);
+        checked.faults.extend(faults);
+        checked.warnings.extend(warnings);
     }
     checked
 }
@@ -79,7 +91,7 @@ pub fn inventory(files: &dyn RepoFiles) -> Result<(String, Vec<String>), Faults>
     let repo = Repo::of(files);
     repo.list()?;
     let hosts = repo.names("hosts").filter(|name| is_host_name(name)).map(str::to_owned).collect();
-    Ok((repo.fleet()?, hosts))
+    Ok((repo.top()?.0.fleet, hosts))
 }
 
 /// Compiles the desired state of one host from a tree whose signers are proven.
@@ -97,12 +109,12 @@ fn compile_files(files: &dyn RepoFiles, host: &str, facts: &Facts) -> Result<Des
 
 /// Compiles one host of a repo that is sound as a whole.
 fn compile_repo(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Compiled, Faults> {
-    let mut faults = Faults::default();
-    faults.extend(repo.fleet().err().into_iter().flatten());
-    match compile_host(repo, host, facts) {
-        Ok(compiled) => faults.or(compiled),
-        Err(found) => {
-            faults.extend(found);
+    match (repo.top(), compile_host(repo, host, facts)) {
+        (Ok((top, _)), Ok((labels, desired))) => Ok(Compiled { rollout: top.rollout, labels, desired }),
+        (top, compiled) => {
+            let mut faults = Faults::default();
+            faults.extend(top.err().into_iter().flatten());
+            faults.extend(compiled.err().into_iter().flatten());
             Err(faults)
         }
     }
@@ -133,16 +145,28 @@ pub fn hosts(files: &dyn RepoFiles) -> Result<Vec<String>, Faults> {
 /// # Errors
 /// `hostwrit.yaml` is missing or faulty.
 pub fn fleet(files: &dyn RepoFiles) -> Result<String, Faults> {
-    Repo::of(files).fleet()
+    Repo::of(files).top().map(|(top, _)| top.fleet)
 }
 
 /// What the repo says of one host.
 struct Compiled {
-    labels: BTreeMap<String, String>,
+    rollout: Option<Rollout>,
+    labels: Labels,
     desired: Desired,
 }
 
-fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Compiled, Faults> {
+type Labels = BTreeMap<String, String>;
+
+impl Compiled {
+    /// Returns what rights go by. The rings are an object like the labels: whoever may change them may have others not wait.
+    fn state(&self) -> HostState {
+        let mut objects = self.desired.digests();
+        objects.extend(self.rollout.as_ref().map(|rollout| (Rollout::object(), rollout.digest())));
+        HostState { labels: self.labels.clone(), objects }
+    }
+}
+
+fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<(Labels, Desired), Faults> {
     let own = host_layer(repo, host)?;
     let mut faults = own.faults.clone();
     let mut layers = Vec::new();
@@ -178,7 +202,7 @@ fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Compiled, 
     if faults.is_empty() {
         faults.extend(checks::of_host(&desired));
     }
-    faults.or(Compiled { labels: own.labels.clone(), desired })
+    faults.or((own.labels.clone(), desired))
 }
 
 /// Returns the path of a host's file.

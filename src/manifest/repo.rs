@@ -12,9 +12,10 @@ use serde::Deserialize;
 use crate::model::fault::closest;
 use crate::model::{Fault, Faults, Location, RepoFiles};
 use crate::resources::Contents;
-use crate::yaml;
+use crate::yaml::{self, Node, Value};
 
 use super::layer::{Layer, Sort};
+use super::rollout::Rollout;
 use super::template::{self, Templates};
 
 /// The one version of the format that is read.
@@ -29,7 +30,9 @@ pub struct Top {
     /// Version of the repo's format: 1.
     format: u32,
     /// Name of the fleet, the same as in the policy and in each host's configuration.
-    fleet: String,
+    pub fleet: String,
+    /// In which order the hosts follow a new commit. Without it all do at once.
+    pub rollout: Option<Rollout>,
 }
 
 /// What was made of each path.
@@ -119,11 +122,11 @@ impl<'f> Repo<'f> {
         self.paths().filter_map(move |path| name(path).and_then(|(start, end)| path.get(start..end)))
     }
 
-    /// Reads `hostwrit.yaml` and returns the name of the fleet.
+    /// Reads `hostwrit.yaml` and returns what it says and how it is written.
     ///
     /// # Errors
     /// The file is missing, faulty or of a format that is not known.
-    pub fn fleet(&self) -> Result<String, Faults> {
+    pub fn top(&self) -> Result<(Top, Node), Faults> {
         let Some(text) = self.read(TOP)? else {
             return Err(Fault::new(Location::file(TOP), "the file is missing")
                 .hint("it marks the top of an infra repo and holds two lines: format: 1 and fleet: NAME")
@@ -132,14 +135,18 @@ impl<'f> Repo<'f> {
         let node = yaml::parse(TOP, &text)?;
         let top: Result<Top, _> = yaml::from_node(&node);
         match (top, node.get("format")) {
-            (Ok(Top { format: FORMAT, fleet }), _) => Ok(fleet),
+            (Ok(top @ Top { format: FORMAT, .. }), _) => {
+                let rollout = top.rollout.as_ref().zip(node.get("rollout"));
+                let faults = rollout.map(|(rollout, section)| rollout.faults(section)).unwrap_or_default();
+                faults.or((top, node))
+            }
             // Whatever else is wrong: another format may name its fields otherwise.
-            (_, Some(yaml::Node { value: yaml::Value::Number(format), at })) if format.parse() != Ok(FORMAT) => {
+            (_, Some(Node { value: Value::Number(format), at })) if format.parse() != Ok(FORMAT) => {
                 Err(Fault::new(at.clone(), format!("format {format} is not known"))
                     .hint(format!("this hostwrit reads format {FORMAT}"))
                     .into())
             }
-            (Ok(Top { fleet, .. }), _) => Ok(fleet),
+            (Ok(top), _) => Ok((top, node)),
             (Err(faults), _) => Err(faults),
         }
     }

@@ -222,3 +222,33 @@ proptest! {
         let _ = check(&files);
     }
 }
+
+#[test]
+fn a_ring_that_no_host_is_in_is_named() {
+    let rings = "rollout:\n  rings:\n    - {name: canary, hosts: {ring: canary}}\n    - {name: few, percent: 1}\n    - {name: all}\n";
+    let mut files = Files::of([("hosts/h.yaml", "labels: {ring: canari}\n")]);
+    files.0.insert("hostwrit.yaml".to_owned(), format!("format: 1\nfleet: test\n{rings}").into());
+    let checked = check(&files);
+    let of = |faults: &Faults| {
+        faults.iter().map(ToString::to_string).filter(|text| text.contains("ring")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of(&checked.faults),
+        [
+            "hostwrit.yaml:5:14: no host is in ring \"canary\"\n  give a host the labels {ring: canary}, or remove the ring"
+        ]
+    );
+    assert_eq!(
+        of(&checked.warnings),
+        ["hostwrit.yaml:6:14: no host is in ring \"few\"\n  a larger percent, or labels, would fill it"]
+    );
+    files.0.insert("hosts/h.yaml".to_owned(), "labels: {ring: canary}\n".into());
+    assert_eq!(of(&check(&files).faults), [] as [String; 0]);
+}
+
+#[test]
+fn what_is_wrong_with_the_rings_is_a_fault_of_every_host() {
+    let mut files = Files::of([("hosts/h.yaml", "groups: {ops: {}}\n")]);
+    files.0.insert("hostwrit.yaml".to_owned(), "format: 1\nfleet: test\nrollout: {rings: []}\n".into());
+    assert!(files.compile().unwrap_err().contains("hostwrit.yaml:3:10: rings is empty"));
+}

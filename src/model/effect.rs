@@ -13,3 +13,22 @@ pub struct HostState {
     /// Every declared object, with a digest of all that is asked of it.
     pub objects: BTreeMap<ObjectId, Digest>,
 }
+
+impl HostState {
+    /// Returns a digest that no other state has.
+    pub fn digest(&self) -> Digest {
+        let mut text = String::new();
+        // With its length before it, no text can be taken for two.
+        let mut add = |part: &str| text.extend([&part.len().to_string(), ":", part]);
+        add(&self.labels.len().to_string());
+        self.labels.iter().for_each(|(key, value)| {
+            add(key);
+            add(value);
+        });
+        self.objects.iter().for_each(|(object, digest)| {
+            add(&object.to_string());
+            add(&digest.to_string());
+        });
+        Digest::of(text.as_bytes())
+    }
+}

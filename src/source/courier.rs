@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::User;
 
+use crate::model::chain;
 use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 
 use super::wire::{self, Answer, Request};
-use super::{Ask, FetchError, Fetched, HashKind, Limits, Source};
+use super::{Ask, FetchError, Fetched, HashKind, Limits, NoNumber, Query, Source};
 
 /// Where systemd listens for the courier; root alone may connect.
 pub const SOCKET: &str = "/run/hostwrit/courier.sock";
@@ -29,6 +30,8 @@ pub const USER: &str = "hostwrit";
 
 /// How long an object may take.
 const OBJECT_TIME: Duration = Duration::from_secs(30);
+/// How long an answer of Prometheus may take, which the courier itself waits for no longer than 30 s.
+const NUMBER_TIME: Duration = Duration::from_secs(40);
 /// How long it may take to take something.
 const HAND_OVER_TIME: Duration = Duration::from_secs(5);
 /// How much longer than its own limit a fetch may take, for the courier to say so.
@@ -256,6 +259,15 @@ impl Source for Courier {
             Ok(Answer::Failed(words)) => Err(FetchError::Told(words)),
             Ok(_) => Err(CourierError::Confused.into()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    fn number(&self, query: &Query, stop: &AtomicBool) -> Result<f64, NoNumber> {
+        let words = |error: CourierError| NoNumber(chain(&error));
+        match self.ask(&Request::Number(query.clone()), NUMBER_TIME, stop).map_err(words)? {
+            Answer::Number(number) => Ok(number),
+            Answer::Failed(words) => Err(NoNumber(words)),
+            _ => Err(words(CourierError::Confused)),
         }
     }
 }

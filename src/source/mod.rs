@@ -51,7 +51,30 @@ pub trait Source: Objects {
     /// # Errors
     /// The remote cannot be reached, lacks the ref, or broke a limit. What was there before is still there.
     fn fetch(&self, ask: &Ask, stop: &AtomicBool) -> Result<Fetched, FetchError>;
+
+    /// Asks a Prometheus for the one number that a query has for an answer. The number is a claim.
+    ///
+    /// # Errors
+    /// It does not answer, or not with one number.
+    fn number(&self, query: &Query, stop: &AtomicBool) -> Result<f64, NoNumber> {
+        let _ = (query, stop);
+        Err(NoNumber("a mirror can ask nobody but its remote".to_owned()))
+    }
 }
+
+/// A question for a Prometheus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// The address of the Prometheus.
+    pub url: String,
+    /// A PromQL expression.
+    pub query: String,
+}
+
+/// Why there is no number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoNumber(pub String);
 
 impl Source for Mirror {
     fn fetch(&self, ask: &Ask, stop: &AtomicBool) -> Result<Fetched, FetchError> {

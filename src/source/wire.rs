@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use crate::model::git::{ObjectType, Oid, RawObject};
 
-use super::{Ask, Fetched, HashKind};
+use super::{Ask, Fetched, HashKind, Query};
 
 /// The longest request; a report is the longest there is.
 pub const MAX_REQUEST: usize = 1024 * 1024;
@@ -22,6 +22,8 @@ pub enum Request {
     /// Ask the remote. The ids of the fleet are of this type.
     Fetch(HashKind, Ask),
     Object(Oid),
+    /// Ask a Prometheus.
+    Number(Query),
     /// Spool this for those who are told what happens here: a batch of entries, as JSON.
     Report(Vec<u8>),
     /// Give this page of metrics to those who ask.
@@ -33,6 +35,7 @@ pub enum Request {
 pub enum Answer {
     Fetched(Fetched),
     Object(RawObject),
+    Number(f64),
     /// There is no such object.
     Missing,
     /// The object has more bytes than the courier's limit, which this is.
@@ -60,6 +63,7 @@ impl Request {
                 frame(b'f', &body)
             }
             Self::Object(id) => frame(b'o', id.to_hex().to_string().as_bytes()),
+            Self::Number(query) => frame(b'n', &serde_json::to_vec(query).unwrap_or_default()),
             Self::Report(entries) => frame(b'r', entries),
             Self::Publish(page) => frame(b'm', page),
         }
@@ -78,6 +82,7 @@ impl Request {
                 Ok(Self::Fetch(hash.ok_or(Malformed("no known type of hash"))?, ask))
             }
             b'o' => Oid::from_hex(body).map(Self::Object).map_err(|_| Malformed("no object id")),
+            b'n' => serde_json::from_slice(body).map(Self::Number).map_err(|_| Malformed("no query")),
             b'r' => Ok(Self::Report(body.to_vec())),
             b'm' => Ok(Self::Publish(body.to_vec())),
             _ => Err(Malformed("an unknown request")),
@@ -100,6 +105,7 @@ impl Answer {
                 bytes.extend_from_slice(data);
                 bytes
             }
+            Self::Number(number) => frame(b'N', number.to_string().as_bytes()),
             Self::Missing => frame(b'M', b""),
             Self::TooLarge(limit) => frame(b'L', limit.to_string().as_bytes()),
             Self::Taken { waiting, lost } => frame(b'T', format!("{waiting} {lost}").as_bytes()),
@@ -133,6 +139,7 @@ impl Answer {
                 body.drain(..=at);
                 Ok(Self::Object(RawObject { kind, data: body }))
             }
+            b'N' => text(body)?.parse().map(Self::Number).map_err(|_| Malformed("a number that is none")),
             b'M' if body.is_empty() => Ok(Self::Missing),
             b'L' => text(body)?.parse().map(Self::TooLarge).map_err(|_| Malformed("a limit that is no number")),
             b'T' => {

@@ -11,6 +11,7 @@ use super::refusal::{Code, Refusal};
 const REPO: &str = "Hostwrit-Repo";
 const REF: &str = "Hostwrit-Ref";
 const SEQ: &str = "Hostwrit-Seq";
+const ROLLOUT: &str = "Hostwrit-Rollout";
 
 /// What the trailers of a commit say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,11 @@ impl Trailers {
             },
         })
     }
+}
+
+/// Returns what a commit says of how it is to be rolled out.
+pub(super) fn rollout(commit: &Commit) -> Result<Option<String>, Refusal> {
+    value(commit, ROLLOUT)
 }
 
 /// Returns the value of a trailer, which may be there once.

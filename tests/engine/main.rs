@@ -26,3 +26,4 @@ mod pins;
 mod poll_hint;
 mod remote;
 mod reports;
+mod rollout;

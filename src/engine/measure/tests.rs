@@ -38,6 +38,8 @@ fn status(health: Health) -> Status {
         cause: None,
         problems: Vec::new(),
         paused: None,
+        ring: None,
+        rollout: None,
         held: 0,
         held_commit: None,
         reported: Vec::new(),

@@ -5,14 +5,19 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::model::ObjectId;
 use crate::model::git::Oid;
 
 use super::change::{Change, Lacking, States, Target, comparable, describe, host_changes, needs, state, too_few};
-use super::{Compile, Decision};
+use super::{Compile, Decision, Urgency};
 use crate::trust::authenticate::AuthenticTree;
 use crate::trust::history::{History, Judged};
 use crate::trust::policy::{Place, Policy, change};
 use crate::trust::refusal::{Code, Refusal};
+use crate::trust::trailers;
+
+/// The object that rules name to say who may have hosts follow at once.
+const URGENT: (&str, &str) = ("rollout", "now");
 
 /// How many commits' states are remembered.
 const MAX_STATES: usize = 64;
@@ -52,7 +57,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
     }
 
     /// Judges every new commit, oldest first, and returns which rule allowed each change.
-    pub(super) fn all(mut self, tip: &Oid) -> Result<Vec<Decision>, Refusal> {
+    pub(super) fn all(mut self, tip: &Oid) -> Result<(Vec<Decision>, Urgency), Refusal> {
         let history = Rc::clone(self.history);
         let on_its_own = self.on_their_own(tip)?;
         for commit in history.news().filter(|commit| commit.id != history.anchor.root) {
@@ -60,7 +65,55 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
             self.commit(commit, is_proposal).map_err(|refusal| refusal.of(&commit.id))?;
         }
         self.check_net(tip).map_err(|refusal| refusal.of(tip))?;
-        Ok(self.decisions)
+        let urgency = self.urgency(tip).map_err(|refusal| refusal.of(tip))?;
+        Ok((self.decisions, urgency))
+    }
+
+    /// Says whether the tip asks not to be waited for, and whether its signers may: on each host they need the rights to
+    /// change [`URGENT`] there. To ask without them does no harm, so the commit counts all the same.
+    fn urgency(&mut self, tip: &Oid) -> Result<Urgency, Refusal> {
+        let history = Rc::clone(self.history);
+        let Some(commit) = history.judged(tip) else { return Ok(Urgency::Unasked) };
+        let message = history.objects.commit(tip)?;
+        match trailers::rollout(&message) {
+            Ok(None) => return Ok(Urgency::Unasked),
+            Ok(Some(word)) if word == "now" => {}
+            Ok(Some(word)) => {
+                return Ok(Urgency::Denied(format!(
+                    "\"{}\" is not a word that it knows; write now",
+                    word.escape_debug()
+                )));
+            }
+            Err(refusal) => return Ok(Urgency::Denied(refusal.detail().to_owned())),
+        }
+        let approval = self.approval(commit)?;
+        // The policy on an approved branch is a part of what is proposed.
+        let judges = if approval.is_some() { 1 } else { commit.parents.len() };
+        let after = self.states(tip)?;
+        for parent in commit.parents.iter().take(judges) {
+            let policy = history.policy(parent)?;
+            let signers = match &approval {
+                Some(approval) => approval.principals.clone(),
+                None => {
+                    policy.holder(&commit.signed_by).map(|holder| holder.principal.to_owned()).into_iter().collect()
+                }
+            };
+            let before = self.states(parent)?;
+            for host in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+                let labels =
+                    [state(&before, host), state(&after, host)].into_iter().flatten().map(|state| &state.labels);
+                let target = (Some(host.clone()), ObjectId::new(URGENT.0, URGENT.1));
+                let change = Change { target, labels: labels.collect() };
+                match self.decide(commit, &policy, &change, &signers) {
+                    Ok(None) => {}
+                    Ok(Some(needed)) => {
+                        return Ok(Urgency::Denied(format!("{} takes {needed}", describe(&change.target))));
+                    }
+                    Err(refusal) => return Ok(Urgency::Denied(refusal.detail().to_owned())),
+                }
+            }
+        }
+        Ok(Urgency::Allowed)
     }
 
     /// Returns the new commits that need all their signers themselves. The others lie under an approval merge.

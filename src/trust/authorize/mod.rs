@@ -28,6 +28,7 @@ pub struct Authorized<D> {
     policy_version: u64,
     signers: Vec<Signature>,
     decisions: Vec<Decision>,
+    urgency: Urgency,
 }
 
 impl<D> Authorized<D> {
@@ -55,6 +56,20 @@ impl<D> Authorized<D> {
     pub fn decisions(&self) -> &[Decision] {
         &self.decisions
     }
+
+    /// Returns whether its signers ask hosts not to wait for their turn.
+    pub fn urgency(&self) -> &Urgency {
+        &self.urgency
+    }
+}
+
+/// Whether a commit asks, by the signed trailer `Hostwrit-Rollout: now`, that hosts follow it at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    Unasked,
+    Allowed,
+    /// It asks, and why that does not count.
+    Denied(String),
 }
 
 /// A change that a rule allowed.
@@ -99,12 +114,13 @@ pub trait Compile {
 /// # Errors
 /// The first change, oldest commit first, that its signers may not make.
 pub fn authorize<D>(tree: &AuthenticTree<'_>, desired: D, compile: &mut dyn Compile) -> Result<Authorized<D>, Refusal> {
-    let decisions = Judge::new(&tree.history, compile).all(tree.commit())?;
+    let (decisions, urgency) = Judge::new(&tree.history, compile).all(tree.commit())?;
     Ok(Authorized {
         desired,
         commit: *tree.commit(),
         policy_version: tree.policy_version(),
         signers: tree.signers(),
         decisions,
+        urgency,
     })
 }
