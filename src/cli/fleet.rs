@@ -22,7 +22,8 @@ const TOP: &str = "/hostwrit.yaml";
 /// List all hosts with commit, age, state and findings, as a Prometheus knows them
 ///
 /// Within a clone of the infra repo, or with DIR: the hosts of that repo's fleet, with those that Prometheus does not know.
-/// Ends with 1 if some host is failing, silent, gone or missing, else with 4 or 5 if one refuses the tip.
+/// Ends with 1 if some host is failing, silent, gone or missing, else with 4 or 5 if one refuses the tip, else with 6 if
+/// one is held.
 #[derive(Debug, Args)]
 #[command(name = "fleet")]
 pub struct FleetCommand {
@@ -216,6 +217,8 @@ fn exit_of(fleet: &Fleet) -> Exit {
         Exit::Refused
     } else if any(&|host| host.refuses) {
         Exit::Unsound
+    } else if any(&|host| host.state == State::Held) {
+        Exit::Held
     } else {
         Exit::Done
     }

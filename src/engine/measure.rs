@@ -172,7 +172,8 @@ fn objects(status: &Status) -> BTreeMap<(String, &'static str), u64> {
     let mut objects: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     let mut add = |kind: &str, state, number| *objects.entry((kind.to_owned(), state)).or_default() += number;
     // An object may have several problems, and is one object all the same.
-    let failing: BTreeSet<&ObjectId> = status.problems.iter().filter_map(|trouble| trouble.object.as_ref()).collect();
+    let unlike = status.problems.iter().filter(|trouble| sort(&trouble.code) == "step");
+    let failing: BTreeSet<&ObjectId> = unlike.filter_map(|trouble| trouble.object.as_ref()).collect();
     let reported: BTreeSet<&ObjectId> = status.reported.iter().collect();
     for (kind, number) in &status.kinds {
         // A series that is there from the start on can be told from one that has ended.

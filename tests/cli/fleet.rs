@@ -190,6 +190,7 @@ fn the_exit_code_says_what_the_worst_is() {
     assert_eq!(with("converged", &[("stale", "other")]), 0);
     assert_eq!(with("last-good", &[("unsigned", "refusal")]), 4);
     assert_eq!(with("last-good", &[("unsound", "refusal")]), 5);
+    assert_eq!(with("held", &[]), 6);
     assert_eq!(with("last-good", &[("fetch-failed", "fetch")]), 1);
     assert_eq!(with("failing", &[("unsigned", "refusal"), ("step-failed", "step")]), 1);
     let nobody = Server::of(Vec::new(), Vec::new()).fleet(nowhere().path(), &["--fleet", "f"]);

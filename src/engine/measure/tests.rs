@@ -129,6 +129,8 @@ fn an_object_with_several_problems_is_one_object() {
             trouble("step-failed", Some(a.clone())),
             trouble("step-skipped", Some(a)),
             trouble("unsigned", None),
+            // It was put right, and will have to be again.
+            trouble("fought-over", Some(ObjectId::new("file", "/c"))),
         ],
         reported: vec![b.clone(), b],
         unmanaged: vec![ObjectId::new("service", "old")],
@@ -145,8 +147,16 @@ fn an_object_with_several_problems_is_one_object() {
         ("user", "reported", 1),
     ];
     assert_eq!(metrics.objects, expected.map(|(kind, state, number)| ((kind.to_owned(), state), number)).into());
-    let expected = [("step-failed", "step"), ("step-skipped", "step"), ("unsigned", "refusal")];
+    let expected =
+        [("fought-over", "other"), ("step-failed", "step"), ("step-skipped", "step"), ("unsigned", "refusal")];
     assert_eq!(metrics.problems, expected.map(|(code, sort)| ((code.to_owned(), sort), 1)).into());
+}
+
+#[test]
+fn every_health_is_a_state_that_is_written() {
+    for health in [Health::Converged, Health::LastGood, Health::Failing, Health::Held] {
+        assert!(crate::metrics::STATES.contains(&word(health).as_str()), "{health:?}");
+    }
 }
 
 #[test]
