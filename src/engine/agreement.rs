@@ -6,6 +6,7 @@
 //! host still gives those answers the plan is still empty, and neither the repo nor its contents need be read.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ pub struct Agreement {
     key: Digest,
     /// Number of declared objects.
     pub objects: usize,
+    /// Number of declared objects of each kind.
+    #[serde(default)]
+    pub kinds: BTreeMap<String, usize>,
     /// In the order in which they were asked.
     questions: Vec<Question>,
     answers: Digest,
@@ -76,6 +80,7 @@ impl Agreement {
         Ok(questions.filter(|_| is_empty).map(|questions| Self {
             key,
             objects: desired.objects().len(),
+            kinds: desired.kinds(),
             questions,
             answers: answers.digest(),
         }))

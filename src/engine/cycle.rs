@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One reconciliation, top to bottom: pull, prove, compile, authorize, plan, apply, observe again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -48,6 +48,8 @@ pub struct Report {
     pub plan: Plan,
     /// Number of declared objects.
     pub objects: usize,
+    /// Number of declared objects of each kind.
+    pub kinds: BTreeMap<String, usize>,
     /// How each step of the plan ended; none if only a plan was asked for.
     pub outcomes: Vec<Outcome>,
     /// Steps that the second observation, after apply, still asks for.
@@ -379,6 +381,7 @@ impl<'c> Cycle<'c> {
         Some(Report {
             plan: Plan::of_nothing(&tip),
             objects: agreement.objects,
+            kinds: agreement.kinds,
             outcomes: Vec::new(),
             remaining: Vec::new(),
             hindrance: None,
@@ -504,6 +507,7 @@ fn report(
         accepted: state.pin.as_deref() != Some(&plan.commit),
         plan,
         objects: desired.desired().objects().len(),
+        kinds: desired.desired().kinds(),
         outcomes: Vec::new(),
         remaining: Vec::new(),
         hindrance,

@@ -156,6 +156,7 @@ impl Status {
     fn fill(&mut self, report: &Report) {
         self.commit = Some(report.plan.commit.clone());
         self.objects = report.objects;
+        self.kinds.clone_from(&report.kinds);
         self.done = report.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
         self.cause = (!report.plan.steps.is_empty()).then_some(report.plan.cause);
         self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();

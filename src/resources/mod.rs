@@ -156,6 +156,12 @@ macro_rules! kinds {
                 Self { $($name: keep.of(<$resource as Resource>::KIND, &self.$name),)+ }
             }
 
+            /// Returns how many objects of each kind are declared.
+            pub fn kinds(&self) -> BTreeMap<String, usize> {
+                let counts = [$((<$resource>::KIND, self.$name.len()),)+];
+                counts.into_iter().filter(|(_, number)| *number > 0).map(|(kind, number)| (kind.to_owned(), number)).collect()
+            }
+
             /// Returns a digest of all that is asked of each declared object. Equal digests lead to equal steps.
             pub fn digests(&self) -> BTreeMap<ObjectId, Digest> {
                 let mut digests = BTreeMap::new();

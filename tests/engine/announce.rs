@@ -109,6 +109,9 @@ fn reports_metrics_and_the_log_go_out_and_a_dead_courier_delays_them_only() {
     eventually("the first cycle is reported", || has("changed", "file:/etc/motd") && has("cycle", "converged"));
     eventually("the audit log is reported", || has("audit", "converged"));
     eventually("the metrics can be asked for", || page(&site).contains("hostwrit_health{state=\"converged\"} 1"));
+    eventually("objects are counted by kind", || {
+        page(&site).contains("hostwrit_objects{kind=\"file\",state=\"declared\"} 1")
+    });
     eventually("the metrics are in the file", || {
         site.get("/var/lib/prometheus/hostwrit.prom").is_some_and(|page| page.contains("hostwrit_courier_up 1"))
     });
