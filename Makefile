@@ -3,7 +3,7 @@
 # make check  what CI runs: formatting, lints, tests, stale files
 # make fuzz   hostile bytes for the parsers of trust, a minute each (FUZZ_SECONDS=600 for ten)
 # make deb    the Debian package, in target/debian/
-# make bench  what a no-op and the proof of a history cost, beside bounds and peers measured in the same run
+# make bench  what a no-op, the proof of a history, polls and idling cost, beside bounds and peers measured in the same run
 #
 # Packages that are missing are named and installed (apt, through sudo when not root). A Rust toolchain must be there.
 
