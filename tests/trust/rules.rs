@@ -2,7 +2,7 @@
 //! Who may change what: rules by effect, and how many must sign.
 
 use hostwrit::model::{Digest, ObjectId, RepoFiles as _};
-use hostwrit::trust::{Authorized, authorize};
+use hostwrit::trust::{Authorized, Urgency, authorize};
 
 use super::fixture::Keyring;
 use super::*;
@@ -377,4 +377,27 @@ fn a_change_that_no_commit_accounts_for_is_refused() {
     // The compiler's answer about the first commit changes while the others are judged.
     let refusal = authorize(&tree, (), &mut Fickle(0)).expect_err("refused");
     assert!(matches!(refusal.code(), Code::Unexplained), "{refusal}");
+}
+
+#[test]
+fn a_commit_hurries_hosts_only_where_as_many_sign_as_the_rule_asks_for() {
+    let team = Team::with(&RULES.replace("\"user:*\"]", "\"user:*\", \"rollout:now\"]"));
+    let (root, repo) = (team.fleet.root, &team.fleet.repo);
+    let urgent = "Fix\n\nHostwrit-Rollout: now";
+    team.state("web1", &with("port:80 = open", "port:80 = shut"));
+    let alone = repo.commit(urgent, Some(&team.fleet.alice));
+    let urgency = team.allowed(&alone).urgency().clone();
+    assert!(
+        matches!(&urgency, Urgency::Denied(why) if why.contains("rollout:now on web1 takes 2 of owners")),
+        "{urgency:?}"
+    );
+    // What the branch asks for, the merge does not ask for.
+    assert_eq!(*team.allowed(&team.approve(&root, &alone, &team.bob)).urgency(), Urgency::Unasked);
+    let approve = |key: &Key| {
+        repo.checkout(&root);
+        repo.git_signed(key, &["merge", "--quiet", "--no-ff", "-m", urgent, &alone.to_string()]);
+        repo.id("HEAD")
+    };
+    assert_eq!(*team.allowed(&approve(&team.bob)).urgency(), Urgency::Allowed);
+    assert!(matches!(team.allowed(&approve(&team.fleet.alice)).urgency(), Urgency::Denied(_)));
 }
