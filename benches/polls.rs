@@ -164,6 +164,7 @@ impl Spent {
 }
 
 /// Who polls.
+#[allow(clippy::large_enum_variant, reason = "there are a few of them")]
 enum Client {
     Courier { line: Box<Courier>, process: Running, ask: Ask, found: Fetched, _directory: TempDir },
     Git { url: String, store: TempDir },
@@ -181,7 +182,14 @@ impl Client {
         let process = Running::start(&mut command);
         let line = Box::new(Courier::at(ours, HashKind::Sha1, Limits::default()));
         let [git_ref, beside] = REFS.map(str::to_owned);
-        let ask = Ask { remote: url.to_owned(), git_ref, beside: Some(beside), hint, max_quiet: 24 * 3600, limits: Limits::default() };
+        let ask = Ask {
+            remote: url.to_owned(),
+            git_ref,
+            beside: Some(beside),
+            hint,
+            max_quiet: 24 * 3600,
+            limits: Limits::default(),
+        };
         let found = line.fetch(&ask, &GO).unwrap();
         assert!(found.beside.is_some());
         Self::Courier { line, process, ask, found, _directory: directory }
