@@ -103,7 +103,7 @@ impl Desk {
         let (packs, bytes) = Mirror::packs(&self.mirror);
         if books.present == 1 && (packs > MAX_PACKS || bytes > ask.limits.pack_bytes) {
             books.is_open = false;
-            match std::fs::remove_dir_all(&self.mirror) {
+            match Mirror::discard(&self.mirror) {
                 Ok(()) => info!(packs, bytes, "the mirror has become too large and is fetched anew"),
                 Err(error) => return Answer::Failed(format!("cannot clear the mirror: {error}")),
             }

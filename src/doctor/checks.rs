@@ -282,7 +282,7 @@ mod tests {
         let status = |health: &str, codes: &[&str]| -> Status {
             let problems: Vec<_> = codes.iter().map(|code| serde_json::json!({"code": code, "message": ""})).collect();
             serde_json::from_value(serde_json::json!({
-                "time": "1970-01-01T00:00:00Z", "pulled": null, "host": "h", "remote": "r", "ref": "m", "commit": null,
+                "time": "1970-01-01T00:00:00Z", "pulled": null, "host": "h", "fleet": "f", "kinds": {}, "remote": "r", "ref": "m", "commit": null,
                 "health": health, "objects": 0, "done": 0, "cause": null, "problems": problems, "reported": [],
                 "unmanaged": [],
             }))

@@ -241,7 +241,7 @@ mod tests {
 
     fn status() -> Status {
         serde_json::from_value(serde_json::json!({
-            "time": "2026-01-01T00:00:00Z", "host": "web1", "remote": "r", "ref": "m", "commit": null, "health": "converged",
+            "time": "2026-01-01T00:00:00Z", "host": "web1", "fleet": "f", "kinds": {}, "remote": "r", "ref": "m", "commit": null, "health": "converged",
             "objects": 0, "done": 0, "cause": null, "problems": [], "reported": [], "unmanaged": [],
         }))
         .unwrap()

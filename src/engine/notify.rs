@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_status_is_one_line() {
         let status: Status = serde_json::from_value(serde_json::json!({
-            "time": "t", "host": "web1", "remote": "r", "ref": "m", "commit": "0123456789abcdef", "health": "last-good",
+            "time": "t", "host": "web1", "fleet": "f", "kinds": {}, "remote": "r", "ref": "m", "commit": "0123456789abcdef", "health": "last-good",
             "objects": 3, "done": 0, "cause": null, "reported": [], "unmanaged": [],
             "problems": [{"code": "unsigned", "message": "a\nb"}, {"code": "stale\n", "message": "x"}],
         }))

@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirEntry};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Removes lock files and half-written packs. Nobody else may use the mirror meanwhile.
 pub(super) fn remove(mirror: &Path) -> io::Result<()> {
@@ -71,14 +71,33 @@ fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<DirEn
     }
 }
 
+/// Removes the directory at `path`: out of the way at once, and then for good.
+pub(super) fn discard(path: &Path) -> io::Result<()> {
+    discarded(path)?;
+    fs::rename(path, beside(path, ".discarded"))?;
+    discarded(path)
+}
+
+/// Removes what a killed [`discard`] left.
+pub(super) fn discarded(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(beside(path, ".discarded")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(ending);
+    PathBuf::from(beside)
+}
+
 /// Has `make` make a directory that appears at `path` whole or not at all.
 pub(super) fn make_whole<E: From<io::Error>>(path: &Path, make: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".incomplete");
-    let aside = Path::new(&aside);
-    match fs::remove_dir_all(aside) {
+    let aside = beside(path, ".incomplete");
+    match fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => make(aside)?,
+        _ => make(&aside)?,
     }
     Ok(fs::rename(aside, path)?)
 }

@@ -92,12 +92,21 @@ impl Mirror {
     /// The mirror cannot be made or opened, or its answers could not be relied on.
     pub fn open(directory: &Path, hash: HashKind, limits: Limits) -> Result<Self, MirrorError> {
         let path = || directory.to_owned();
+        leftovers::discarded(directory).map_err(|source| MirrorError::Clear { directory: path(), source })?;
         if directory.join("HEAD").exists() {
             leftovers::remove(directory).map_err(|source| MirrorError::Clear { directory: path(), source })?;
         } else {
             make(directory, hash).map_err(|source| MirrorError::Make { directory: path(), source })?;
         }
         Self::reopen(directory, hash, limits)
+    }
+
+    /// Removes the mirror at `directory`, which nobody else may use meanwhile. Killed in the middle, it leaves no half of one.
+    ///
+    /// # Errors
+    /// A part of it cannot be removed.
+    pub fn discard(directory: &Path) -> io::Result<()> {
+        leftovers::discard(directory)
     }
 
     /// Opens a mirror that this process has opened before, while others may be using it.

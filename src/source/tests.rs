@@ -442,3 +442,20 @@ fn an_empty_line_is_no_credential() {
     assert!(!command("\n").contains("IdentitiesOnly"));
     assert!(!command("").contains("IdentitiesOnly"));
 }
+
+#[test]
+fn a_mirror_that_was_half_removed_is_made_anew() {
+    let scene = Scene::new();
+    drop(scene.mirror(Limits::default()));
+    let aside = scene.dir.path().join("mirror.discarded");
+    fs::create_dir_all(aside.join("objects")).unwrap();
+    Mirror::discard(&scene.place()).unwrap();
+    assert!(!scene.place().exists() && !aside.exists());
+
+    // Killed between moving it out of the way and removing it.
+    fs::create_dir_all(aside.join("objects")).unwrap();
+    let tip = scene.commit("two");
+    let fetched = scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, None, &GO).unwrap();
+    assert_eq!(fetched.tip, tip);
+    assert!(!aside.exists());
+}
