@@ -27,3 +27,4 @@ mod poll_hint;
 mod remote;
 mod reports;
 mod rollout;
+mod soak;
