@@ -27,6 +27,7 @@
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
 //! | [`doctor`] | what keeps this host from being kept, and what to do |
 //! | [`fleet`] | what a Prometheus knows of all hosts |
+//! | [`web`] | what all who speak HTTP have in common |
 //! | [`cli`] | the commands |
 //!
 //! `tests/architecture.rs` fails when an import points the wrong way.
@@ -52,4 +53,5 @@ pub mod report;
 pub mod resources;
 pub mod source;
 pub mod trust;
+pub mod web;
 pub mod yaml;

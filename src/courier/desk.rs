@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -30,6 +30,10 @@ pub(super) struct Desk {
     mirror: PathBuf,
     access: Access,
     outbox: Option<Outbox>,
+    /// How many stewards are being answered.
+    present: AtomicUsize,
+    /// A fetch hangs that cannot be ended.
+    is_spent: AtomicBool,
     /// Held while the mirror is opened, which clears up, or fetched into.
     books: Mutex<Books>,
 }
@@ -38,10 +42,6 @@ pub(super) struct Desk {
 struct Books {
     /// The mirror has been opened once.
     is_open: bool,
-    /// How many stewards are being answered.
-    present: usize,
-    /// A fetch hangs that cannot be ended.
-    is_spent: bool,
     /// What the last fetch found.
     remembered: Option<Remembered>,
 }
@@ -49,18 +49,25 @@ struct Books {
 impl Desk {
     /// Returns a desk whose mirror is in `directory`, and that shows these credentials to remotes.
     pub(super) fn new(directory: &Path, access: Access, outbox: Option<Outbox>) -> Self {
-        Self { mirror: directory.join("mirror.git"), access, outbox, books: Mutex::default() }
+        let mirror = directory.join("mirror.git");
+        Self {
+            mirror,
+            access,
+            outbox,
+            present: AtomicUsize::new(0),
+            is_spent: AtomicBool::new(false),
+            books: Mutex::default(),
+        }
     }
 
     /// Answers one steward until it goes. Returns whether this process can go on, and not only start anew.
     pub(super) fn attend(&self, stream: UnixStream) -> bool {
-        self.books().present += 1;
+        self.present.fetch_add(1, Ordering::SeqCst);
         if let Err(error) = self.converse(&stream) {
             warn!("a connection ended: {error}");
         }
-        let mut books = self.books();
-        books.present -= 1;
-        books.present > 0 || !books.is_spent
+        let was_last = self.present.fetch_sub(1, Ordering::SeqCst) == 1;
+        !(was_last && self.is_spent.load(Ordering::SeqCst))
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -101,7 +108,7 @@ impl Desk {
         // Each fetch that brings something leaves a pack. Fetched anew they are one, and what nobody obeys, which may be
         // all that a hostile server could think of, is gone. The host keeps what it needs meanwhile.
         let (packs, bytes) = Mirror::packs(&self.mirror);
-        if books.present == 1 && (packs > MAX_PACKS || bytes > ask.limits.pack_bytes) {
+        if self.present.load(Ordering::SeqCst) == 1 && (packs > MAX_PACKS || bytes > ask.limits.pack_bytes) {
             books.is_open = false;
             match Mirror::discard(&self.mirror) {
                 Ok(()) => info!(packs, bytes, "the mirror has become too large and is fetched anew"),
@@ -116,7 +123,9 @@ impl Desk {
         let stop = AtomicBool::new(false);
         let fetch = || mirror.fetch(&ask.remote, &ask.git_ref, ask.beside.as_deref(), &stop);
         let result = while_connected(stream, &stop, fetch);
-        books.is_spent |= mirror.has_left_a_thread();
+        if mirror.has_left_a_thread() {
+            self.is_spent.store(true, Ordering::SeqCst);
+        }
         // An open store has room for few packs that come later; one that is opened now knows of all.
         *slot = None;
         match result {

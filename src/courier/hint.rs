@@ -7,10 +7,11 @@
 use std::time::{Duration, Instant};
 
 use tracing::debug;
-use ureq::Agent;
 use ureq::http::{HeaderMap, StatusCode, header};
+use ureq::tls::RootCerts;
 
 use crate::source::{Ask, Fetched};
+use crate::web;
 
 /// How long the server may take.
 const TIME: Duration = Duration::from_secs(10);
@@ -65,14 +66,7 @@ pub(super) fn see(url: &str, known: Option<&Seen>) -> Option<Seen> {
 }
 
 fn ask_for(url: &str, known: Option<&Seen>) -> Result<Seen, ureq::Error> {
-    let agent: Agent = Agent::config_builder()
-        .timeout_global(Some(TIME))
-        .max_redirects(0)
-        .http_status_as_error(true)
-        .user_agent(concat!("hostwrit/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls())
-        .build()
-        .into();
+    let agent = web::agent(TIME, RootCerts::PlatformVerifier).http_status_as_error(true).build().new_agent();
     let mut request = agent.get(url);
     if let Some(Seen::Tag(tag)) = known {
         request = request.header(header::IF_NONE_MATCH, tag);
@@ -89,10 +83,4 @@ fn ask_for(url: &str, known: Option<&Seen>) -> Result<Seen, ureq::Error> {
 
 fn tag(headers: &HeaderMap) -> Option<String> {
     headers.get(header::ETAG)?.to_str().ok().map(str::to_owned)
-}
-
-/// OpenSSL and the certificates of the system, as for Git.
-fn tls() -> ureq::tls::TlsConfig {
-    use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
-    TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build()
 }

@@ -15,7 +15,7 @@ use crate::model::{Fault, Faults, Location};
 use crate::report::{Outlet, ReportSpec};
 use crate::source::Limits;
 use crate::trust::{Anchor, KeyName, Revocations};
-use crate::yaml;
+use crate::{web, yaml};
 
 use super::fetching::FetchSection;
 
@@ -242,13 +242,11 @@ impl Config {
             fault(format!("interval: {} is too short", read.interval), "write 1s at the least");
         }
         let fetch = read.fetch.limits(timeout, &mut fault);
-        if let Some(url) = read.poll_hint.as_ref().filter(|url| !is_web_address(url)) {
-            fault(format!("poll_hint: \"{url}\" is not a web address"), "write an https:// or http:// URL");
-        }
-        // The text is not repeated: it may hold a password.
-        if read.prometheus.as_ref().is_some_and(|url| !is_web_address(url) || url.contains('@')) {
-            let what = "prometheus: it is not a web address without a name and a password".to_owned();
-            fault(what, "write an https:// or http:// URL, such as https://prometheus.example.org");
+        // The texts are not repeated: they may hold a password.
+        for (key, url) in [("poll_hint", &read.poll_hint), ("prometheus", &read.prometheus)] {
+            if let Some(Err(why)) = url.as_deref().map(web::address) {
+                fault(format!("{key}: {why}"), "write an https:// or http:// URL without a name or a password");
+            }
         }
         let reports = Outlet::all(read.reports, &mut fault);
         let host = read.host.or(hostname).unwrap_or_default();
@@ -289,11 +287,4 @@ impl Config {
             _ => Err(faults),
         }
     }
-}
-
-fn is_web_address(url: &str) -> bool {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    rest.is_some_and(|rest| {
-        !rest.is_empty() && !rest.contains(|letter: char| letter.is_whitespace() || letter.is_control())
-    })
 }

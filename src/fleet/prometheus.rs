@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use ureq::http::Uri;
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::tls::RootCerts;
 use ureq::{Agent, Proxy};
+
+use crate::model::Secret;
+use crate::web::{self, NotAnAddress};
 
 /// How long one question may take.
 const LONGEST_TIME: Duration = Duration::from_secs(30);
@@ -20,17 +22,9 @@ const LONGEST_WORD: usize = 300;
 #[derive(Debug)]
 pub struct Prometheus {
     base: String,
-    token: Option<Token>,
+    /// What it is shown so that it answers.
+    token: Option<Secret>,
     agent: Agent,
-}
-
-/// What a Prometheus is shown so that it answers; never printed.
-struct Token(String);
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(..)")
-    }
 }
 
 /// Why the address of a Prometheus cannot be used.
@@ -110,17 +104,10 @@ impl Prometheus {
     /// # Errors
     /// It is no such address, or the token must not be sent there.
     pub fn at(address: &str, token: Option<&str>) -> Result<Self, AddressError> {
-        let uri: Uri = address.parse().map_err(|_| AddressError::NotAnAddress)?;
-        let authority = uri.authority().ok_or(AddressError::NotAnAddress)?;
-        let is_here = is_this_machine(authority.host());
-        let is_safe = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => is_here,
-            _ => return Err(AddressError::NotAnAddress),
-        };
-        if authority.as_str().contains('@') {
-            return Err(AddressError::Password);
-        }
+        let uri = web::address(address).map_err(|why| match why {
+            NotAnAddress::Password => AddressError::Password,
+            NotAnAddress::Url | NotAnAddress::Server => AddressError::NotAnAddress,
+        })?;
         if uri.query().is_some() {
             return Err(AddressError::NotAnAddress);
         }
@@ -129,24 +116,13 @@ impl Prometheus {
         if token.is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(AddressError::BadToken);
         }
-        if token.is_some() && !is_safe {
+        if token.is_some() && !web::is_private(&uri) {
             return Err(AddressError::OpenToken(base));
         }
-        // The system's certificates, as for everything else.
-        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build();
         // What stays within this machine must not go by way of another.
-        let proxy = if is_here { None } else { Proxy::try_from_env() };
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .proxy(proxy)
-            .timeout_global(Some(LONGEST_TIME))
-            .http_status_as_error(false)
-            // A redirect may lead to where the token must not go.
-            .max_redirects(0)
-            .user_agent(concat!("hostwrit/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
-        Ok(Self { base, token: token.map(|token| Token(token.to_owned())), agent })
+        let proxy = if web::is_this_machine(&uri) { None } else { Proxy::try_from_env() };
+        let agent = web::agent(LONGEST_TIME, RootCerts::PlatformVerifier).proxy(proxy).build().new_agent();
+        Ok(Self { base, token: token.map(Secret::new), agent })
     }
 
     /// Returns the series that an expression comes to now.
@@ -157,8 +133,8 @@ impl Prometheus {
         let base = || self.base.clone();
         let ask = |source: ureq::Error| QueryError::Ask { base: base(), source: Box::new(source) };
         let mut request = self.agent.get(format!("{}/api/v1/query", self.base)).query("query", expression);
-        if let Some(Token(token)) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {}", token.expose()));
         }
         let mut response = request.call().map_err(ask)?;
         let status = response.status();
@@ -181,12 +157,6 @@ impl Prometheus {
         });
         Ok(samples.collect())
     }
-}
-
-/// Whether what is sent to this host stays on the machine.
-fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

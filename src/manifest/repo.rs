@@ -10,7 +10,7 @@ use handlebars::Context;
 use serde::Deserialize;
 
 use crate::model::fault::closest;
-use crate::model::{Fault, Faults, Location, RepoFiles};
+use crate::model::{Fault, Faults, Location, RepoFiles, chain};
 use crate::resources::Contents;
 use crate::yaml::{self, Node, Value};
 
@@ -246,11 +246,6 @@ fn is_below(path: &str) -> bool {
 }
 
 fn unreadable(error: &crate::model::files::FileError) -> Faults {
-    let mut message = "the file cannot be read".to_owned();
-    let mut cause: Option<&dyn std::error::Error> = Some(error.source.as_ref());
-    while let Some(error) = cause {
-        message = format!("{message}: {error}");
-        cause = error.source();
-    }
+    let message = format!("the file cannot be read: {}", chain(error.source.as_ref()));
     Fault::new(Location::file(&error.path), message).into()
 }

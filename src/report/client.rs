@@ -11,12 +11,13 @@ use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
 use ureq::http::{HeaderName, HeaderValue, Uri};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 use ureq::{Agent, Timeout};
 
 use super::config::{Outlet, Place, Proxy, TokenWay, check_url};
 use super::sink::{Answer, Request};
 use crate::model::Secret;
+use crate::web;
 
 /// No more of an answer is read.
 const MAX_ANSWER: u64 = 1024 * 1024;
@@ -144,14 +145,7 @@ fn agent(outlet: &Outlet) -> Result<Agent, SendError> {
         None => RootCerts::PlatformVerifier,
         Some(path) => RootCerts::new_with_certs(&authorities(path)?),
     };
-    let config = Agent::config_builder()
-        .tls_config(TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build())
-        .http_status_as_error(false)
-        // The token is for this receiver alone.
-        .max_redirects(0)
-        .max_idle_connections(1)
-        .user_agent(concat!("hostwrit/", env!("CARGO_PKG_VERSION")))
-        .timeout_global(Some(outlet.timeout));
+    let config = web::agent(outlet.timeout, roots).max_idle_connections(1);
     let config = match &outlet.proxy {
         Proxy::Environment => config,
         Proxy::None => config.proxy(None),

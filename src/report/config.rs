@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use ureq::http::Uri;
 
+use crate::web::{self, NotAnAddress};
+
 use super::entry::Kind;
 use super::sink::{Elastic, Loki, Otlp, Sink, Splunk, Webhook};
 
@@ -337,26 +339,14 @@ fn check_token(token: TokenSpec, at: &str, fault: Fault<'_>) -> Option<Token> {
 
 /// Says what is wrong with a URL, without repeating it: it may be secret.
 pub(super) fn check_url(url: &str, secrets: bool) -> Result<Uri, (String, &'static str)> {
-    let wrong = |what: &str, hint| Err((what.to_owned(), hint));
-    let Ok(uri) = url.parse::<Uri>() else {
-        return wrong("is not a URL", "write https://HOST/");
-    };
-    let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority());
-    let Some(authority) = authority.filter(|a| matches!(scheme, "https" | "http") && !a.host().is_empty()) else {
-        return wrong("is not one of a web server", "write https://HOST/");
-    };
-    if authority.as_str().contains('@') {
-        return wrong("has a user or a password in it", "use token: {credential: NAME, user: USER}");
-    }
-    if scheme == "http" && secrets && !is_loopback(authority.host()) {
-        return wrong("would send a secret in the clear", "write https://");
+    let uri = web::address(url).map_err(|why| match why {
+        NotAnAddress::Url | NotAnAddress::Server => (why.to_string(), "write https://HOST/"),
+        NotAnAddress::Password => (why.to_string(), "use token: {credential: NAME, user: USER}"),
+    })?;
+    if secrets && !web::is_private(&uri) {
+        return Err(("would send a secret in the clear".to_owned(), "write https://"));
     }
     Ok(uri)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn is_label(text: &str) -> bool {

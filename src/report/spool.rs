@@ -112,7 +112,7 @@ struct Stored {
 
 impl Stored {
     fn end(&self) -> u64 {
-        self.first + self.masks.len() as u64
+        self.first.saturating_add(self.masks.len() as u64)
     }
 
     fn name(&self) -> String {
@@ -458,7 +458,7 @@ impl Inner {
 
     fn count(&self, wanted: impl Fn(u32) -> bool) -> u64 {
         let waits = |file: &Stored, at: usize, mask: u32| {
-            let seq = file.first + at as u64;
+            let seq = file.first.saturating_add(at as u64);
             self.cursors.iter().enumerate().any(|(sink, cursor)| mask & 1 << sink != 0 && cursor.next <= seq)
         };
         let of = |file: &Stored| {

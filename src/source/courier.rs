@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::io::{self, Read, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -187,6 +188,11 @@ impl Courier {
             && nix::unistd::geteuid().is_root()
             && let Some(user) = User::from_name(USER)?
         {
+            // What a courier of root has left, before there was such a user, its courier could not change.
+            if std::fs::metadata(&self.directory)?.uid() != user.uid.as_raw() {
+                std::fs::remove_dir_all(&self.directory)?;
+                std::fs::create_dir(&self.directory)?;
+            }
             nix::unistd::chown(&self.directory, Some(user.uid), Some(user.gid))?;
             // Of root's rights and groups nothing is left.
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw());

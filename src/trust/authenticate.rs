@@ -26,7 +26,7 @@ use super::refusal::{Code, Refusal};
 use super::revocation::Revocations;
 use super::signature::openpgp::{SKEW, check_key};
 use super::signature::{GitSignature, OpenPgp};
-use super::verify::{self, Check, Claim, Signed, Workers};
+use super::verify::{Check, Claim, Signed, Workers};
 use super::{trailers, tree, walk};
 
 /// How many commits may wait for their signatures to be verified.
@@ -293,30 +293,24 @@ impl Judge<'_, '_> {
         Ok(is_barrier)
     }
 
-    /// Verifies the signatures of those that wait, and then looks at what the commits bring, oldest first.
+    /// Verifies the signature of each that waits, unless a worker was there before, and looks at what the commit brings,
+    /// oldest first.
     fn settle(&mut self) -> Result<(), Refusal> {
         let waiting = std::mem::take(&mut self.waiting);
-        let failed = verify::all(waiting.iter().map(|candidate| &candidate.check));
         let last = waiting.len().saturating_sub(1);
         for (place, candidate) in waiting.into_iter().enumerate() {
             let id = candidate.id;
-            let mut renewed = None;
-            match &failed {
+            let renewed = match candidate.check.run() {
+                Ok(()) => None,
                 // Whoever extends his key may do so with that key: the commit itself brings the new certificate.
-                Some((at, refusal)) if *at == place && place == last && refusal.code() == Code::KeyExpired => {
-                    renewed = self.renewed(&candidate).map_err(|refusal| refusal.of(&id))?;
+                Err(refusal) if place == last && refusal.code() == Code::KeyExpired => {
+                    let renewed = self.renewed(&candidate).map_err(|refusal| refusal.of(&id))?;
+                    Some(renewed.ok_or_else(|| refusal.of(&id))?)
                 }
-                _ => {}
-            }
-            match failed {
-                Some((at, refusal)) if at == place && renewed.is_none() => return Err(refusal.of(&id)),
-                _ => {}
-            }
+                Err(refusal) => return Err(refusal.of(&id)),
+            };
             self.cache.keep(candidate.check.question);
             self.accept(candidate, renewed).map_err(|refusal| refusal.of(&id))?;
-            if failed.as_ref().is_some_and(|(at, _)| *at == place) {
-                break;
-            }
         }
         Ok(())
     }

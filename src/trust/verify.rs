@@ -86,11 +86,6 @@ impl Check {
     }
 }
 
-/// Sees that all are verified, and returns the first that fails, with its place.
-pub(super) fn all<'c>(checks: impl Iterator<Item = &'c Check>) -> Option<(usize, Refusal)> {
-    checks.enumerate().find_map(|(place, check)| check.run().err().map(|refusal| (place, refusal)))
-}
-
 /// A thread for each further core, once there is enough to be worth it. They verify what they are given, the newest
 /// commits first: the judge comes from the oldest.
 #[derive(Default)]
