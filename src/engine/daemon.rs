@@ -16,7 +16,7 @@ use crate::source::{Courier, FetchError, Fetched, Source as _};
 
 use super::announce::{Announcer, News};
 use super::config::ConfigError;
-use super::desk::{Desk, Errand, Wish};
+use super::demands::{Demands, Errand, Wish};
 use super::drift::{Drift, Next};
 use super::notify::{Notifier, Pulse};
 use super::repair::Enforced;
@@ -94,7 +94,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     let (mut terminate, mut interrupt, mut hangup) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
     info!(host = %config.host, remote = %crate::source::redact(&config.remote), "started");
-    let (mut desk, mut notifier) = (Desk::open(&host), Notifier::from_env());
+    let (mut demands, mut notifier) = (Demands::open(&host), Notifier::from_env());
     notifier.ready();
     let mut last: Option<Status> = None;
     let mut settled: Option<Settled> = None;
@@ -106,7 +106,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
             let (host, config, stop) = (Arc::clone(&host), config.clone(), Arc::clone(&stop));
-            let (errand, pulse, watched) = (desk.begin(host.now()), notifier.pulse(), drift.commit());
+            let (errand, pulse, watched) = (demands.begin(host.now()), notifier.pulse(), drift.commit());
             let settled = settled.take().filter(|_| !errand.asked);
             move || pull(&config, &host, &stop, settled, watched, errand, &pulse)
         });
@@ -123,8 +123,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                     stop.store(true, Ordering::Relaxed);
                     stopping = true;
                 }
-                demand = desk.demand() => {
-                    if desk.take(demand) == Wish::Hold {
+                demand = demands.next() => {
+                    if demands.take(demand) == Wish::Hold {
                         stop.store(true, Ordering::Relaxed);
                     }
                 }
@@ -158,7 +158,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         }
         notifier.pulse().rest();
         if let Some(status) = &last {
-            desk.end(status);
+            demands.end(status);
             notifier.status(status);
         }
         if stopping {
@@ -168,17 +168,17 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             settled = None;
         }
         let planned = until_next_pull(config.interval, config.splay, failures, random());
-        let next_pull = Instant::now() + desk.rest(planned, host.now());
+        let next_pull = Instant::now() + demands.rest(planned, host.now());
         let wake = loop {
             tokio::select! {
                 wake = wait(next_pull, &mut terminate, &mut interrupt, &mut hangup) => break wake,
-                () = attend(&mut desk, &mut notifier) => break Wake::Asked,
+                () = attend(&mut demands, &mut notifier) => break Wake::Asked,
                 next = drift.next() => {
                     let asks_for_cycle = matches!(next, Next::Cycle);
                     if note(next, &drift, last.as_mut(), &host, &config, &announcer) {
                         settled = None;
                     }
-                    last.iter().for_each(|status| desk.learn(status));
+                    last.iter().for_each(|status| demands.learn(status));
                     if asks_for_cycle {
                         break Wake::Interval;
                     }
@@ -351,10 +351,10 @@ fn tell(status: &Status, last: Option<&Status>) {
 }
 
 /// Speaks with those who ask, and gives signs of life, until somebody wants a cycle.
-async fn attend(desk: &mut Desk, notifier: &mut Notifier) {
-    while !desk.wants_cycle() {
+async fn attend(demands: &mut Demands, notifier: &mut Notifier) {
+    while !demands.wants_cycle() {
         tokio::select! {
-            demand = desk.demand() => drop(desk.take(demand)),
+            demand = demands.next() => drop(demands.take(demand)),
             () = notifier.due() => notifier.live(),
         }
     }

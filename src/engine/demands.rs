@@ -25,8 +25,8 @@ use super::status::Status;
 
 /// Takes what is asked and remembers who waits for what.
 #[derive(Debug)]
-pub struct Desk {
-    demands: mpsc::Receiver<Demand>,
+pub struct Demands {
+    queue: mpsc::Receiver<Demand>,
     /// Held so that the channel never ends, even where there is no socket.
     _sender: mpsc::Sender<Demand>,
     since: SystemTime,
@@ -71,22 +71,22 @@ pub struct Errand {
     watchers: Vec<Answers>,
 }
 
-impl Desk {
+impl Demands {
     /// Opens the control socket. Without one the daemon goes on, and says so.
     ///
     /// Must be called within the runtime.
     pub fn open(host: &Arc<RealHost>) -> Self {
-        let (sender, demands) = mpsc::channel(QUEUE);
+        let (sender, queue) = mpsc::channel(QUEUE);
         match Server::listen(Arc::clone(host)) {
             Ok(server) => drop(tokio::spawn(server.serve(sender.clone()))),
             Err(error) => warn!(code = "no-control-socket", "nobody can ask the daemon anything: {}", chain(&error)),
         }
-        Self::of(demands, sender, host.now())
+        Self::of(queue, sender, host.now())
     }
 
-    fn of(demands: mpsc::Receiver<Demand>, sender: mpsc::Sender<Demand>, since: SystemTime) -> Self {
+    fn of(queue: mpsc::Receiver<Demand>, sender: mpsc::Sender<Demand>, since: SystemTime) -> Self {
         Self {
-            demands,
+            queue,
             _sender: sender,
             since,
             pull: false,
@@ -100,8 +100,8 @@ impl Desk {
     }
 
     /// Waits for the next demand. Nothing is lost if the wait is given up.
-    pub async fn demand(&mut self) -> Demand {
-        match self.demands.recv().await {
+    pub async fn next(&mut self) -> Demand {
+        match self.queue.recv().await {
             Some(demand) => demand,
             None => std::future::pending().await,
         }
@@ -228,15 +228,15 @@ mod tests {
 
     const NOW: SystemTime = UNIX_EPOCH;
 
-    fn desk() -> Desk {
-        let (sender, demands) = mpsc::channel(1);
-        Desk::of(demands, sender, NOW)
+    fn demands() -> Demands {
+        let (sender, queue) = mpsc::channel(1);
+        Demands::of(queue, sender, NOW)
     }
 
-    fn asked(desk: &mut Desk, ask: Ask) -> (Wish, UnboundedReceiver<Answer>) {
+    fn asked(demands: &mut Demands, ask: Ask) -> (Wish, UnboundedReceiver<Answer>) {
         let (answers, spoken) = Answers::new();
         let by = Actor { uid: 0, user: None, login: None, claims: None };
-        (desk.take(Demand { ask, by, answers }), spoken)
+        (demands.take(Demand { ask, by, answers }), spoken)
     }
 
     fn status() -> Status {
@@ -249,57 +249,57 @@ mod tests {
 
     #[test]
     fn who_waits_is_told_by_a_cycle_that_began_after_he_asked() {
-        let mut desk = desk();
-        desk.begin(NOW);
-        let (wish, mut late) = asked(&mut desk, Ask::Sync { wait: true });
+        let mut demands = demands();
+        demands.begin(NOW);
+        let (wish, mut late) = asked(&mut demands, Ask::Sync { wait: true });
         assert_eq!(wish, Wish::Cycle);
-        desk.end(&status());
+        demands.end(&status());
         assert!(late.try_recv().is_err(), "the cycle that ended had pulled before he asked");
-        assert!(desk.wants_cycle());
-        drop(desk.begin(NOW));
-        assert!(!desk.wants_cycle());
-        desk.end(&status());
+        assert!(demands.wants_cycle());
+        drop(demands.begin(NOW));
+        assert!(!demands.wants_cycle());
+        demands.end(&status());
         assert!(matches!(late.try_recv().unwrap(), Answer::Synced { .. }));
     }
 
     #[test]
     fn a_status_tells_what_is_going_on_without_a_cycle() {
-        let mut desk = desk();
-        let (wish, mut spoken) = asked(&mut desk, Ask::Status);
-        assert_eq!((wish, desk.wants_cycle()), (Wish::Nothing, false));
+        let mut demands = demands();
+        let (wish, mut spoken) = asked(&mut demands, Ask::Status);
+        assert_eq!((wish, demands.wants_cycle()), (Wish::Nothing, false));
         let Answer::Status { daemon, status: None } = spoken.try_recv().unwrap() else { panic!() };
         assert_eq!((daemon.cycle_since, daemon.next_pull), (None, None));
-        drop(desk.begin(NOW));
-        let (_, mut spoken) = asked(&mut desk, Ask::Status);
+        drop(demands.begin(NOW));
+        let (_, mut spoken) = asked(&mut demands, Ask::Status);
         let Answer::Status { daemon, .. } = spoken.try_recv().unwrap() else { panic!() };
         assert_eq!(daemon.cycle_since.as_deref(), Some("1970-01-01T00:00:00Z"));
-        desk.end(&status());
-        assert_eq!(desk.rest(Duration::from_secs(300), NOW), Duration::from_secs(300));
-        let (_, mut spoken) = asked(&mut desk, Ask::Status);
+        demands.end(&status());
+        assert_eq!(demands.rest(Duration::from_secs(300), NOW), Duration::from_secs(300));
+        let (_, mut spoken) = asked(&mut demands, Ask::Status);
         let Answer::Status { daemon, status: Some(_) } = spoken.try_recv().unwrap() else { panic!() };
         assert_eq!(daemon.next_pull.as_deref(), Some("1970-01-01T00:05:00Z"));
     }
 
     #[test]
     fn the_daemon_wakes_when_a_pause_ends() {
-        let mut desk = desk();
+        let mut demands = demands();
         let by = Actor { uid: 0, user: None, login: None, claims: None };
         let mut paused = status();
         paused.paused = Some(Pause::new(Duration::from_secs(60), "x", by, NOW).unwrap());
-        desk.begin(NOW);
-        desk.end(&paused);
-        assert_eq!(desk.rest(Duration::from_secs(300), NOW), Duration::from_secs(61));
-        assert_eq!(desk.rest(Duration::from_secs(5), NOW), Duration::from_secs(5));
-        assert_eq!(desk.rest(Duration::from_secs(300), NOW + Duration::from_secs(90)), Duration::from_secs(300));
+        demands.begin(NOW);
+        demands.end(&paused);
+        assert_eq!(demands.rest(Duration::from_secs(300), NOW), Duration::from_secs(61));
+        assert_eq!(demands.rest(Duration::from_secs(5), NOW), Duration::from_secs(5));
+        assert_eq!(demands.rest(Duration::from_secs(300), NOW + Duration::from_secs(90)), Duration::from_secs(300));
     }
 
     #[test]
     fn a_pause_stops_the_cycle_and_a_deed_that_fails_is_told() {
-        let mut desk = desk();
-        let (wish, mut spoken) = asked(&mut desk, Ask::Pause { seconds: 0, reason: String::new(), claims: None });
+        let mut demands = demands();
+        let (wish, mut spoken) = asked(&mut demands, Ask::Pause { seconds: 0, reason: String::new(), claims: None });
         assert_eq!(wish, Wish::Hold);
         let root = tempfile::tempdir().unwrap();
-        desk.begin(NOW).carry_out(&RealHost::open(root.path()).unwrap());
+        demands.begin(NOW).carry_out(&RealHost::open(root.path()).unwrap());
         assert!(matches!(spoken.try_recv().unwrap(), Answer::Refused { code: Code::Failed, .. }));
     }
 }
