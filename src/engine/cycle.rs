@@ -12,7 +12,7 @@ use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
 use crate::model::ownership::{OwnershipChange, Parts};
 use crate::model::{Mode, ObjectId, Step};
-use crate::resources::{Desired, ObserveError, Operation, triggers};
+use crate::resources::{Desired, ObserveError, Operation, ShelfError, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
 use crate::trust::{Authorized, Cache, HEARTBEAT_REF};
 
@@ -110,6 +110,8 @@ pub enum CycleError {
     Hindered(#[from] Hindrance),
     #[error("cannot observe the host")]
     Observe(#[from] ObserveError),
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
     #[error("no commit was accepted yet; run `hostwrit apply` first")]
     NothingAccepted,
 }

@@ -18,8 +18,8 @@ use super::announce::{Announcer, News};
 use super::config::ConfigError;
 use super::demands::{Demands, Errand, Wish};
 use super::drift::{Drift, Next};
+use super::enforced::Enforced;
 use super::notify::{Notifier, Pulse};
-use super::repair::Enforced;
 use super::reports::{self, Told};
 use super::schedule::until_next_pull;
 use super::status::{Health, Status};
@@ -313,7 +313,7 @@ fn enforced_by(
         // The host agreed, so nothing had to be read.
         None => cycle.last_good()?,
     };
-    Enforced::of(Arc::new(desired), host).map(Some)
+    Enforced::of(desired, host).map(Some)
 }
 
 /// Leaves the status of a cycle for `hostwrit status`.

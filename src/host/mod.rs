@@ -15,6 +15,7 @@ mod listen;
 pub mod lock;
 pub mod real;
 pub mod room;
+pub mod scratch;
 pub mod units;
 pub mod watch;
 
@@ -28,6 +29,7 @@ pub use error::HostError;
 pub use lock::RunLock;
 pub use real::RealHost;
 pub use room::Room;
+pub use scratch::Scratch;
 pub use units::{UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};
 
@@ -53,6 +55,15 @@ pub trait ReadHost {
     /// # Errors
     /// The path is not a regular file or cannot be read.
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// Returns what the file at `path` holds from the byte `from` on; `None` if there is none.
+    ///
+    /// # Errors
+    /// The path is not a regular file or cannot be read.
+    fn read_from(&self, path: &Path, from: u64) -> Result<Option<Vec<u8>>, HostError> {
+        let after = |bytes: Vec<u8>| bytes.get(usize::try_from(from).ok()?..).map(<[u8]>::to_vec);
+        Ok(self.read(path)?.map(|bytes| after(bytes).unwrap_or_default()))
+    }
 
     /// Returns the target of the symbolic link at `path`, or `None` if nothing is there.
     ///

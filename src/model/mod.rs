@@ -12,6 +12,7 @@ pub mod object;
 pub mod origin;
 pub mod ownership;
 pub mod plan;
+pub mod record;
 pub mod secret;
 
 pub use actor::Actor;
@@ -24,4 +25,5 @@ pub use object::ObjectId;
 pub use origin::{Location, Origin};
 pub use ownership::Owned;
 pub use plan::{Action, Change, Shown, Step};
+pub use record::Record;
 pub use secret::Secret;

@@ -16,7 +16,7 @@ use crate::model::ownership::OwnershipChange;
 use crate::model::{Location, Mode, Origin, Step};
 use crate::resources::service::{DesiredUnit, UnitName};
 use crate::resources::triggers::{Reaction, Trigger};
-use crate::resources::{Concerned, Content, Interests, Operation, diff, file, group, observe, user};
+use crate::resources::{Concerned, Content, Operation, Watchlist, diff, file, group, observe, user};
 
 use super::*;
 
@@ -236,6 +236,20 @@ impl ReadHost for Host {
     }
 }
 
+/// Returns the part that the daemon would look at, with what is declared put away and had back.
+fn around(
+    objects: BTreeSet<ObjectId>,
+    with_reactions: bool,
+    desired: &Desired,
+    owned: &Owned,
+    pending: &Pending,
+) -> Part {
+    let dir = tempfile::tempdir().unwrap();
+    let scratch = RealHost::open(dir.path()).unwrap().scratch(Path::new("/scratch")).unwrap();
+    let shelf = Shelf::of(desired.clone(), scratch).unwrap();
+    Part::around(objects, with_reactions, &shelf, &Record::of(owned, &BTreeSet::new()), pending).unwrap()
+}
+
 /// Returns what would be done, in words that hold all of it, sorted.
 fn steps(desired: &Desired, owned: &Owned, pending: &Pending, host: &Host) -> Vec<(ObjectId, String)> {
     let observed = observe(desired, owned, host).unwrap();
@@ -266,13 +280,13 @@ proptest! {
         let seeds: BTreeSet<ObjectId> = case.seeds.iter().map(|seed| seed.get(&all).clone()).collect();
 
         let whole = steps(&desired, &owned, &pending, &host);
-        let part = Part::around(seeds.clone(), true, &desired, &owned, &pending);
+        let part = around(seeds.clone(), true, &desired, &owned, &pending);
         prop_assert!(seeds.is_subset(&part.objects));
         let planned = steps(&part.desired, &part.owned, &part.pending, &host);
         prop_assert_eq!(of(whole.clone(), &part.objects), planned);
 
         // Without what reacts to them the objects themselves differ, or do not, in the same way.
-        let bare = Part::around(seeds, false, &desired, &owned, &pending);
+        let bare = around(seeds, false, &desired, &owned, &pending);
         let no_service = |steps: Vec<(ObjectId, String)>| {
             steps.into_iter().filter(|(object, _)| object.kind() != Service::KIND).collect::<Vec<_>>()
         };
@@ -285,7 +299,7 @@ proptest! {
     fn whatever_a_touched_path_makes_differ_is_concerned(case in cases()) {
         let (desired, owned, pending, host) = (case.desired(), case.owned(), case.pending(), case.set_up());
         let before = steps(&desired, &owned, &pending, &host);
-        let interests = Interests::of(&desired, &owned, &host).unwrap();
+        let watchlist = Watchlist::of(&desired, &owned, &host).unwrap();
         let mut touched = BTreeSet::new();
         for path in case.touched.iter().map(|place| PATHS[*place]) {
             let real = host.real.root().join(&path[1..]);
@@ -296,8 +310,8 @@ proptest! {
             }
             touched.insert(Touched::Path(path.into()));
         }
-        let Concerned::Objects(concerned) = interests.touched_by(&touched) else { panic!("paths concern objects") };
-        let part = Part::around(concerned, true, &desired, &owned, &pending);
+        let Concerned::Objects(concerned) = watchlist.touched_by(&touched) else { panic!("paths concern objects") };
+        let part = around(concerned, true, &desired, &owned, &pending);
         let after = steps(&desired, &owned, &pending, &host);
         for step in after.iter().filter(|step| !before.contains(step)) {
             prop_assert!(part.objects.contains(&step.0), "{} is not concerned by {touched:?}", step.0);
@@ -306,7 +320,7 @@ proptest! {
 }
 
 #[test]
-fn interests_name_the_directories_to_watch_and_filter_what_is_told() {
+fn a_watchlist_names_the_directories_to_watch_and_filters_what_is_told() {
     let mut desired = Desired::default();
     let want = |what| Some(file::Desired { what, owner: None, group: None, mode: None });
     desired.files.push(declared("/etc/app", want(file::What::Directory { exact: true }), Mode::Enforce));
@@ -329,9 +343,9 @@ fn interests_name_the_directories_to_watch_and_filter_what_is_told() {
         touched: Vec::new(),
     }
     .set_up();
-    let interests = Interests::of(&desired, &Owned::default(), &host).unwrap();
+    let watchlist = Watchlist::of(&desired, &Owned::default(), &host).unwrap();
     use crate::host::Depth::{Contents, Names};
-    let directories: Vec<_> = interests.directories().into_iter().collect();
+    let directories: Vec<_> = watchlist.directories().into_iter().collect();
     let expected = [("/", Names), ("/etc", Contents), ("/etc/app", Contents), ("/srv", Names), ("/srv/www", Contents)];
     assert_eq!(directories, expected.map(|(path, depth)| (PathBuf::from(path), depth)));
     for (path, concerned) in [
@@ -343,6 +357,6 @@ fn interests_name_the_directories_to_watch_and_filter_what_is_told() {
         ("/srv/www/index", true),
         ("/srv/www/other", false),
     ] {
-        assert_eq!(interests.concerns(Path::new(path)), concerned, "{path}");
+        assert_eq!(watchlist.concerns(Path::new(path)), concerned, "{path}");
     }
 }
