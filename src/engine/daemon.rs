@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::{ReadHost as _, RealHost};
+use crate::host::{ReadHost as _, RealHost, memory};
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
 use super::announce::{Announcer, News};
@@ -141,8 +141,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 tell(&status, last.as_ref());
                 let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
                 failures = if unanswered { failures + 1 } else { 0 };
-                // A copy of this thread's own: what was made among all that a cycle needs would hold that in place.
-                (last, settled) = (Some(status.clone()), left);
+                (last, settled) = (Some(status), left);
+                memory::give_back();
             }
             Pulled::Nothing(left, answered) => {
                 settled = Some(left);

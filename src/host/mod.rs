@@ -13,6 +13,7 @@ pub mod error;
 pub mod files;
 mod listen;
 pub mod lock;
+pub mod memory;
 pub mod real;
 pub mod room;
 pub mod scratch;
