@@ -75,11 +75,14 @@ pub fn repair(
         plan.hold(held);
         Ok((part, plan))
     };
-    let (part, plan) = make(concerned, false, &known, &state.pending)?;
+    let (mut part, mut plan) = make(concerned, false, &known, &state.pending)?;
     if plan.steps.is_empty() {
         return Ok(Repair::Nothing);
     }
-    let (part, plan) = make(part.objects, true, &known, &state.pending)?;
+    let whole = Part::around(part.objects.clone(), true, enforced.declared(), &known, &state.pending)?;
+    if whole.objects != part.objects {
+        (part, plan) = make(whole.objects, true, &known, &state.pending)?;
+    }
     if plan.steps.is_empty() {
         return Ok(Repair::Nothing);
     }

@@ -96,6 +96,12 @@ impl Watchlist {
     /// The host cannot be asked.
     pub fn moved(&self, desired: &Desired, owned: &Owned, host: &dyn ReadHost) -> Result<Option<Self>, ObserveError> {
         let mut interests = Interests::of(desired, owned, host)?;
+        self.users.keys().for_each(|name| interests.user(name));
+        self.groups.keys().for_each(|name| interests.group(name));
+        interests.look_up(host)?;
+        if interests.users == self.users && interests.groups == self.groups && self.has(&Self::lay_out(&interests)) {
+            return Ok(None);
+        }
         let asked: BTreeSet<ObjectId> = interests.objects.keys().cloned().collect();
         for place in &self.places {
             let Some(object) = self.object(place.object).filter(|object| !asked.contains(object)) else { continue };
@@ -104,9 +110,6 @@ impl Watchlist {
                 false => interests.place(self.path(place), &object),
             }
         }
-        self.users.keys().for_each(|name| interests.user(name));
-        self.groups.keys().for_each(|name| interests.group(name));
-        interests.look_up(host)?;
         let list = Self::lay_out(&interests);
         Ok((list != *self).then_some(list))
     }
@@ -142,13 +145,29 @@ impl Watchlist {
         list
     }
 
+    /// Whether the objects of the other list have the same places here. Costs little, whatever else there is.
+    fn has(&self, other: &Self) -> bool {
+        let objects = (0..number(other.len())).map(|number| self.number_of(other.objects.get(number)));
+        let Some(numbers) = objects.collect::<Option<BTreeSet<u32>>>() else { return false };
+        let own = self.places.iter().filter(|place| numbers.contains(&place.object)).map(|place| self.told(place));
+        own.eq(other.places.iter().map(|place| other.told(place)))
+    }
+
+    fn told(&self, place: &Place) -> (&[u8], &[u8], bool) {
+        (self.paths.get(place.path), self.objects.get(place.object), place.within)
+    }
+
+    fn number_of(&self, text: &[u8]) -> Option<u32> {
+        let object: ObjectId = std::str::from_utf8(text).ok()?.parse().ok()?;
+        // They are sorted by kind and name, of which the text is not always in the same order.
+        let is_before = |number| self.object(number).is_some_and(|other| other < object);
+        let found = binary_search(0..number(self.len()), is_before);
+        (self.objects.get(found) == text).then_some(found)
+    }
+
     /// Whether places may be others after a change of this object.
     pub fn may_move_with(&self, object: &ObjectId) -> bool {
-        let text = object.to_string();
-        let numbers = 0..number(self.objects.ends.len());
-        // They are sorted by kind and name, of which the text is not always in the same order.
-        let found = binary_search(numbers, |number| self.object(number).is_some_and(|other| other < *object));
-        if self.objects.get(found) != text.as_bytes() { true } else { self.moving.contains(&found) }
+        self.number_of(object.to_string().as_bytes()).is_none_or(|number| self.moving.contains(&number))
     }
 
     /// Returns the directories to watch, with all that lie above them.

@@ -360,3 +360,42 @@ fn a_watchlist_names_the_directories_to_watch_and_filters_what_is_told() {
         assert_eq!(watchlist.concerns(Path::new(path)), concerned, "{path}");
     }
 }
+
+#[test]
+fn a_watchlist_learns_where_a_home_is_now_and_forgets_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("etc")).unwrap();
+    let put = |home: &str| {
+        fs::write(dir.path().join("etc/passwd"), format!("ada:x:1001:1001::{home}:/bin/sh\n")).unwrap();
+    };
+    put("/home/ada");
+    fs::write(dir.path().join("etc/group"), "").unwrap();
+    let host = RealHost::open(dir.path()).unwrap();
+    let mut desired = Desired::default();
+    let want = user::Desired { ssh_keys: Some(Vec::new()), ..user::Desired::default() };
+    desired.users.push(declared("ada", Some(want), Mode::Enforce));
+    let users = desired.clone();
+    let exact = file::What::Directory { exact: true };
+    let want = file::Desired { what: exact, owner: Some(file::Account::Name("ada".into())), group: None, mode: None };
+    desired.files.push(declared("/etc/app", Some(want), Mode::Enforce));
+
+    let nothing = Owned::default();
+    let before = Watchlist::of(&desired, &nothing, &host).unwrap();
+    assert_eq!(before.moved(&users, &nothing, &host).unwrap(), None);
+    // Written otherwise, it is the same place.
+    put("/home//ada/");
+    assert_eq!(before.moved(&users, &nothing, &host).unwrap(), None);
+    put("/srv/ada");
+    let after = before.moved(&users, &nothing, &host).unwrap().unwrap();
+    assert_eq!(after, Watchlist::of(&desired, &nothing, &host).unwrap());
+    let touched = |list: &Watchlist, path: &str| list.touched_by(&BTreeSet::from([Touched::Path(path.into())]));
+    let ada = Concerned::Objects([ObjectId::new(User::KIND, "ada")].into());
+    assert_eq!(touched(&after, "/srv/ada/.ssh/authorized_keys"), ada);
+    assert_eq!(touched(&after, "/home/ada/.ssh/authorized_keys"), Concerned::Objects(BTreeSet::new()));
+    assert_eq!(touched(&after, "/etc/app/stray"), Concerned::Objects([ObjectId::new(File::KIND, "/etc/app")].into()));
+    // Another number is noted: owners are compared by it.
+    assert!(!after.is_renumbered(&host).unwrap());
+    fs::write(dir.path().join("etc/passwd"), "ada:x:1002:1001::/srv/ada:/bin/sh\n").unwrap();
+    assert!(after.is_renumbered(&host).unwrap());
+    assert!(!after.moved(&users, &nothing, &host).unwrap().unwrap().is_renumbered(&host).unwrap());
+}
