@@ -114,7 +114,9 @@ impl Drift {
 
     fn set(&mut self, enforced: Enforced) {
         if let Some(watch) = &mut self.watch {
-            if watch.set(Arc::clone(enforced.watchlist())) || self.unseen.is_some() {
+            // What happened to a new object was, until now, no matter of ours, although its directory may have been watched.
+            let is_new = self.enforced.as_ref().is_none_or(|before| !before.is_of(&enforced));
+            if watch.set(Arc::clone(enforced.watchlist())) || is_new || self.unseen.is_some() {
                 // Something may have happened after the look and before the watch stood.
                 self.unseen = Some(0);
             }
