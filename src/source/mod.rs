@@ -12,6 +12,7 @@ mod fetch;
 mod kept;
 mod leftovers;
 mod mirror;
+mod ssh;
 pub mod wire;
 
 use std::sync::atomic::AtomicBool;
