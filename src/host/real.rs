@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::files::Root;
 use super::{
     AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, RunLock, Stat, UnitAction, UnitState, WriteHost,
-    accounts, append, command, files, listen, room, units,
+    accounts, append, command, connect, files, listen, room, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -136,8 +136,12 @@ impl WriteHost for RealHost {
         accounts::edit(&self.root, edit)
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        command::run(program, args)
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run_within(limit, program, args)
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        connect::connect(path)
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {

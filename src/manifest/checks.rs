@@ -19,8 +19,13 @@ type HostCheck = fn(&Desired, &mut Faults);
 /// True of the repo, whichever the host.
 const REPO_CHECKS: &[RepoCheck] = &[names_of_hosts_and_profiles, files_that_would_be_overlooked, policy, fleet];
 /// True of the desired state of one host.
-const HOST_CHECKS: &[HostCheck] =
-    &[references_to_objects, users_of_one_number, groups_of_one_number, files_inside_of_what_is_no_directory];
+const HOST_CHECKS: &[HostCheck] = &[
+    references_to_objects,
+    users_of_one_number,
+    groups_of_one_number,
+    files_inside_of_what_is_no_directory,
+    checks_without_a_way,
+];
 
 /// Checks what does not depend on a host.
 pub fn of_repo(repo: &Repo<'_>) -> Faults {
@@ -45,6 +50,18 @@ fn names_of_hosts_and_profiles(repo: &Repo<'_>, faults: &mut Faults) {
                 Fault::new(at, format!("\"{name}\" cannot be the name of a {}", folder.trim_end_matches('s'))).hint(
                     "names consist of letters, digits, dots and hyphens, and begin and end with a letter or digit",
                 ),
+            );
+        }
+    }
+}
+
+/// A check that checks nothing would always pass.
+fn checks_without_a_way(desired: &Desired, faults: &mut Faults) {
+    for declared in &desired.checks {
+        if declared.want.as_ref().is_some_and(|want| want.way.is_none()) {
+            let what = format!("nothing says how to check {}", declared.name);
+            faults.push(
+                Fault::new(declared.origin.object.clone(), what).hint("write one of http, tcp, unix and command"),
             );
         }
     }

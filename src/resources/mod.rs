@@ -5,6 +5,7 @@
 //! `host.rs` (observe, apply). A kind never names another kind; what runs before what is said in [`order`] alone.
 
 pub mod accounts;
+pub mod check;
 pub mod content;
 pub mod digest;
 pub mod file;
@@ -229,6 +230,7 @@ kinds! {
     users: User => user::User,
     files: File => file::File,
     services: Service => service::Service,
+    checks: Check => check::Check,
 }
 
 /// What is true of a declared object of any kind.
