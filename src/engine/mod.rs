@@ -14,6 +14,7 @@ pub mod drift;
 mod fetching;
 pub mod fights;
 pub mod freshness;
+pub mod guard;
 pub mod last_good;
 pub mod measure;
 pub mod notify;

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use super::files::Root;
 use super::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, RunLock, Stat, UnitAction, UnitState, WriteHost,
-    accounts, append, command, files, listen, room, units,
+    AccountFiles, Effective, HostError, NewFile, Output, Owner, ReadHost, Room, RunLock, Stat, UnitAction, UnitState,
+    WriteHost, accounts, append, command, effective, files, listen, room, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -97,6 +97,13 @@ impl ReadHost for RealHost {
 
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         units::states(&self.root, names)
+    }
+
+    fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
+        match self.is_live() {
+            true => effective::ask(question),
+            false => Err(question.unanswerable()),
+        }
     }
 }
 

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! No plan may leave the host without one administrator who can log in by SSH and become root.
+//!
+//! This is judged on the host as the plan would leave it: the steps are carried out on a copy in memory ([`simulation`]), and sshd
+//! and sudo themselves are asked how they would read what is there then. What cannot be seen that way (another program's
+//! packet filter, PAM, a network that is down) is for the confirmation after the change.
+//!
+//! A plan is refused only if it makes things worse: where nobody can log in now, as on a fresh image, there is nobody to lose.
+
+mod admin;
+mod gather;
+mod keys;
+mod patterns;
+mod reach;
+mod simulation;
+mod sshd;
+mod sudo;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::host::{HostError, ReadHost};
+use crate::model::{Step, chain};
+use crate::resources::Operation;
+use crate::resources::accounts::{Accounts, UserEntry};
+
+use super::Objection;
+use gather::Scene;
+use reach::Reach;
+use simulation::Simulation;
+
+/// The objection's code.
+const CODE: &str = "lockout";
+
+/// As many administrators are named.
+const NAMED_MAX: usize = 8;
+
+/// What is below these paths has a part in who may log in and become root.
+const PATHS: [&str; 19] = [
+    "/etc/ssh",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/shells",
+    "/etc/nologin",
+    "/run/nologin",
+    "/etc/systemd/system/ssh.service",
+    "/etc/systemd/system/sshd.service",
+    "/etc/systemd/system/ssh.socket",
+    "/etc/systemd/system/sshd.socket",
+    "/usr/bin/sudo",
+    "/usr/sbin/sshd",
+    "/bin/bash",
+    "/bin/sh",
+    "/usr/bin/bash",
+    "/usr/bin/sh",
+];
+
+/// Judges a plan.
+///
+/// # Errors
+/// The plan takes the last way in, or what it leads to cannot be found out.
+pub fn judge(steps: &[Step<Operation>], host: &dyn ReadHost) -> Result<(), Objection> {
+    // Nobody logs in to a tree of files that does not run, and its programs cannot be asked.
+    if !host.is_live() {
+        return Ok(());
+    }
+    let concerned = || -> Result<bool, HostError> {
+        let places = Places::of(host)?;
+        Ok(steps.iter().any(|step| places.concern(step)))
+    };
+    let judged = concerned().and_then(|concerned| if concerned { find_lockout(steps, host) } else { Ok(None) });
+    match judged {
+        Ok(None) => Ok(()),
+        Ok(Some(message)) => Err(Objection { code: CODE, message }),
+        Err(error) => Err(Objection {
+            code: CODE,
+            message: format!("cannot find out whether an administrator could still log in: {}", chain(&error)),
+        }),
+    }
+}
+
+/// The places that have a part in who may log in.
+struct Places(BTreeSet<String>);
+
+impl Places {
+    fn of(host: &dyn ReadHost) -> Result<Self, HostError> {
+        let mut places: BTreeSet<String> = PATHS.map(str::to_owned).into();
+        let users = Accounts::read_public(host)?.users.into_values();
+        let may_log_in =
+            |user: &UserEntry| !["nologin", "false", "sync"].iter().any(|shell| user.shell.ends_with(shell));
+        places.extend(users.filter(|user| may_log_in(user) && user.home.len() > 1).map(|user| user.home));
+        places.extend(sshd::named_paths(host)?);
+        Ok(Self(places))
+    }
+
+    /// Whether the step might change who may log in. A directory above such a place has a part in it too.
+    fn concern(&self, step: &Step<Operation>) -> bool {
+        match &step.operation {
+            Operation::Group(_) | Operation::User(_) => true,
+            Operation::Service(operation) => {
+                let unit = operation.unit.as_str();
+                ["ssh.", "sshd."].iter().any(|name| unit.starts_with(name))
+            }
+            Operation::File(_) => {
+                let path = Path::new(step.object.name());
+                self.0.iter().any(|place| path.starts_with(place) || Path::new(place).starts_with(path))
+            }
+        }
+    }
+}
+
+/// Says why nobody could log in any more; `None` if somebody could, or nobody can now.
+fn find_lockout(steps: &[Step<Operation>], host: &dyn ReadHost) -> Result<Option<String>, HostError> {
+    let simulation = Simulation::of(steps.iter(), host);
+    let after = Scene::of(&simulation)?;
+    let reach = Reach::default();
+    let administrators = after.administrators();
+    let sources = reach::samples(&[], &after.nets(&administrators)?);
+    for user in &administrators {
+        if after.admin(user, &sources, &reach)?.obstacle().is_none() {
+            return Ok(None);
+        }
+    }
+    let before = Scene::of(host)?;
+    let administrators = before.administrators();
+    let sources_before = reach::samples(&[], &before.nets(&administrators)?);
+    let mut lost = Vec::new();
+    for user in &administrators {
+        if before.admin(user, &sources_before, &reach)?.obstacle().is_none() {
+            let why = after.admin(user, &sources, &reach)?.obstacle().unwrap_or_default();
+            lost.push(format!("{user}: {why}"));
+        }
+    }
+    if lost.is_empty() {
+        tracing::warn!("no administrator can log in by SSH and become root, neither now nor after this plan");
+        return Ok(None);
+    }
+    Ok(Some(message(lost)))
+}
+
+fn message(mut lost: Vec<String>) -> String {
+    let more = lost.len().saturating_sub(NAMED_MAX);
+    lost.truncate(NAMED_MAX);
+    if more > 0 {
+        lost.push(format!("and {more} more"));
+    }
+    format!(
+        "after this plan no administrator could log in by SSH and become root: {}\n  \
+         leave one of them a login shell, a key that sshd accepts, an open port of sshd and the right to become root; to \
+         exchange one way in for another, add the new one first and take the old one away in a later commit",
+        lost.join("; ")
+    )
+}
