@@ -162,7 +162,9 @@ impl Compiled {
     fn state(&self) -> HostState {
         let mut objects = self.desired.digests();
         objects.extend(self.rollout.as_ref().map(|rollout| (Rollout::object(), rollout.digest())));
-        HostState { labels: self.labels.clone(), objects }
+        let absent =
+            self.desired.objects().into_iter().filter(|object| object.absent).map(|object| object.id).collect();
+        HostState { labels: self.labels.clone(), objects, absent }
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::model::ObjectId;
 use crate::model::git::Oid;
 
-use super::change::{Change, Lacking, States, Target, comparable, describe, host_changes, needs, state, too_few};
+use super::change::{
+    Change, Lacking, Needed, States, Target, comparable, describe, host_changes, needs, state, too_few,
+};
 use super::{Compile, Decision, Urgency};
 use crate::trust::authenticate::AuthenticTree;
 use crate::trust::history::{History, Judged};
@@ -103,11 +105,11 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
                 let labels =
                     [state(&before, host), state(&after, host)].into_iter().flatten().map(|state| &state.labels);
                 let target = (Some(host.clone()), ObjectId::new(URGENT.0, URGENT.1));
-                let change = Change { target, labels: labels.collect() };
+                let change = Change { target, labels: labels.collect(), removes: false };
                 match self.decide(commit, &policy, &change, &signers) {
                     Ok(None) => {}
                     Ok(Some(needed)) => {
-                        return Ok(Urgency::Denied(format!("{} takes {needed}", describe(&change.target))));
+                        return Ok(Urgency::Denied(format!("{} takes {}", describe(&change.target), needed.who)));
                     }
                     Err(refusal) => return Ok(Urgency::Denied(refusal.detail().to_owned())),
                 }
@@ -257,6 +259,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
                 let known = lacking.entry(target).or_default();
                 known.needed = short.needed;
                 known.labels.extend(short.labels);
+                known.removes |= short.removes;
             }
         }
         let is_sound = |host: &String| sides.iter().all(|states| state(states, host).is_some());
@@ -267,7 +270,8 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
         for (target, short) in &lacking {
             // Under the labels of the whole, and under those that each commit was judged by.
             let whole = change_of(target).into_iter().flat_map(|change| change.labels.iter().copied());
-            let change = Change { target: target.clone(), labels: whole.chain(&short.labels).collect() };
+            let removes = short.removes || change_of(target).is_some_and(|change| change.removes);
+            let change = Change { target: target.clone(), labels: whole.chain(&short.labels).collect(), removes };
             if let Some(needed) = self.decide(merge, policy, &change, &approval.principals)? {
                 still.insert(target.clone(), change.short(needed));
             }
@@ -393,7 +397,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
         policy: &Policy,
         change: &Change<'_>,
         signers: &BTreeSet<String>,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<Needed>, Refusal> {
         let (host, object) = &change.target;
         let decision = |rule: usize, principals: Vec<String>| Decision {
             commit: commit.id,
@@ -419,14 +423,16 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
                     format!("it changes {what}, and no rule allows that to anybody"),
                 ));
             };
+            let asked = if change.removes { policy.signers_to_remove(object, rule) } else { rule.signers };
             let of_role: Vec<String> = signers.intersection(&rule.members).cloned().collect();
             if of_role.is_empty() {
                 let who = signers.iter().cloned().collect::<Vec<_>>().join(", ");
-                let detail = format!("it changes {what}, which takes {}; signed by {who}", needs(rule));
+                let detail = format!("it changes {what}, which takes {}; signed by {who}", needs(rule, asked));
                 return Err(Refusal::new(Code::NotAuthorized, detail));
             }
-            if of_role.len() < rule.signers {
-                needed = Some(needs(rule));
+            if of_role.len() < asked {
+                let is_protection = of_role.len() >= rule.signers;
+                needed = Some(Needed { who: needs(rule, asked), is_protection });
             } else {
                 self.decisions.push(decision(rule.number, of_role));
             }
@@ -479,7 +485,9 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
             return Ok(Vec::new());
         }
         let objects = change::changes(&before, &after).into_iter();
-        Ok(objects.map(|object| Change { target: (None, object), labels: Vec::new() }).collect())
+        let removes = |object: &ObjectId| change::unprotects(object, &before, &after);
+        let change = |object| Change { removes: removes(&object), target: (None, object), labels: Vec::new() };
+        Ok(objects.map(change).collect())
     }
 
     /// Returns the states of the judged hosts at a commit.
