@@ -19,20 +19,21 @@ mod sudo;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::host::{HostError, ReadHost};
+use crate::host::{Effective, HostError, Output, ReadHost};
 use crate::model::{Step, chain};
 use crate::resources::Operation;
 use crate::resources::accounts::{Accounts, UserEntry};
 
-use super::Objection;
+use super::{Objection, Proposal};
 use gather::Scene;
 use reach::Reach;
 use simulation::Simulation;
 
 /// The objection's code.
-const CODE: &str = "lockout";
+pub const CODE: &str = "lockout";
 
 /// As many administrators are named.
 const NAMED_MAX: usize = 8;
@@ -60,27 +61,29 @@ const PATHS: [&str; 19] = [
     "/usr/bin/sh",
 ];
 
-/// Judges a plan.
+/// Judges a plan. One that goes back to a state that was good, and one that a signed order asks for, are not judged.
 ///
 /// # Errors
 /// The plan takes the last way in, or what it leads to cannot be found out.
-pub fn judge(steps: &[Step<Operation>], host: &dyn ReadHost) -> Result<(), Objection> {
+pub(super) fn judge(proposal: &Proposal<'_>) -> Result<(), Objection> {
     // Nobody logs in to a tree of files that does not run, and its programs cannot be asked.
-    if !host.is_live() {
+    if !proposal.host.is_live() || proposal.is_way_back {
         return Ok(());
     }
+    examine(&proposal.plan.steps, proposal.host).map_err(|message| Objection { code: CODE, message })
+}
+
+fn examine(steps: &[Step<Operation>], host: &dyn ReadHost) -> Result<(), String> {
     let concerned = || -> Result<bool, HostError> {
         let places = Places::of(host)?;
         Ok(steps.iter().any(|step| places.concern(step)))
     };
-    let judged = concerned().and_then(|concerned| if concerned { find_lockout(steps, host) } else { Ok(None) });
-    match judged {
+    match concerned().and_then(|concerned| if concerned { find_lockout(steps, host) } else { Ok(None) }) {
         Ok(None) => Ok(()),
-        Ok(Some(message)) => Err(Objection { code: CODE, message }),
-        Err(error) => Err(Objection {
-            code: CODE,
-            message: format!("cannot find out whether an administrator could still log in: {}", chain(&error)),
-        }),
+        Ok(Some(message)) => Err(message),
+        Err(error) => {
+            Err(format!("cannot find out whether an administrator could still log in by SSH: {}", chain(&error)))
+        }
     }
 }
 
@@ -141,6 +144,19 @@ fn find_lockout(steps: &[Step<Operation>], host: &dyn ReadHost) -> Result<Option
         return Ok(None);
     }
     Ok(Some(message(lost)))
+}
+
+/// Asks sshd or sudo. The inner error says that the host does not have the program, so that it lets nobody in either.
+fn ask(host: &dyn ReadHost, question: &Effective<'_>) -> Result<Result<Output, String>, HostError> {
+    match host.effective(question) {
+        Ok(output) => Ok(Ok(output)),
+        Err(HostError::Run { program, source })
+            if [ErrorKind::NotFound, ErrorKind::Unsupported].contains(&source.kind()) =>
+        {
+            Ok(Err(format!("cannot run {program}: {source}")))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn message(mut lost: Vec<String>) -> String {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::host::effective::STAGE;
 use crate::host::{Effective, HostError, ReadHost};
 
+use super::ask;
 use super::patterns::{self, Listed, Net, listed, matches};
 
 pub const CONFIG: &str = "/etc/ssh/sshd_config";
@@ -144,7 +145,11 @@ impl Configuration {
     /// sshd cannot be asked.
     pub fn ask(&self, host: &dyn ReadHost, user: &str, address: IpAddr) -> Result<Result<Settings, String>, HostError> {
         let connection = (self.by_user || self.by_address).then_some((user, address));
-        let output = host.effective(&Effective::Sshd { files: &self.files, connection })?;
+        let question = Effective::Sshd { files: &self.files, connection };
+        let output = match ask(host, &question)? {
+            Ok(output) => output,
+            Err(why) => return Ok(Err(why)),
+        };
         if output.success {
             return Ok(Ok(Settings::of(&String::from_utf8_lossy(&output.stdout))));
         }

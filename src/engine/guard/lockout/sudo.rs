@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::host::{Effective, FileKind, HostError, ReadHost};
 
+use super::ask;
+
 const SUDOERS: &str = "/etc/sudoers";
 
 /// Where sudo itself is looked for.
@@ -70,7 +72,10 @@ impl Sudo {
         if let Err(why) = text.collect(Path::new(SUDOERS), hostname, host, 0)? {
             return Ok(Self::Useless(why));
         }
-        let output = host.effective(&Effective::Sudoers(&text.content))?;
+        let output = match ask(host, &Effective::Sudoers(&text.content))? {
+            Ok(output) => output,
+            Err(why) => return Ok(Self::Useless(format!("cannot be asked for its rules: {why}"))),
+        };
         match serde_json::from_slice(&output.stdout) {
             Ok(rules) if output.success => Ok(Self::Rules(rules)),
             _ => Ok(Self::Useless(text.fault(&String::from_utf8_lossy(&output.stderr), &output.status))),

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whole plans: each way to lock oneself out, and its harmless neighbour.
 
-use super::super::judge;
+use super::super::examine;
 use super::{Host, KEY, steps};
 
 /// What the guard says of the plan; empty if nothing.
 fn said(host: &Host, objects: &[(&str, &str, &str)]) -> String {
-    judge(&steps(host, objects), host).map_or_else(|objection| objection.message, |()| String::new())
+    examine(&steps(host, objects), host).err().unwrap_or_default()
 }
 
 fn config(lines: &str) -> String {
