@@ -24,8 +24,8 @@ use std::path::Path;
 
 use crate::host::{Effective, HostError, Output, ReadHost};
 use crate::model::{Step, chain};
-use crate::resources::Operation;
 use crate::resources::accounts::{Accounts, UserEntry};
+use crate::resources::{Desired, ObserveError, Operation};
 
 use super::{Objection, Proposal};
 use gather::Scene;
@@ -70,15 +70,19 @@ pub(super) fn judge(proposal: &Proposal<'_>) -> Result<(), Objection> {
     if !proposal.host.is_live() || proposal.is_way_back {
         return Ok(());
     }
-    examine(&proposal.plan.steps, proposal.host).map_err(|message| Objection { code: CODE, message })
+    let Proposal { plan, desired, host, .. } = *proposal;
+    examine(&plan.steps, desired, host).map_err(|message| Objection { code: CODE, message })
 }
 
-fn examine(steps: &[Step<Operation>], host: &dyn ReadHost) -> Result<(), String> {
-    let concerned = || -> Result<bool, HostError> {
+fn examine(steps: &[Step<Operation>], desired: &Desired, host: &dyn ReadHost) -> Result<(), String> {
+    let find = || -> Result<Option<String>, ObserveError> {
         let places = Places::of(host)?;
-        Ok(steps.iter().any(|step| places.concern(step)))
+        if !steps.iter().any(|step| places.concern(step)) {
+            return Ok(None);
+        }
+        find_lockout(steps, desired, host)
     };
-    match concerned().and_then(|concerned| if concerned { find_lockout(steps, host) } else { Ok(None) }) {
+    match find() {
         Ok(None) => Ok(()),
         Ok(Some(message)) => Err(message),
         Err(error) => {
@@ -104,7 +108,9 @@ impl Places {
     /// Whether the step might change who may log in. A directory above such a place has a part in it too.
     fn concern(&self, step: &Step<Operation>) -> bool {
         match &step.operation {
-            Operation::Group(_) | Operation::User(_) => true,
+            Operation::Group(_) | Operation::User(_) | Operation::Port(_) | Operation::Blocklist(_) => true,
+            // What goes out is answered to all the same: the confirmation after the change sees what that does.
+            Operation::Egress(_) => false,
             Operation::Service(operation) => {
                 let unit = operation.unit.as_str();
                 ["ssh.", "sshd."].iter().any(|name| unit.starts_with(name))
@@ -118,24 +124,40 @@ impl Places {
 }
 
 /// Says why nobody could log in any more; `None` if somebody could, or nobody can now.
-fn find_lockout(steps: &[Step<Operation>], host: &dyn ReadHost) -> Result<Option<String>, HostError> {
+fn find_lockout(
+    steps: &[Step<Operation>],
+    desired: &Desired,
+    host: &dyn ReadHost,
+) -> Result<Option<String>, ObserveError> {
     let simulation = Simulation::of(steps.iter(), host);
     let after = Scene::of(&simulation)?;
-    let reach = Reach::default();
+    let open_now = Reach::now(desired, steps, host)?;
+    let open_after = open_now.after(steps);
     let administrators = after.administrators();
-    let sources = reach::samples(&[], &after.nets(&administrators)?);
+    let mut sources = reach::samples(&reach::declared(&desired.ports), &after.nets(&administrators)?);
+    if open_after != open_now {
+        // Whether the networks that somebody has just written down are the right ones, only those prove that get in now.
+        let before = Scene::of(host)?;
+        let mut known = Vec::new();
+        for source in sources {
+            if before.hears(source, &open_now)? {
+                known.push(source);
+            }
+        }
+        sources = known;
+    }
     for user in &administrators {
-        if after.admin(user, &sources, &reach)?.obstacle().is_none() {
+        if after.admin(user, &sources, &open_after)?.obstacle().is_none() {
             return Ok(None);
         }
     }
     let before = Scene::of(host)?;
     let administrators = before.administrators();
-    let sources_before = reach::samples(&[], &before.nets(&administrators)?);
+    let sources_before = reach::samples(&open_now.sources(), &before.nets(&administrators)?);
     let mut lost = Vec::new();
     for user in &administrators {
-        if before.admin(user, &sources_before, &reach)?.obstacle().is_none() {
-            let why = after.admin(user, &sources, &reach)?.obstacle().unwrap_or_default();
+        if before.admin(user, &sources_before, &open_now)?.obstacle().is_none() {
+            let why = after.admin(user, &sources, &open_after)?.obstacle().unwrap_or_default();
             lost.push(format!("{user}: {why}"));
         }
     }

@@ -92,7 +92,10 @@ impl Admin {
                 furthest = Some(obstacle);
             }
         }
-        Some(furthest.map_or_else(|| "there is no source to come from".to_owned(), |(_, why)| why))
+        Some(furthest.map_or_else(
+            || "none of the sources that are declared for them reaches sshd now".to_owned(),
+            |(_, why)| why,
+        ))
     }
 
     fn account_obstacle(&self, account: &Account) -> Option<String> {

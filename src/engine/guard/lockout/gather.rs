@@ -9,9 +9,9 @@ use std::time::UNIX_EPOCH;
 
 use crate::host::{FileKind, HostError, ReadHost, Stat, UnitState};
 use crate::resources::accounts::{Accounts, UserEntry};
+use crate::resources::firewall::Range;
 
 use super::admin::{Account, Admin, KeyFile, Password, Way};
-use super::patterns::Net;
 use super::reach::Reach;
 use super::sshd::{CONFIG, Configuration, Settings};
 use super::sudo::{Asker, Right, Sudo};
@@ -67,7 +67,7 @@ impl<'h> Scene<'h> {
     ///
     /// # Errors
     /// A file of keys cannot be read.
-    pub fn nets(&self, users: &BTreeSet<String>) -> Result<BTreeSet<Net>, HostError> {
+    pub fn nets(&self, users: &BTreeSet<String>) -> Result<Vec<Range>, HostError> {
         let mut nets = self.configuration.as_ref().map(|configuration| configuration.nets.clone()).unwrap_or_default();
         for user in users.iter().filter_map(|name| self.accounts.users.get(name)) {
             let path = Path::new(&user.home).join(".ssh/authorized_keys");
@@ -111,6 +111,15 @@ impl<'h> Scene<'h> {
             now: self.host.now(),
             ways,
         })
+    }
+
+    /// Whether sshd can be reached from there, whoever it is.
+    ///
+    /// # Errors
+    /// sshd cannot be asked.
+    pub fn hears(&self, from: IpAddr, reach: &Reach) -> Result<bool, HostError> {
+        let ports = self.settings("root", from)?.map(|settings| settings.ports(from)).unwrap_or_default();
+        Ok(ports.into_iter().any(|port| reach.admits(from, port)))
     }
 
     fn settings(&self, user: &str, from: IpAddr) -> Result<Result<Settings, String>, HostError> {

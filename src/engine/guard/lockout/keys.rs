@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use crate::resources::firewall::Range;
 use crate::resources::user::Key;
 
-use super::patterns::lists_address;
+use super::patterns::{lists_address, nets};
 use super::sshd::Settings;
 
 /// Says why the file lets nobody in from `address` to a shell; `None` if it does.
@@ -51,14 +52,14 @@ fn line_obstacle(line: &str, address: IpAddr, settings: &Settings, now: SystemTi
 }
 
 /// Returns the networks that the file's `from` options name.
-pub fn sources(content: &[u8]) -> Vec<super::patterns::Net> {
+pub fn sources(content: &[u8]) -> Vec<Range> {
     let text = String::from_utf8_lossy(content);
     let keys = text.lines().filter_map(|line| Key::parse(line).ok());
     let mut found = Vec::new();
     for key in keys {
         for option in options(key.options()) {
             if let Some(value) = option.strip_prefix("from=") {
-                found.extend(super::patterns::nets(value.trim_matches('"')));
+                found.extend(nets(value.trim_matches('"')));
             }
         }
     }

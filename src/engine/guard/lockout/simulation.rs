@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::host::{
-    AccountFiles, Effective, FileKind, HostError, NewFile, Output, Owner, ReadHost, Stat, UnitAction, UnitState,
-    WriteHost,
+    AccountFiles, Effective, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, UnitAction,
+    UnitState, WriteHost,
 };
 use crate::model::Step;
 use crate::resources::{self, Operation};
@@ -53,6 +53,10 @@ impl<'h> Simulation<'h> {
     pub fn of<'s>(steps: impl Iterator<Item = &'s Step<Operation>>, host: &'h dyn ReadHost) -> Self {
         let simulation = Self { host, changed: RefCell::default(), units: RefCell::default() };
         for step in steps {
+            // A load of the packet filter would be marked as done, and then left out when it is to be done in earnest.
+            if matches!(step.operation, Operation::Port(_) | Operation::Egress(_) | Operation::Blocklist(_)) {
+                continue;
+            }
             if let Err(error) = resources::apply(&step.operation, &simulation) {
                 tracing::debug!("{} would fail: {error}", step.object);
             }
@@ -241,6 +245,15 @@ impl ReadHost for Simulation<'_> {
         Ok(states)
     }
 
+    /// The ports are judged apart from this: their steps share one load, which can be carried out once only.
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        self.host.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.host.ruleset_generation()
+    }
+
     fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
         self.host.effective(question)
     }
@@ -351,6 +364,10 @@ impl WriteHost for Simulation<'_> {
         let source =
             std::io::Error::new(std::io::ErrorKind::Unsupported, "nothing is run to find out what a plan does");
         Err(HostError::Run { program: program.to_owned(), source })
+    }
+
+    fn load_ruleset(&self, _: &str) -> Result<(), HostError> {
+        Err(HostError::Ruleset { action: "load", why: "nothing is loaded to find out what a plan does".to_owned() })
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::host::effective::STAGE;
 use crate::host::{Effective, HostError, ReadHost};
+use crate::resources::firewall::Range;
 
 use super::ask;
-use super::patterns::{self, Listed, Net, listed, matches};
+use super::patterns::{self, Listed, listed, matches};
 
 pub const CONFIG: &str = "/etc/ssh/sshd_config";
 
@@ -29,7 +30,7 @@ pub struct Configuration {
     /// Whether it depends on from where.
     by_address: bool,
     /// The networks that it names.
-    pub nets: BTreeSet<Net>,
+    pub nets: Vec<Range>,
     /// The directories and files that it includes from elsewhere.
     included: BTreeSet<String>,
 }

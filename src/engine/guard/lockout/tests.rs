@@ -16,9 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::host::effective::STAGE;
-use crate::host::{Effective, HostError, Output, Owner, ReadHost, RealHost, Stat, UnitState};
+use crate::host::{Effective, HostError, Output, Owner, ReadHost, RealHost, Ruleset, Stat, Tables, UnitState};
 use crate::model::{Declared, Location, Mode, Origin, Step};
-use crate::resources::{Contents, Desired, Operation, Resource};
+use crate::resources::{Contents, Desired, Operation, Resource, firewall};
+
+/// A ruleset without tables.
+const EMPTY: &str = r#"{"nftables": []}"#;
 
 /// Half a key, and the whole of what the tests need.
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9L1W1HW0dTZ5LxJrRXAjb0vqW0bUzmRgPyrUCMhYkq";
@@ -28,6 +31,8 @@ struct Host {
     real: RealHost,
     dir: tempfile::TempDir,
     units: BTreeMap<&'static str, (&'static str, &'static str)>,
+    /// What the packet filter has, as `nft --json` lists it.
+    ruleset: String,
     /// How often sshd was asked.
     asked: Cell<usize>,
 }
@@ -38,7 +43,7 @@ impl Host {
         let dir = tempfile::tempdir().unwrap();
         let real = RealHost::open(dir.path()).unwrap();
         let units = BTreeMap::from([("ssh.service", ("active", "enabled"))]);
-        let host = Self { real, dir, units, asked: Cell::new(0) };
+        let host = Self { real, dir, units, ruleset: EMPTY.to_owned(), asked: Cell::new(0) };
         host.put(
             "/etc/passwd",
             0o644,
@@ -118,6 +123,14 @@ impl ReadHost for Host {
             }
         };
         Ok(names.iter().map(state).collect())
+    }
+
+    fn ruleset(&self, _: Tables) -> Result<Ruleset, HostError> {
+        Ok(Ruleset::new(self.ruleset.clone()))
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        Ok(String::new())
     }
 
     /// Answers as sshd and cvtsudoers do to what these tests write; the real ones answer in tests/host.
@@ -226,6 +239,10 @@ impl Contents for NoContents {
     fn template(&self, path: &str) -> Result<std::sync::Arc<[u8]>, String> {
         Err(format!("there is no templates/{path}"))
     }
+
+    fn addresses(&self, place: &firewall::Place) -> Result<Vec<firewall::Network>, String> {
+        Err(format!("there is no {place}"))
+    }
 }
 
 fn declared<R: Resource>(name: &str, yaml: &str) -> Declared<R::Desired> {
@@ -237,20 +254,35 @@ fn declared<R: Resource>(name: &str, yaml: &str) -> Declared<R::Desired> {
     Declared { name: name.to_owned(), mode: Mode::Enforce, want, origin }
 }
 
-/// Returns the steps that make the host have these objects, each a kind, a name and its fields.
-fn steps(host: &Host, objects: &[(&str, &str, &str)]) -> Vec<Step<Operation>> {
-    use crate::resources::{file::File, group::Group, service::Service, user::User};
+/// Returns the steps that make the host have these objects, each a kind, a name and its fields, and what they lead to.
+fn steps(host: &Host, objects: &[(&str, &str, &str)]) -> (Vec<Step<Operation>>, Desired) {
+    use crate::resources::{
+        blocklist::Blocklist, egress::Egress, file::File, group::Group, port::Port, service::Service, user::User,
+    };
     let mut desired = Desired::default();
     for (kind, name, yaml) in objects {
         match *kind {
             "group" => desired.groups.push(declared::<Group>(name, yaml)),
             "user" => desired.users.push(declared::<User>(name, yaml)),
             "file" => desired.files.push(declared::<File>(name, yaml)),
+            "port" => desired.ports.push(declared::<Port>(name, yaml)),
+            "egress" => desired.egress.push(declared::<Egress>(name, yaml)),
+            "blocklist" => desired.blocklists.push(declared::<Blocklist>(name, yaml)),
             "service" => desired.services.push(declared::<Service>(name, yaml)),
             other => panic!("no kind {other}"),
         }
     }
     let steps = crate::engine::Plan::make("c", &desired, &crate::engine::State::default(), host).unwrap().steps;
     assert!(!steps.is_empty(), "{objects:?} change nothing");
-    steps
+    (steps, desired)
+}
+
+/// Returns the ruleset that the host has when it has carried out these steps.
+fn loaded(host: &Host, objects: &[(&str, &str, &str)]) -> String {
+    let (steps, _) = steps(host, objects);
+    let load = steps.iter().find_map(|step| match &step.operation {
+        Operation::Port(firewall::Operation::Load(load)) => Some(load),
+        _ => None,
+    });
+    format!(r#"{{"nftables": [{}]}}"#, load.expect("a port is declared").table.objects().join(","))
 }

@@ -216,7 +216,10 @@ fn one_source_is_enough_and_the_best_one_is_told_of() {
     assert_eq!(said(|admin| admin.ways.insert(0, closed.clone())), "");
     let denied = way("10.0.0.2", &format!("{SETTINGS}denyusers alice\n"));
     assert_eq!(said(|admin| admin.ways = vec![denied, closed]), "DenyUsers alice of sshd shuts them out");
-    assert_eq!(said(|admin| admin.ways = Vec::new()), "there is no source to come from");
+    assert_eq!(
+        said(|admin| admin.ways = Vec::new()),
+        "none of the sources that are declared for them reaches sshd now"
+    );
     let broken = Way { settings: Err("line 1: nonsense".into()), ..way("10.0.0.1", SETTINGS) };
     assert_eq!(said(|admin| admin.ways = vec![broken]), "sshd would not start: line 1: nonsense");
 }

@@ -2,11 +2,12 @@
 //! Whole plans: each way to lock oneself out, and its harmless neighbour.
 
 use super::super::examine;
-use super::{Host, KEY, steps};
+use super::{Host, KEY, loaded, steps};
 
 /// What the guard says of the plan; empty if nothing.
 fn said(host: &Host, objects: &[(&str, &str, &str)]) -> String {
-    examine(&steps(host, objects), host).err().unwrap_or_default()
+    let (steps, desired) = steps(host, objects);
+    examine(&steps, &desired, host).err().unwrap_or_default()
 }
 
 fn config(lines: &str) -> String {
@@ -173,4 +174,90 @@ fn files_that_the_configuration_names_elsewhere_have_a_part_in_it() {
     host.put("/var/keys/alice", 0o644, KEY);
     assert!(said(&host, &[("file", "/var/keys/alice", "absent: true")]).contains("/var/keys/alice is not there"));
     assert!(said(&host, &[("file", "/srv/sshd.conf", &config("DenyUsers alice\n"))]).contains("DenyUsers alice"));
+}
+
+#[test]
+fn ports_that_shut_administrators_out_are_refused() {
+    let ssh = ("port", "22/tcp", "{from: [192.0.2.0/24], management: true}");
+    for (live, objects, why) in [
+        // Closed, with everything else open or with a port of its own.
+        (None, vec![("port", "443/tcp", "{}")], "alice: port 22 of sshd is not open to 192.0.2.1"),
+        (Some(vec![ssh]), vec![("port", "443/tcp", "{}")], "alice: port 22 of sshd is not open to"),
+        (None, vec![("port", "2222/tcp", "management: true")], "alice: port 22 of sshd is not open to"),
+        // To networks from which nobody gets in today.
+        (
+            Some(vec![ssh]),
+            vec![("port", "22/tcp", "{from: [198.51.100.0/24], management: true}")],
+            "alice: none of the sources that are declared for them reaches sshd now",
+        ),
+        // The one that counts is the one with management.
+        (
+            None,
+            vec![
+                ("port", "22/tcp", "{from: [192.0.2.0/24]}"),
+                ("port", "2222/tcp", "{from: [203.0.113.0/24], management: true}"),
+            ],
+            "alice: port 22 of sshd is not open to 203.0.113.1",
+        ),
+    ] {
+        let mut host = Host::with_alice();
+        if let Some(live) = live {
+            host.ruleset = loaded(&host, &live);
+        }
+        let said = said(&host, &objects);
+        assert!(said.contains(why), "{objects:?}\n  said:   {said}\n  wanted: {why}");
+    }
+}
+
+#[test]
+fn ports_that_let_administrators_in_pass() {
+    let ssh = ("port", "22/tcp", "{from: [192.0.2.0/24], management: true}");
+    let wider = ("port", "22/tcp", "{from: [192.0.2.0/24, 198.51.100.0/24], management: true}");
+    let key = format!("ssh_keys: ['from=\"192.0.2.77\" {KEY}']");
+    for (live, objects) in [
+        (None, vec![ssh]),
+        (None, vec![("port", "22/tcp", "{}")]),
+        (None, vec![("port", "20-30/tcp", "{rate: 6/minute}")]),
+        // Exchanged in two steps.
+        (Some(vec![ssh]), vec![wider]),
+        (Some(vec![wider]), vec![("port", "22/tcp", "{from: [198.51.100.0/24], management: true}")]),
+        (Some(vec![ssh]), vec![ssh, ("port", "443/tcp", "{}")]),
+        // From one address of the network.
+        (Some(vec![ssh]), vec![ssh, ("user", "alice", &key)]),
+        (None, vec![ssh, ("egress", "443/tcp", "{}")]),
+    ] {
+        let mut host = Host::with_alice();
+        if let Some(live) = live {
+            host.ruleset = loaded(&host, &live);
+        }
+        assert_eq!(said(&host, &objects), "", "{objects:?}");
+    }
+}
+
+#[test]
+fn a_key_for_another_network_than_the_administrators_is_refused() {
+    let ssh = ("port", "22/tcp", "{from: [192.0.2.0/24], management: true}");
+    let mut host = Host::with_alice();
+    host.ruleset = loaded(&host, &[ssh]);
+    let key = format!("ssh_keys: ['from=\"198.51.100.7\" {KEY}']");
+    assert!(said(&host, &[ssh, ("user", "alice", &key)]).contains("holds a key that counts only from 198.51.100.7"));
+    let users = ("file", "/etc/ssh/sshd_config.d/10.conf", "content: \"AllowUsers alice@198.51.100.0/24\\n\"");
+    assert!(said(&host, &[ssh, users]).contains("AllowUsers of sshd has only alice@198.51.100.0/24"));
+    let users = ("file", "/etc/ssh/sshd_config.d/10.conf", "content: \"AllowUsers alice@192.0.2.128/25\\n\"");
+    assert_eq!(said(&host, &[ssh, users]), "");
+}
+
+#[test]
+fn to_look_at_a_plan_does_not_carry_its_ports_out() {
+    let host = Host::with_alice();
+    let (steps, desired) = steps(&host, &[("port", "22/tcp", "{}")]);
+    examine(&steps, &desired, &host).unwrap();
+    let crate::resources::Operation::Port(crate::resources::firewall::Operation::Load(load)) = &steps[0].operation
+    else {
+        panic!("{steps:?}")
+    };
+    assert!(
+        load.apply(&super::super::simulation::Simulation::of(std::iter::empty(), &host)).is_err(),
+        "it is not done yet"
+    );
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::collections::BTreeSet;
 
-use super::super::patterns::Net;
+use super::super::patterns::net;
 use super::super::sshd::{Configuration, Groups, Methods, Settings, named_paths};
 use super::Host;
 use crate::host::Effective;
@@ -62,8 +62,8 @@ fn places_and_networks_that_the_configuration_names_are_known() {
     let paths = named_paths(&host).unwrap();
     assert!(["/var/keys", "/srv"].iter().all(|path| paths.contains(*path)), "{paths:?}");
     let configuration = Configuration::read(&host, &Groups::new()).unwrap().unwrap();
-    let nets = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "2001:db8::/32"].map(|net| net.parse::<Net>().unwrap());
-    assert_eq!(configuration.nets, nets.into());
+    let nets = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "2001:db8::/32"].map(|text| net(text).unwrap());
+    assert_eq!(configuration.nets, nets);
     let from = "10.0.0.1".parse().unwrap();
     assert_eq!(configuration.question("alice", from), (None, Some(from)));
 }
