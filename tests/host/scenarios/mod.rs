@@ -10,6 +10,7 @@ mod daemon;
 mod drift;
 mod faults;
 mod harness;
+mod lockout;
 mod package;
 mod refusal;
 mod remotes;
@@ -35,6 +36,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
+    Scenario { name: "lockout-is-refused", run: lockout::is_refused },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
