@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use super::files::Root;
 use super::{
     AccountFiles, Effective, HostError, NewFile, Output, Owner, ReadHost, Room, Ruleset, RunLock, Stat, Tables,
-    UnitAction, UnitState, WriteHost, accounts, append, command, effective, files, listen, room, ruleset, units,
+    UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files, listen, room, ruleset,
+    units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -151,8 +152,12 @@ impl WriteHost for RealHost {
         accounts::edit(&self.root, edit)
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        command::run(program, args)
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run_within(limit, program, args)
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        connect::connect(path)
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::host::{
     AccountFiles, Effective, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, UnitAction,
@@ -53,10 +53,12 @@ impl<'h> Simulation<'h> {
     pub fn of<'s>(steps: impl Iterator<Item = &'s Step<Operation>>, host: &'h dyn ReadHost) -> Self {
         let simulation = Self { host, changed: RefCell::default(), units: RefCell::default() };
         for step in steps {
-            // A load of the packet filter would be marked as done, and then left out when it is to be done in earnest.
-            if matches!(step.operation, Operation::Port(_) | Operation::Egress(_) | Operation::Blocklist(_)) {
+            let (Operation::Group(_) | Operation::User(_) | Operation::File(_) | Operation::Service(_)) =
+                step.operation
+            else {
+                // A load of the packet filter would be marked as done, and then left out when it is to be done in earnest.
                 continue;
-            }
+            };
             if let Err(error) = resources::apply(&step.operation, &simulation) {
                 tracing::debug!("{} would fail: {error}", step.object);
             }
@@ -360,10 +362,14 @@ impl WriteHost for Simulation<'_> {
         Ok(())
     }
 
-    fn run(&self, program: &str, _: &[&str]) -> Result<Output, HostError> {
+    fn run_within(&self, _: Duration, program: &str, _: &[&str]) -> Result<Output, HostError> {
         let source =
             std::io::Error::new(std::io::ErrorKind::Unsupported, "nothing is run to find out what a plan does");
         Err(HostError::Run { program: program.to_owned(), source })
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        Err(Self::refuse(path, "nobody is asked to find out what a plan does"))
     }
 
     fn load_ruleset(&self, _: &str) -> Result<(), HostError> {
