@@ -3,6 +3,7 @@
 
 use crate::lab::Lab;
 
+mod checks;
 mod control;
 mod converge;
 mod couriers;
@@ -29,6 +30,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "fabric-courier-false", run: couriers::false_one },
     Scenario { name: "fabric-courier-killed", run: couriers::killed },
     Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
+    Scenario { name: "checks-killed-on-the-way-back", run: checks::killed_on_the_way_back },
+    Scenario { name: "checks-put-a-bad-commit-back", run: checks::put_a_bad_commit_back },
+    Scenario { name: "limits-removals", run: checks::limits_removals },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
