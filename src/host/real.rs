@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use super::files::Root;
 use super::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, RunLock, Stat, UnitAction, UnitState, WriteHost,
-    accounts, append, command, connect, files, listen, room, units,
+    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, Ruleset, RunLock, Stat, Tables, UnitAction,
+    UnitState, WriteHost, accounts, append, command, connect, files, listen, room, ruleset, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -98,6 +98,14 @@ impl ReadHost for RealHost {
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         units::states(&self.root, names)
     }
+
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        ruleset::read(&self.root, tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        ruleset::generation(&self.root)
+    }
 }
 
 impl WriteHost for RealHost {
@@ -146,5 +154,9 @@ impl WriteHost for RealHost {
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         units::act(&self.root, action, unit)
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        ruleset::load(&self.root, commands)
     }
 }

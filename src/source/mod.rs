@@ -13,6 +13,7 @@ mod kept;
 mod leftovers;
 mod mirror;
 mod probe;
+mod ssh;
 pub mod wire;
 
 use std::sync::atomic::AtomicBool;

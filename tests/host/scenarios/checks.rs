@@ -2,12 +2,18 @@
 //! Going back on a real host: a commit that breaks a service is put back by itself and held, whatever kills the way back;
 //! one that removes too much is not begun.
 
+use std::time::Duration;
+
+use crate::fleet::Fleet;
 use crate::infra::Signer;
 use crate::lab::Lab;
-use crate::site::{Site, WEB1};
+use crate::machine::within;
+use crate::site::{Site, WEB1, hostwrit};
 
 /// Held.
 const HELD: i32 = 6;
+/// Longer than some intervals of one second, and all that checks may take here.
+const SOON: Duration = Duration::from_secs(60);
 const PROFILE: &str = "profiles/site.yaml";
 const SERVER: &str = "/usr/local/lib/site.pl";
 
@@ -126,6 +132,50 @@ pub fn put_a_bad_commit_back(lab: &Lab<'_>) {
     site.web1.reboot();
     site.apply().exits(HELD);
     demand_good(&site, &good, &bad);
+}
+
+/// The daemon and its courier, confined as the package has them, run the checks, go back, watch what is enforced, and follow
+/// the next good commit.
+pub fn run_by_both_processes(lab: &Lab<'_>) {
+    let fleet = Fleet::converged(lab, ["web1"]);
+    let (host, infra) = (&fleet.hosts[0], &fleet.infra);
+    let status = || -> serde_json::Value {
+        serde_json::from_str(&hostwrit(host, &["status", "--json"]).stdout).unwrap_or_default()
+    };
+    infra.write("files/site.pl", PROGRAM);
+    infra.write(PROFILE, &profile(GOOD, ""));
+    infra.replace(WEB1, "profiles: [base]", "profiles: [base, site]");
+    let good = infra.publish("a web server", Signer::Alice);
+    within(SOON, "the checks pass", || {
+        let status = status();
+        status["commit"] == good.as_str() && status["checked"]["passed"] == 4 && status["health"] == "converged"
+    });
+
+    infra.write(PROFILE, &profile("port 8080\\nstatus 502\\n", MORE));
+    let bad = infra.publish("bad", Signer::Alice);
+    within(SOON, "the bad commit is held", || {
+        let status = status();
+        status["health"] == "held" && status["put_back"]["commit"] == bad.as_str() && status["commit"] == good.as_str()
+    });
+    let conf = || host.read("/etc/site.conf").unwrap_or_default();
+    assert_eq!((conf().as_str(), host.exists("/srv/new")), ("port 8080\nstatus 200\n", false));
+    // Seen as it happens, and put right towards what is enforced.
+    host.sh("echo drift >/etc/site.conf").ok();
+    within(SOON, "drift is repaired", || conf() == "port 8080\nstatus 200\n");
+    // A daemon that is killed knows what is held.
+    host.sh("systemctl kill --signal=KILL hostwrit.service; sleep 1; echo drift >/etc/site.conf; systemctl start hostwrit.service").ok();
+    within(SOON, "drift is repaired after the kill", || conf() == "port 8080\nstatus 200\n");
+    let log = host.read("/var/log/hostwrit/audit/log.jsonl").unwrap_or_default();
+    assert_eq!(log.matches("\"event\":\"held\"").count(), 1);
+    hostwrit(host, &["sync", "--wait"]).exits(HELD);
+
+    infra.write(PROFILE, &profile(GOOD, ""));
+    let next = infra.publish("good again", Signer::Alice);
+    within(SOON, "the next commit is followed", || {
+        let status = status();
+        status["health"] == "converged" && status["commit"] == next.as_str() && status["put_back"].is_null()
+    });
+    hostwrit(host, &["audit", "verify"]).ok();
 }
 
 /// `kill -9` at any moment between the first write of a bad commit and the last of the way back: the next start ends in

@@ -3,10 +3,12 @@
 
 use crate::lab::Lab;
 
+mod bootstrap;
 mod checks;
 mod control;
 mod converge;
 mod couriers;
+mod credentials;
 mod daemon;
 mod drift;
 mod faults;
@@ -32,6 +34,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
     Scenario { name: "checks-killed-on-the-way-back", run: checks::killed_on_the_way_back },
     Scenario { name: "checks-put-a-bad-commit-back", run: checks::put_a_bad_commit_back },
+    Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
     Scenario { name: "limits-removals", run: checks::limits_removals },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
@@ -39,7 +42,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
+    Scenario { name: "image-built-with-root", run: bootstrap::image },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
+    Scenario { name: "credentials-https", run: credentials::https },
+    Scenario { name: "credentials-ssh", run: credentials::ssh },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
