@@ -15,6 +15,13 @@ impl Contents for Nothing {
         Err("no contents".to_owned())
     }
 
+    fn addresses(
+        &self,
+        _: &crate::resources::firewall::Place,
+    ) -> Result<Vec<crate::resources::firewall::Network>, String> {
+        Err("no hosts".to_owned())
+    }
+
     fn template(&self, _: &str) -> Result<Arc<[u8]>, String> {
         Err("no contents".to_owned())
     }
