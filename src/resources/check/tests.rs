@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::Location;
-use crate::resources::firewall::{Network, Place};
 
 use super::*;
 
@@ -24,10 +23,6 @@ impl Contents for Nothing {
 
     fn template(&self, _: &str) -> Result<Arc<[u8]>, String> {
         Err("no contents".to_owned())
-    }
-
-    fn addresses(&self, place: &Place) -> Result<Vec<Network>, String> {
-        Err(format!("there is no {place}"))
     }
 }
 
