@@ -27,7 +27,7 @@ Exit codes:
   3  changes are pending (plan)
   4  refused by trust: the last good state stays enforced
   5  the infra repo is unsound: the last good state stays enforced
-  6  held: this host is paused, or it is not its turn in the rollout";
+  6  held: this host is paused or in maintenance, or it is not its turn in the rollout";
 
 impl Exit {
     /// Returns how a command ends whose cycle came to this.

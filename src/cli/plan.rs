@@ -44,8 +44,9 @@ impl PlanCommand {
         }
         Ok(match &report.hindrance {
             Some(hindrance) => Exit::of_hindrance(hindrance),
-            None if report.plan.steps.is_empty() => Exit::Done,
-            None => Exit::Pending,
+            None if !report.plan.steps.is_empty() => Exit::Pending,
+            None if !report.plan.held.is_empty() => Exit::Held,
+            None => Exit::Done,
         })
     }
 }
@@ -53,6 +54,9 @@ impl PlanCommand {
 fn summary(report: &Report, host: &str) -> String {
     let commit = output::short(&report.plan.commit);
     match report.plan.steps.len() {
+        0 if !report.plan.held.is_empty() => {
+            format!("Nothing to do during the maintenance; {} held.", output::count(report.plan.held.len(), "step"))
+        }
         0 => format!("{host} agrees with {commit}: {}, nothing to do.", output::count(report.objects, "object")),
         1 => format!("1 step to make {host} agree with {commit}. `hostwrit apply` carries it out."),
         steps => format!("{steps} steps to make {host} agree with {commit}. `hostwrit apply` carries them out."),

@@ -108,8 +108,9 @@ fn lines(status: &Status) -> Vec<String> {
     let health = match status.health {
         Health::Converged => "agrees with the remote",
         Health::LastGood => "agrees with the last good commit, and does not follow the remote",
-        Health::Held if status.paused.is_none() => "agrees with the last good commit, and waits for its turn",
-        Health::Held => "is paused, and something is held",
+        Health::Held if status.paused.is_some() => "is paused, and something is held",
+        Health::Held if status.rollout.is_some() => "agrees with the last good commit, and waits for its turn",
+        Health::Held => "is in maintenance, and something is held",
         Health::Failing => "does not agree",
     };
     let mut lines = vec![
@@ -129,6 +130,9 @@ fn lines(status: &Status) -> Vec<String> {
         let of = status.held_commit.as_ref().map(|commit| format!(" of {commit}")).unwrap_or_default();
         lines.push(format!("  held        {}{of}", output::count(status.held, "step")));
     }
+    if let Some(maintenance) = &status.maintenance {
+        lines.push(format!("  maintenance until {}: {}", maintenance.until, output::plain(&maintenance.reason)));
+    }
     let mut section = |title: &str, rows: Vec<String>| {
         if !rows.is_empty() {
             lines.push(format!("  {title}"));
@@ -147,6 +151,7 @@ fn lines(status: &Status) -> Vec<String> {
             .collect(),
     );
     section("differ, only reported", status.reported.iter().map(ToString::to_string).collect());
+    section("differ, left alone during the maintenance", status.left_alone.iter().map(ToString::to_string).collect());
     section("no longer in the repo, left alone", status.unmanaged.iter().map(ToString::to_string).collect());
     lines
 }

@@ -11,7 +11,7 @@ use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
 use crate::model::ownership::{OwnershipChange, Parts};
-use crate::model::{Mode, ObjectId, Step};
+use crate::model::{Maintenance, Mode, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
 use crate::trust::{Authorized, Cache, HEARTBEAT_REF};
@@ -71,6 +71,8 @@ pub struct Report {
     pub signers: Vec<Signer>,
     /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
     pub stale_from: Option<SystemTime>,
+    /// When maintenance begins or ends.
+    pub maintenance_turns: Option<SystemTime>,
     /// What is enforced, where the cycle had to read it.
     pub enforced: Option<Authorized<Desired>>,
 }
@@ -88,9 +90,14 @@ impl Report {
         self
     }
 
-    /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.
-    pub fn converged(&self) -> bool {
+    /// Whether every step was carried out and the host, observed again, is as the plan wants it.
+    pub fn is_done(&self) -> bool {
         self.remaining.is_empty() && self.outcomes.iter().all(|outcome| outcome.result == OutcomeResult::Done)
+    }
+
+    /// Whether all is done and nothing was held back: the host agrees with the plan's commit.
+    pub fn converged(&self) -> bool {
+        self.is_done() && self.plan.held.is_empty()
     }
 }
 
@@ -165,7 +172,7 @@ impl<'c> Cycle<'c> {
         state.ordered = known.ordered;
         state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state);
+        let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state, self.host.now());
         if report.accepted {
             state.ordered = None;
         }
@@ -246,7 +253,9 @@ impl<'c> Cycle<'c> {
             state.root = Some(self.root());
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state).under(pause, unreadable);
+        let now = self.host.now();
+        let report = report(selected.hindrance, plan, ahead, &selected.desired, &state, now);
+        let mut report = report.under(pause, unreadable);
         if report.is_held() {
             return self.hold(report, refused, state, &before);
         }
@@ -259,7 +268,10 @@ impl<'c> Cycle<'c> {
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
             self.carry_out(&selected.desired, &mut report, &mut state, watch)?;
         }
-        remember_the_altered(&mut state, selected.desired.desired(), &report.remaining);
+        self.record_maintenance(report.plan.maintenance.as_ref(), &mut state)?;
+        let held = report.plan.held.iter().map(|step| step.object.clone());
+        let differing: Vec<ObjectId> = report.remaining.iter().cloned().chain(held).collect();
+        remember_the_altered(&mut state, selected.desired.desired(), &differing);
         if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
             let mut log = Log::open(self.host, state.log)?;
             log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
@@ -329,7 +341,7 @@ impl<'c> Cycle<'c> {
         }
         if !plan.steps.is_empty() {
             promise(plan, &mut log, state)?;
-            state.pending = triggers::owed(&plan.steps);
+            state.pending = triggers::owed(plan.steps.iter().chain(&plan.held));
         }
         state.applying = !plan.steps.is_empty();
         state.log = Some(log.head());
@@ -378,8 +390,14 @@ impl<'c> Cycle<'c> {
         }
         // What cannot be asked is looked at, and told, the long way.
         let agreement = Agreement::that_holds(self.config, self.host).ok().flatten()?;
+        let maintenance = agreement.maintenance;
+        let is_in_force = |maintenance: &&Maintenance| maintenance.is_in_force(freshness.at_least(now));
+        if maintenance.as_ref().filter(is_in_force) != state.maintenance.as_ref() {
+            return None;
+        }
+        let maintenance_turns = maintenance.and_then(|maintenance| maintenance.next_change(freshness.at_least(now)));
         Some(Report {
-            plan: Plan::of_nothing(&tip),
+            plan: Plan { maintenance: state.maintenance.clone(), ..Plan::of_nothing(&tip) },
             objects: agreement.objects,
             kinds: agreement.kinds,
             outcomes: Vec::new(),
@@ -393,6 +411,7 @@ impl<'c> Cycle<'c> {
             pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
+            maintenance_turns,
             enforced: None,
         })
     }
@@ -456,6 +475,23 @@ impl<'c> Cycle<'c> {
         Ok(())
     }
 
+    /// Records that maintenance has begun, or has ended.
+    fn record_maintenance(&self, in_force: Option<&Maintenance>, state: &mut State) -> Result<(), AuditError> {
+        if state.maintenance.as_ref() != in_force {
+            let event = match in_force.cloned() {
+                Some(Maintenance { from, until, reason, except }) => {
+                    Event::MaintenanceBegun { from, until, reason, except }
+                }
+                None => Event::MaintenanceEnded {},
+            };
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([event])?;
+            state.log = Some(log.head());
+            state.maintenance = in_force.cloned();
+        }
+        Ok(())
+    }
+
     /// Returns the configuration's root commit as the state writes it.
     pub(super) fn root(&self) -> String {
         self.config.anchor.root.to_string()
@@ -502,7 +538,10 @@ fn report(
     ahead: Option<Plan>,
     desired: &Authorized<Desired>,
     state: &State,
+    now: SystemTime,
 ) -> Report {
+    let now = state.freshness.at_least(now);
+    let maintenance = desired.desired().maintenance.as_ref();
     Report {
         accepted: state.pin.as_deref() != Some(&plan.commit),
         plan,
@@ -518,6 +557,7 @@ fn report(
         pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
+        maintenance_turns: maintenance.and_then(|maintenance| maintenance.next_change(now)),
         enforced: None,
     }
 }
@@ -568,7 +608,7 @@ pub(super) fn forget_the_gone(owned: BTreeSet<ObjectId>, desired: &Desired, plan
     let declared: BTreeSet<ObjectId> =
         desired.objects().into_iter().filter(|object| !object.absent).map(|object| object.id).collect();
     let still_there: BTreeSet<&ObjectId> =
-        plan.steps.iter().chain(&plan.reported).map(|step| &step.object).chain(&declared).collect();
+        plan.steps.iter().chain(&plan.reported).chain(&plan.held).map(|step| &step.object).chain(&declared).collect();
     owned.iter().filter(|id| !still_there.contains(id)).for_each(|id| state.owned.forget(id));
 }
 

@@ -60,7 +60,8 @@ struct Settled {
 impl Settled {
     fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
         let turn = report.hold().and_then(|hold| hold.until());
-        let next = report.stale_from.into_iter().chain(turn).filter(|next| *next > now).min();
+        let turns = [report.stale_from, report.maintenance_turns, turn];
+        let next = turns.into_iter().flatten().filter(|next| *next > now).min();
         let settled = Self { fetched, until: Instant::now() + config.full_check, next };
         // What a pause holds back is to be done when it ends, and what a gate holds back when that opens.
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
@@ -343,8 +344,9 @@ fn tell(status: &Status, last: Option<&Status>) {
         match status.health {
             Health::Converged => info!(commit, steps = status.done, "converged"),
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
-            Health::Held if status.paused.is_none() => info!(commit, steps = status.held, "held by the rollout"),
-            Health::Held => info!(commit, steps = status.held, "held by a pause"),
+            Health::Held if status.paused.is_some() => info!(commit, steps = status.held, "held by a pause"),
+            Health::Held if status.rollout.is_some() => info!(commit, steps = status.held, "held by the rollout"),
+            Health::Held => info!(commit, steps = status.held, "held by maintenance"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
         }
     }

@@ -16,7 +16,7 @@ use crate::control::protocol::Code;
 use crate::control::server::QUEUE;
 use crate::control::{Answer, Answers, Ask, Demand, Live, Server};
 use crate::host::{ReadHost, RealHost};
-use crate::model::{Actor, Step, chain};
+use crate::model::{Actor, Maintenance, Step, chain};
 use crate::resources::Operation;
 
 use super::Pause;
@@ -160,9 +160,14 @@ impl Demands {
         self.last = Some(status.clone());
     }
 
-    /// Notes that the next pull is `planned` from now, or earlier if a pause ends before that; returns how long to wait.
+    /// Notes that the next pull is `planned` from now, or earlier if a pause or maintenance ends before that; returns how long
+    /// to wait.
     pub fn rest(&mut self, planned: Duration, now: SystemTime) -> Duration {
-        let ends = self.last.as_ref().and_then(|status| status.paused.as_ref()?.ends());
+        let ends_of = |status: &Status| {
+            let pause = status.paused.as_ref().and_then(Pause::ends);
+            pause.into_iter().chain(status.maintenance.as_ref().and_then(Maintenance::ends)).min()
+        };
+        let ends = self.last.as_ref().and_then(ends_of);
         let wait = match ends.and_then(|ends| ends.duration_since(now).ok()) {
             // By a second, for whole seconds are written down.
             Some(left) => planned.min(left + Duration::from_secs(1)),
@@ -291,6 +296,17 @@ mod tests {
         assert_eq!(demands.rest(Duration::from_secs(300), NOW), Duration::from_secs(61));
         assert_eq!(demands.rest(Duration::from_secs(5), NOW), Duration::from_secs(5));
         assert_eq!(demands.rest(Duration::from_secs(300), NOW + Duration::from_secs(90)), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn the_daemon_wakes_when_maintenance_ends() {
+        let mut demands = demands();
+        let maintenance = serde_json::json!({
+            "from": "1970-01-01T00:00:00Z", "until": "1970-01-01T00:02:00Z", "reason": "x",
+        });
+        demands.begin(NOW);
+        demands.end(&Status { maintenance: Some(serde_json::from_value(maintenance).unwrap()), ..status() });
+        assert_eq!(demands.rest(Duration::from_secs(300), NOW), Duration::from_secs(121));
     }
 
     #[test]

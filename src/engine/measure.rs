@@ -127,7 +127,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         last_cycle: time_of(status),
         objects: objects(status),
         counts: counters.counts.clone(),
-        held: status.paused.iter().map(|_| "pause").chain(status.rollout.iter().map(|_| "rollout")).collect(),
+        held: holders(status),
         newest_statement: remembered.freshness.newest(),
         statement_max_age: remembered.freshness.max_age(),
         reboot_needed: reboot_needed(host),
@@ -183,6 +183,8 @@ fn objects(status: &Status) -> BTreeMap<(String, &'static str), u64> {
     }
     failing.iter().for_each(|object| add(object.kind(), "failing", 1));
     reported.iter().for_each(|object| add(object.kind(), "reported", 1));
+    let left_alone: BTreeSet<&ObjectId> = status.left_alone.iter().collect();
+    left_alone.iter().for_each(|object| add(object.kind(), "held", 1));
     status.unmanaged.iter().for_each(|object| add(object.kind(), "unmanaged", 1));
     objects
 }
@@ -196,6 +198,13 @@ fn sort(code: &str) -> &'static str {
         code if Code::ALL.iter().any(|known| known.as_str() == code) => "refusal",
         _ => "other",
     }
+}
+
+/// Returns what may hold changes back, whether or not there are any.
+fn holders(status: &Status) -> BTreeSet<&'static str> {
+    let pause = status.paused.iter().map(|_| "pause");
+    let maintenance = status.maintenance.iter().map(|_| "maintenance");
+    pause.chain(maintenance).chain(status.rollout.iter().map(|_| "rollout")).collect()
 }
 
 fn reboot_needed(host: &dyn ReadHost) -> Option<bool> {

@@ -43,9 +43,21 @@ impl Enforced {
 pub enum Repair {
     /// Nothing differs that may be put right now.
     Nothing,
+    /// Maintenance holds back all that would be put right: these objects.
+    Held(BTreeSet<ObjectId>),
     Done(Repaired),
     /// The host's memory is not as this repair knew it: only a whole cycle can go on from there.
     NeedsCycle,
+}
+
+impl Repair {
+    /// Returns what comes of a plan without a step.
+    fn of_nothing(plan: &Plan) -> Self {
+        match plan.held.as_slice() {
+            [] => Self::Nothing,
+            held => Self::Held(held.iter().map(|step| step.object.clone()).collect()),
+        }
+    }
 }
 
 /// What was put right.
@@ -92,25 +104,25 @@ pub fn repair(
     let desired = enforced.desired.desired();
     let make = |objects: BTreeSet<ObjectId>, with_reactions: bool, state: &State| -> Result<_, ObserveError> {
         let part = Part::around(objects, with_reactions, desired, &state.owned, &state.pending);
-        let mut plan = Plan::of_part(&commit, &part, host)?;
+        let mut plan = Plan::of_part(&commit, &part, state, host)?;
         plan.hold(held);
         Ok((part, plan))
     };
     // As a rule nothing differs, for we see what we do ourselves: then no service need be asked for.
     let (part, plan) = make(concerned, false, &state)?;
     if plan.steps.is_empty() {
-        return Ok(Repair::Nothing);
+        return Ok(Repair::of_nothing(&plan));
     }
     let (part, plan) = make(part.objects, true, &state)?;
     if plan.steps.is_empty() {
-        return Ok(Repair::Nothing);
+        return Ok(Repair::of_nothing(&plan));
     }
 
     let mut log = Log::open(host, state.log)?;
     promise(&plan, &mut log, &mut state)?;
     // What services outside of this part are owed they are owed still.
     state.pending.0.retain(|object, _| !part.objects.contains(object) || held.contains(object));
-    state.pending.0.extend(triggers::owed(&plan.steps).0);
+    state.pending.0.extend(triggers::owed(plan.steps.iter().chain(&plan.held)).0);
     state.applying = true;
     state.log = Some(log.head());
     // From here on a kill is found by the next start, as with a cycle.
@@ -121,7 +133,8 @@ pub fn repair(
     forget_the_unmade(&again, &mut state);
     let owned = part.owned.objects().filter(|object| !held.contains(*object)).cloned().collect();
     forget_the_gone(owned, &part.desired, &again, &mut state);
-    let differing: Vec<ObjectId> = remaining.iter().chain(held).cloned().collect();
+    let left = again.held.iter().map(|step| &step.object).chain(held);
+    let differing: Vec<ObjectId> = remaining.iter().chain(left).cloned().collect();
     remember_the_altered(&mut state, &part.desired, &differing);
     state.applying = false;
     state.log = Some(log.head());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::OutcomeResult;
 use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
-use crate::model::ObjectId;
+use crate::model::{Maintenance, ObjectId};
 
 use super::apply::Outcome;
 use super::desired::Hindrance;
@@ -58,13 +58,16 @@ pub struct Status {
     /// Nothing is changed because of this; absent where the host is not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// The maintenance that is in force; absent where none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// The host's ring in the rollout; absent where the repo has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<String>,
     /// What waits for this host's turn; absent where nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Held>,
-    /// Steps that the pause or the rollout holds back.
+    /// Steps that the pause, the maintenance or the rollout holds back.
     #[serde(default)]
     pub held: usize,
     /// The commit that the pause or the rollout holds back, if it is another than the one that is enforced.
@@ -72,6 +75,9 @@ pub struct Status {
     pub held_commit: Option<String>,
     /// Objects with `observe: true` that differ.
     pub reported: Vec<ObjectId>,
+    /// Objects that differ and that maintenance leaves as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<ObjectId>,
     /// Objects that left the repo and that hostwrit did not make.
     pub unmanaged: Vec<ObjectId>,
 }
@@ -95,7 +101,7 @@ pub enum Health {
     Converged,
     /// The host agrees with the last good commit, and something keeps it from following the remote.
     LastGood,
-    /// A pause holds back a commit or steps, or the rollout a commit.
+    /// A pause holds back a commit or steps, maintenance steps, or the rollout a commit.
     Held,
     /// Some step failed, or the host could not be observed.
     Failing,
@@ -119,11 +125,13 @@ impl Status {
             cause: None,
             problems: Vec::new(),
             paused: None,
+            maintenance: None,
             ring: None,
             rollout: None,
             held: 0,
             held_commit: None,
             reported: Vec::new(),
+            left_alone: Vec::new(),
             unmanaged: Vec::new(),
         };
         let hindrance = match cycle {
@@ -160,7 +168,9 @@ impl Status {
         self.done = report.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
         self.cause = (!report.plan.steps.is_empty()).then_some(report.plan.cause);
         self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();
+        self.left_alone = report.plan.held.iter().map(|step| step.object.clone()).collect();
         self.unmanaged.clone_from(&report.plan.unmanaged);
+        self.maintenance.clone_from(&report.plan.maintenance);
         // That a commit waits for its turn is as it should be.
         if let Some(hindrance) = report.hindrance.as_ref().filter(|_| report.hold().is_none_or(Hold::is_wrong)) {
             self.problems.push(Trouble { code: hindrance.code().to_owned(), object: None, message: chain(hindrance) });
@@ -184,13 +194,15 @@ impl Status {
             }
             None => 0,
         };
+        self.held += report.plan.held.len();
         // What is held was not tried.
         self.tell_steps(&report.outcomes, if held { &[] } else { &report.remaining });
-        self.health = match (report.converged(), &report.hindrance) {
+        self.health = match (report.is_done(), &report.hindrance) {
             _ if held => Health::Held,
             (false, _) => Health::Failing,
             (true, Some(Hindrance::Rollout(_))) => Health::Held,
             (true, Some(_)) => Health::LastGood,
+            (true, None) if !self.left_alone.is_empty() => Health::Held,
             (true, None) => Health::Converged,
         };
     }

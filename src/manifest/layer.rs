@@ -10,6 +10,8 @@ use crate::model::{Fault, Faults, Location};
 use crate::resources::{EachKind, Resource, each_kind};
 use crate::yaml::{self, Entry, Node, Value};
 
+use super::maintenance;
+
 /// A key of every object: `absent: true` removes it.
 pub const ABSENT: &str = "absent";
 /// A key of every object: `observe: true` reports differences and never touches the object.
@@ -30,6 +32,7 @@ pub struct Layer {
     /// Profiles by name, each with the place where the host lists it.
     pub profiles: Vec<(String, Location)>,
     pub vars: Vec<Entry>,
+    pub maintenance: Option<Entry>,
     /// Objects by the kind's key.
     pub objects: BTreeMap<String, Vec<Object>>,
     /// Whether the file could be parsed at all. If not, much may be missing that other files rely on.
@@ -65,6 +68,7 @@ impl Layer {
             labels: BTreeMap::new(),
             profiles: Vec::new(),
             vars: Vec::new(),
+            maintenance: None,
             objects: BTreeMap::new(),
             is_readable: true,
             faults: Faults::default(),
@@ -95,13 +99,14 @@ impl Layer {
         for entry in entries {
             match (entry.key.as_str(), self.sort) {
                 ("vars", _) => self.variables(entry),
+                (maintenance::KEY, _) => self.maintenance(entry),
                 ("labels", Sort::Host) => self.labels = self.typed(&entry).unwrap_or_default(),
                 ("profiles", Sort::Host) => self.profiles(&entry),
                 (key, _) if kinds.contains(&key) => self.section(entry),
                 (key, sort) => {
                     let own: &[&str] = match sort {
-                        Sort::Host => &["labels", "profiles", "vars"],
-                        Sort::Profile => &["vars"],
+                        Sort::Host => &["labels", "profiles", "vars", maintenance::KEY],
+                        Sort::Profile => &["vars", maintenance::KEY],
                     };
                     let known: Vec<&str> = own.iter().chain(&kinds).copied().collect();
                     let fault = Fault::new(entry.key_at, format!("unknown key \"{key}\""));
@@ -156,6 +161,13 @@ impl Layer {
             }
         }
         self.vars = vars;
+    }
+
+    fn maintenance(&mut self, entry: Entry) {
+        match maintenance::read(&entry) {
+            Ok(_) => self.maintenance = Some(entry),
+            Err(faults) => self.faults.extend(faults),
+        }
     }
 
     fn profiles(&mut self, entry: &Entry) {

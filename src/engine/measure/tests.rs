@@ -38,11 +38,13 @@ fn status(health: Health) -> Status {
         cause: None,
         problems: Vec::new(),
         paused: None,
+        maintenance: None,
         ring: None,
         rollout: None,
         held: 0,
         held_commit: None,
         reported: Vec::new(),
+        left_alone: Vec::new(),
         unmanaged: Vec::new(),
     }
 }
@@ -133,6 +135,7 @@ fn an_object_with_several_problems_is_one_object() {
             trouble("fought-over", Some(ObjectId::new("file", "/c"))),
         ],
         reported: vec![b.clone(), b],
+        left_alone: Vec::new(),
         unmanaged: vec![ObjectId::new("service", "old")],
         ..status(Health::Failing)
     };
