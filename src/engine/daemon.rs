@@ -136,6 +136,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             Pulled::Cycle(ended) => {
                 let Ended { mut status, settled: left, enforced, told, took } = *ended;
                 drift.after_cycle(enforced);
+                demands.enforce(drift.desired(), &config.host);
                 status.fought(&drift.fought());
                 write(&status, &host);
                 announcer.tell(News::Cycle(Box::new(status.clone()), told, took));

@@ -14,7 +14,8 @@ use tracing::{debug, error, info, warn};
 use crate::audit::OutcomeResult;
 use crate::host::RealHost;
 use crate::model::{ObjectId, chain};
-use crate::resources::Concerned;
+use crate::resources::{Concerned, Desired};
+use crate::trust::Authorized;
 
 use super::fights::{Fights, Fought};
 use super::repair::{Enforced, Repair, Repaired, repair};
@@ -47,14 +48,14 @@ pub struct Drift {
 #[derive(Debug)]
 pub enum Next {
     /// Something was put right, or could not be.
-    Repaired(Repaired),
+    Repaired(Box<Repaired>),
     /// The whole host must be looked at.
     Cycle,
 }
 
 /// What a repair came to.
 struct Worked {
-    repaired: Option<Repaired>,
+    repaired: Option<Box<Repaired>>,
     /// What maintenance holds back of it.
     held: BTreeSet<ObjectId>,
     /// The repair could not be made, or numbers of accounts changed.
@@ -86,6 +87,11 @@ impl Drift {
     /// Returns the commit that is watched over.
     pub fn commit(&self) -> Option<String> {
         self.enforced.as_ref().map(|enforced| enforced.desired.commit().to_string())
+    }
+
+    /// Returns what the host is held to.
+    pub fn desired(&self) -> Option<Arc<Authorized<Desired>>> {
+        self.enforced.as_ref().map(|enforced| Arc::clone(&enforced.desired))
     }
 
     /// Returns what something else on the host changes again and again.
@@ -190,7 +196,7 @@ impl Drift {
         self.full_look.get_or_insert(Instant::now().max(self.last_full_look + FULL_LOOKS_APART));
     }
 
-    fn done(&mut self, worked: Worked) -> Option<Repaired> {
+    fn done(&mut self, worked: Worked) -> Option<Box<Repaired>> {
         // What is held back is told by a cycle, once and not at each change.
         let is_new = worked.held.iter().any(|object| !self.held.contains(object));
         self.held.extend(worked.held);
@@ -247,7 +253,7 @@ fn work(
     needs_cycle |= enforced.interests.is_renumbered(host).unwrap_or(true);
     let moves =
         |repaired: &Repaired| repaired.plan.steps.iter().any(|step| enforced.interests.may_move_with(&step.object));
-    let is_other = needs_cycle || repaired.as_ref().is_some_and(moves);
+    let is_other = needs_cycle || repaired.as_deref().is_some_and(moves);
     let enforced = is_other.then(|| Enforced::of(enforced.desired, host).ok()).flatten();
     Worked { repaired, held: held_back, needs_cycle, enforced }
 }

@@ -45,7 +45,7 @@ pub enum Repair {
     Nothing,
     /// Maintenance holds back all that would be put right: these objects.
     Held(BTreeSet<ObjectId>),
-    Done(Repaired),
+    Done(Box<Repaired>),
     /// The host's memory is not as this repair knew it: only a whole cycle can go on from there.
     NeedsCycle,
 }
@@ -139,5 +139,5 @@ pub fn repair(
     state.applying = false;
     state.log = Some(log.head());
     state.write(host)?;
-    Ok(Repair::Done(Repaired { plan, outcomes, remaining }))
+    Ok(Repair::Done(Box::new(Repaired { plan, outcomes, remaining })))
 }

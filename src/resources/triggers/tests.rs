@@ -213,7 +213,8 @@ fn held_but(except: &str, changed: &[&str], before: &Pending) -> [Vec<String>; 3
 #[test]
 fn what_maintenance_holds_back_restarts_nothing_and_what_it_excepts_is_owed_its_restart() {
     let none = Pending::default();
-    let table: [(&str, &[&str], &Pending, [&[&str]; 3]); 4] = [
+    type Names<'n> = &'n [&'n str];
+    let table: [(&str, Names, &Pending, [Names; 3]); 4] = [
         ("file:/etc/d", &["file:/etc/a", "file:/etc/d"], &none, [&["file:/etc/d"], &["file:/etc/a"], &[]]),
         ("service:app", &["file:/etc/a"], &none, [&[], &["file:/etc/a"], &[]]),
         (
