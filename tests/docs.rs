@@ -213,6 +213,13 @@ fn events() -> Vec<Event> {
         Event::Converged { commit: text() },
         Event::Paused { until: text(), reason: text(), by: actor() },
         Event::Resumed { by: Some(actor()) },
+        Event::MaintenanceBegun {
+            from: text(),
+            until: text(),
+            reason: text(),
+            except: [ObjectId::new("service", "a")].into(),
+        },
+        Event::MaintenanceEnded {},
         Event::Recovered { bytes: 1, digest: Digest::ZERO },
         Event::Cut { remembered: 1, remembered_digest: Digest::ZERO },
     ];
@@ -230,6 +237,8 @@ fn events() -> Vec<Event> {
             | Event::Converged { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
+            | Event::MaintenanceBegun { .. }
+            | Event::MaintenanceEnded { .. }
             | Event::Recovered { .. }
             | Event::Cut { .. } => {}
         }

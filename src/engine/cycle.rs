@@ -10,7 +10,7 @@ use crate::audit::entry::Signer;
 use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
-use crate::model::{ObjectId, Step};
+use crate::model::{Maintenance, ObjectId, Step};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
 use crate::trust::Cache;
@@ -82,6 +82,8 @@ pub struct Report {
     pub signers: Vec<Signer>,
     /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
     pub stale_from: Option<SystemTime>,
+    /// When maintenance begins or ends.
+    pub maintenance_turns: Option<SystemTime>,
     /// What is enforced, where the cycle had to read it.
     pub enforced: Option<Authorized<Desired>>,
 }
@@ -110,9 +112,14 @@ impl Report {
         self.checked.as_ref().is_none_or(Checked::is_well)
     }
 
-    /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.
-    pub fn converged(&self) -> bool {
+    /// Whether every step was carried out and the host, observed again, is as the plan wants it.
+    pub fn is_done(&self) -> bool {
         self.remaining.is_empty() && self.outcomes.iter().all(|outcome| outcome.result == OutcomeResult::Done)
+    }
+
+    /// Whether all is done and nothing was held back: the host agrees with the plan's commit.
+    pub fn converged(&self) -> bool {
+        self.is_done() && self.plan.held.is_empty()
     }
 }
 
@@ -187,7 +194,7 @@ impl<'c> Cycle<'c> {
         state.ordered = known.ordered;
         state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        let mut report = report(selected.hindrance, plan, &selected.desired, &state, self.host.now());
         (report.ahead, report.objection) = (ahead, objection);
         if report.accepted {
             state.ordered = None;
@@ -278,7 +285,8 @@ impl<'c> Cycle<'c> {
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
         let mut desired = selected.desired;
-        let mut report = report(selected.hindrance, plan, &desired, &state).under(pause, unreadable);
+        let report = report(selected.hindrance, plan, &desired, &state, self.host.now());
+        let mut report = report.under(pause, unreadable);
         (report.ahead, report.objection) = (ahead, objection);
         if report.is_held() {
             return self.hold(report, refused, state, &before);
@@ -294,6 +302,7 @@ impl<'c> Cycle<'c> {
             // A commit that was accepted takes the place of one that is held.
             report.put_back = state.held_pin().cloned();
         }
+        self.record_maintenance(report.plan.maintenance.as_ref(), &mut state)?;
         self.settle(&desired, &report, &mut state)?;
         if let Some(bad) = self.examine(&desired, &mut report, &mut state) {
             desired = self.put_back(bad, &mut report, &mut state, watch)?;
@@ -323,7 +332,9 @@ impl<'c> Cycle<'c> {
 
     /// Writes down what the second plan has shown.
     fn settle(&self, desired: &Authorized<Desired>, report: &Report, state: &mut State) -> Result<(), CycleError> {
-        remember_the_altered(state, desired.desired(), &report.remaining);
+        let held = report.plan.held.iter().map(|step| step.object.clone());
+        let differing: Vec<ObjectId> = report.remaining.iter().cloned().chain(held).collect();
+        remember_the_altered(state, desired.desired(), &differing);
         if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
             let mut log = Log::open(self.host, state.log)?;
             log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
@@ -381,7 +392,7 @@ impl<'c> Cycle<'c> {
         }
         if !plan.steps.is_empty() {
             promise(plan, &mut log, state)?;
-            state.pending = triggers::owed(&plan.steps);
+            state.pending = triggers::owed(plan.steps.iter().chain(&plan.held));
         }
         state.applying = !plan.steps.is_empty();
         state.log = Some(log.head());
@@ -432,8 +443,14 @@ impl<'c> Cycle<'c> {
         }
         // What cannot be asked is looked at, and told, the long way.
         let agreement = Agreement::that_holds(self.config, self.host).ok().flatten()?;
+        let maintenance = agreement.maintenance;
+        let is_in_force = |maintenance: &&Maintenance| maintenance.is_in_force(freshness.at_least(now));
+        if maintenance.as_ref().filter(is_in_force) != state.maintenance.as_ref() {
+            return None;
+        }
+        let maintenance_turns = maintenance.and_then(|maintenance| maintenance.next_change(freshness.at_least(now)));
         Some(Report {
-            plan: Plan::of_nothing(state.enforced()?),
+            plan: Plan { maintenance: state.maintenance.clone(), ..Plan::of_nothing(state.enforced()?) },
             objects: agreement.objects,
             kinds: agreement.kinds,
             outcomes: Vec::new(),
@@ -450,6 +467,7 @@ impl<'c> Cycle<'c> {
             pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
+            maintenance_turns,
             enforced: None,
         })
     }
@@ -482,6 +500,23 @@ impl<'c> Cycle<'c> {
             state.log = Some(log.head());
         }
         state.freshness.told = stale.is_some();
+        Ok(())
+    }
+
+    /// Records that maintenance has begun, or has ended.
+    fn record_maintenance(&self, in_force: Option<&Maintenance>, state: &mut State) -> Result<(), AuditError> {
+        if state.maintenance.as_ref() != in_force {
+            let event = match in_force.cloned() {
+                Some(Maintenance { from, until, reason, except }) => {
+                    Event::MaintenanceBegun { from, until, reason, except }
+                }
+                None => Event::MaintenanceEnded {},
+            };
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([event])?;
+            state.log = Some(log.head());
+            state.maintenance = in_force.cloned();
+        }
         Ok(())
     }
 
@@ -539,7 +574,15 @@ fn heartbeat_of(fetched: &Result<Fetched, FetchError>) -> Option<Option<String>>
 }
 
 /// Returns the report of a cycle that has not changed anything yet.
-pub(super) fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired>, state: &State) -> Report {
+pub(super) fn report(
+    hindrance: Option<Hindrance>,
+    plan: Plan,
+    desired: &Authorized<Desired>,
+    state: &State,
+    now: SystemTime,
+) -> Report {
+    let now = state.freshness.at_least(now);
+    let maintenance = desired.desired().maintenance.as_ref();
     Report {
         accepted: state.pin.as_deref() != Some(&plan.commit) && state.enforced() != Some(&plan.commit),
         plan,
@@ -558,6 +601,7 @@ pub(super) fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authori
         pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
+        maintenance_turns: maintenance.and_then(|maintenance| maintenance.next_change(now)),
         enforced: None,
     }
 }

@@ -35,6 +35,7 @@ pub mod state;
 pub mod status;
 mod trust_cache;
 pub mod watch;
+pub mod why;
 
 pub use config::Config;
 pub use cycle::{Cycle, CycleError, Report};

@@ -21,6 +21,7 @@ mod freshness;
 mod hold;
 mod hostile_remote;
 mod limits;
+mod maintenance;
 mod memory;
 mod orders;
 mod pause;
