@@ -22,6 +22,7 @@ mod process;
 mod requirements;
 mod scenarios;
 mod site;
+mod wire;
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};

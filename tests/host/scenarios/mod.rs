@@ -11,6 +11,7 @@ mod drift;
 mod faults;
 mod harness;
 mod package;
+mod ports;
 mod refusal;
 mod remotes;
 mod watch;
@@ -37,6 +38,12 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
+    Scenario { name: "ports-reached-and-refused", run: ports::reached_and_refused },
+    Scenario { name: "ports-swapped-under-load", run: ports::swapped_under_load },
+    Scenario { name: "ports-drift-and-boot", run: ports::drift_and_boot },
+    Scenario { name: "ports-limits", run: ports::limits },
+    Scenario { name: "ports-of-containers", run: ports::of_containers },
+    Scenario { name: "ports-egress", run: ports::egress },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
