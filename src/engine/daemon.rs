@@ -64,7 +64,7 @@ impl Settled {
         let settled = Self { fetched, until: Instant::now() + config.full_check, next };
         // What a pause holds back is to be done when it ends, and what a gate holds back when that opens.
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
-        (report.converged() && !waits).then_some(settled)
+        (report.converged() && report.is_well() && !waits).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {
@@ -343,8 +343,9 @@ fn tell(status: &Status, last: Option<&Status>) {
         match status.health {
             Health::Converged => info!(commit, steps = status.done, "converged"),
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
-            Health::Held if status.paused.is_none() => info!(commit, steps = status.held, "held by the rollout"),
-            Health::Held => info!(commit, steps = status.held, "held by a pause"),
+            Health::Held if status.paused.is_some() => info!(commit, steps = status.held, "held by a pause"),
+            Health::Held if status.rollout.is_some() => info!(commit, steps = status.held, "held by the rollout"),
+            Health::Held => warn!(commit, steps = status.held, "held: the last good state is enforced"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod blocklist;
+pub mod check;
 pub mod content;
 pub mod digest;
 pub mod egress;
@@ -26,7 +27,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::host::{HostError, ReadHost, WriteHost};
-use crate::model::{Declared, Digest, Faults, Mode, ObjectId, Origin, Owned, Step};
+use crate::model::{Declared, Digest, Faults, Limits, Mode, ObjectId, Origin, Owned, Step};
 
 pub use content::{Content, Contents};
 pub use digest::Digestible;
@@ -132,6 +133,8 @@ macro_rules! kinds {
         #[derive(Clone, Debug, Default)]
         pub struct Desired {
             $(pub $name: Vec<Declared<<$resource as Resource>::Desired>>,)+
+            /// How much may be done to the host at once.
+            pub limits: Limits,
         }
 
         /// All that was read of one host.
@@ -148,7 +151,7 @@ macro_rules! kinds {
         impl Desired {
             /// Collects the declared objects of every kind.
             pub fn collect(from: &mut impl Declarations) -> Self {
-                Self { $($name: from.of::<$resource>(),)+ }
+                Self { $($name: from.of::<$resource>(),)+ limits: Limits::default() }
             }
 
             /// Returns identity, mode and origin of every declared object.
@@ -160,7 +163,10 @@ macro_rules! kinds {
 
             /// Returns those of the objects that `keep` names, kind by kind.
             fn only(&self, keep: &part::Kept<'_>) -> Self {
-                Self { $($name: keep.of(<$resource as Resource>::KIND, &self.$name),)+ }
+                Self {
+                    $($name: keep.of(<$resource as Resource>::KIND, &self.$name),)+
+                    limits: self.limits.clone(),
+                }
             }
 
             /// Returns how many objects of each kind are declared.
@@ -234,6 +240,7 @@ kinds! {
     ports: Port => port::Port,
     egress: Egress => egress::Egress,
     services: Service => service::Service,
+    checks: Check => check::Check,
 }
 
 /// What is true of a declared object of any kind.

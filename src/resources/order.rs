@@ -51,6 +51,17 @@ pub fn sort(steps: &mut Vec<Step<Operation>>) {
     steps.extend(keyed.into_iter().map(|(_, step)| step));
 }
 
+/// Returns what the step takes away from the host, by name: its object, or what does not belong into an exact directory.
+pub fn removals(step: &Step<Operation>) -> Vec<String> {
+    match (&step.operation, step.action) {
+        (_, Action::Remove) => vec![step.object.to_string()],
+        (Operation::File(operation), _) => {
+            operation.strays().iter().map(|path| format!("{}:{}", File::KIND, path.display())).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Parents before children where files are made, children before parents where they go.
 fn by_path(phase: Phase, a: &Step<Operation>, b: &Step<Operation>) -> Ordering {
     let (a, b) = (Path::new(a.object.name()), Path::new(b.object.name()));
@@ -91,6 +102,7 @@ impl Overview {
     fn phase(&self, step: &Step<Operation>) -> Phase {
         let removes = step.action == Action::Remove;
         match &step.operation {
+            Operation::Check(operation) => match *operation {},
             Operation::Group(_) if !removes => Phase::Groups,
             Operation::Group(_) if self.frees_groups => Phase::FreeGroups,
             Operation::Group(_) => Phase::RemoveGroups,
@@ -132,6 +144,7 @@ fn has_below(paths: &BTreeSet<String>, path: &str) -> bool {
 /// Returns the objects that `step` needs: if a step of one of them failed, this one is skipped.
 pub fn needs(step: &Step<Operation>) -> Vec<ObjectId> {
     match &step.operation {
+        Operation::Check(operation) => match *operation {},
         Operation::Group(_) => Vec::new(),
         Operation::User(operation) => user_needs(operation),
         Operation::File(_) if step.action == Action::Remove => Vec::new(),

@@ -40,6 +40,8 @@ fn status(health: Health) -> Status {
         paused: None,
         ring: None,
         rollout: None,
+        checked: None,
+        put_back: None,
         held: 0,
         held_commit: None,
         reported: Vec::new(),
