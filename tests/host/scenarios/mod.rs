@@ -15,6 +15,7 @@ mod faults;
 mod harness;
 mod lockout;
 mod package;
+mod ports;
 mod refusal;
 mod remotes;
 mod watch;
@@ -49,6 +50,12 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "credentials-https", run: credentials::https },
     Scenario { name: "credentials-ssh", run: credentials::ssh },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
+    Scenario { name: "ports-reached-and-refused", run: ports::reached_and_refused },
+    Scenario { name: "ports-swapped-under-load", run: ports::swapped_under_load },
+    Scenario { name: "ports-drift-and-boot", run: ports::drift_and_boot },
+    Scenario { name: "ports-limits", run: ports::limits },
+    Scenario { name: "ports-of-containers", run: ports::of_containers },
+    Scenario { name: "ports-egress", run: ports::egress },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
