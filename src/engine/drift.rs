@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -20,6 +21,7 @@ use crate::trust::Authorized;
 use super::fights::{Fights, Fought};
 use super::repair::{Enforced, Repair, Repaired, repair};
 use super::watch::Watch;
+use super::who;
 
 /// A look at the whole host that events ask for comes at the most so often.
 const FULL_LOOKS_APART: Duration = Duration::from_secs(10);
@@ -39,10 +41,15 @@ pub struct Drift {
     /// When a look at the whole host is owed.
     full_look: Option<Instant>,
     last_full_look: Instant,
+    /// Who changes what is fought over, as it is found out.
+    found: (Sender<Blame>, Receiver<Blame>),
     /// The repair under way.
     work: Option<JoinHandle<Worked>>,
     stop: Arc<AtomicBool>,
 }
+
+/// An object that is fought over, and who changes it.
+type Blame = (ObjectId, String);
 
 /// What the daemon has to know of.
 #[derive(Debug)]
@@ -79,6 +86,7 @@ impl Drift {
             held: BTreeSet::new(),
             full_look: None,
             last_full_look: Instant::now(),
+            found: channel(),
             work: None,
             stop: Arc::default(),
         }
@@ -192,6 +200,18 @@ impl Drift {
         self.due = [self.due, release].into_iter().flatten().min();
     }
 
+    /// Finds out who changes the object, in a thread of its own: the next repair tells it.
+    fn find_out(&self, object: ObjectId) {
+        let (host, found) = (Arc::clone(&self.host), self.found.0.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Some(by) = who::changes(&object, &host) {
+                warn!(object = %object, by, "fought over");
+                // Nobody listens any more where the daemon is about to end.
+                let _ = found.send((object, by));
+            }
+        });
+    }
+
     fn owe_full_look(&mut self) {
         self.full_look.get_or_insert(Instant::now().max(self.last_full_look + FULL_LOOKS_APART));
     }
@@ -214,8 +234,16 @@ impl Drift {
         let known: BTreeSet<ObjectId> = self.fights.fought().into_iter().map(|fought| fought.object).collect();
         let objects: BTreeSet<&ObjectId> = repaired.outcomes.iter().map(|outcome| &outcome.object).collect();
         objects.into_iter().for_each(|object| self.fights.repaired(object, now));
-        for fought in self.fights.fought().iter().filter(|fought| !known.contains(&fought.object)) {
-            warn!(object = %fought.object, "{fought}");
+        for (object, by) in self.found.1.try_iter() {
+            self.fights.blame(&object, by);
+        }
+        for fought in self.fights.fought() {
+            if !known.contains(&fought.object) {
+                warn!(object = %fought.object, "{fought}");
+            }
+            if fought.by.is_none() && repaired.outcomes.iter().any(|outcome| outcome.object == fought.object) {
+                self.find_out(fought.object);
+            }
         }
         Some(repaired)
     }

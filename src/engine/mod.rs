@@ -35,6 +35,7 @@ pub mod state;
 pub mod status;
 mod trust_cache;
 pub mod watch;
+mod who;
 pub mod why;
 
 pub use config::Config;

@@ -41,6 +41,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
+    Scenario { name: "fights-are-told", run: watch::names_who_fights },
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
