@@ -6,6 +6,7 @@ pub mod alarm;
 pub mod announce;
 pub mod apply;
 pub mod config;
+pub mod confirm;
 pub mod cycle;
 pub mod daemon;
 pub mod demands;

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use super::files::Root;
 use super::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, RunLock, Stat, UnitAction, UnitState, WriteHost,
-    accounts, append, command, files, listen, room, units,
+    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, RunLock, Stat, Timer, UnitAction, UnitState,
+    WriteHost, accounts, append, command, files, listen, room, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -38,6 +38,15 @@ impl RealHost {
     /// Another process holds the lock, or it cannot be made.
     pub fn lock(&self, wait: Duration) -> Result<RunLock, HostError> {
         RunLock::take(&self.root, wait)
+    }
+
+    /// Takes the run lock from whoever holds it: a hostwrit that does not give it up is killed. Returns `None` if it is held all
+    /// the same, by a process that the kernel cannot end yet.
+    ///
+    /// # Errors
+    /// The lock cannot be made.
+    pub fn seize(&self) -> Result<Option<RunLock>, HostError> {
+        RunLock::seize(&self.root)
     }
 
     /// Makes the directory at `path` with those above it, as hostwrit's own places need it.
@@ -142,5 +151,13 @@ impl WriteHost for RealHost {
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         units::act(&self.root, action, unit)
+    }
+
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {
+        units::timer::arm(&self.root, timer)
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        if self.is_live() { units::timer::disarm(&self.root, name) } else { Ok(()) }
     }
 }

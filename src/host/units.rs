@@ -6,10 +6,12 @@ mod bus;
 mod offline;
 mod signals;
 mod systemctl;
+pub(super) mod timer;
 #[cfg(test)]
 mod tests;
 
 pub use signals::{Bell, listen};
+pub use timer::Timer;
 
 use std::ffi::OsStr;
 use std::path::Path;

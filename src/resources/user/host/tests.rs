@@ -477,6 +477,14 @@ impl WriteHost for Live<'_> {
     fn act_on_unit(&self, action: crate::host::UnitAction, unit: &str) -> Result<(), HostError> {
         self.0.act_on_unit(action, unit)
     }
+
+    fn arm(&self, timer: &crate::host::Timer<'_>) -> Result<(), HostError> {
+        self.0.arm(timer)
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        self.0.disarm(name)
+    }
 }
 
 #[test]
