@@ -93,6 +93,7 @@ impl Plan {
             steps: self.steps.iter().map(StepView::new).collect(),
             reported: self.reported.iter().map(StepView::new).collect(),
             unmanaged: &self.unmanaged,
+            objection: None,
             ahead: None,
         }
     }
@@ -119,7 +120,10 @@ pub struct PlanView<'p> {
     pub reported: Vec<StepView<'p>>,
     /// Objects that left the repo and that hostwrit did not make, which are left alone.
     pub unmanaged: &'p [ObjectId],
-    /// What a commit brings that waits for this host's turn in the rollout; absent where none does.
+    /// Why a guard lets nothing of it be done; absent where it may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objection: Option<String>,
+    /// What a commit brings that waits for this host's turn in the rollout, or that a guard refuses; absent where none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Box<Self>>,
 }

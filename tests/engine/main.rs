@@ -19,6 +19,7 @@ mod faults;
 mod faulty_host;
 mod freshness;
 mod hostile_remote;
+mod limits;
 mod memory;
 mod orders;
 mod pause;
