@@ -6,9 +6,9 @@ mod bus;
 mod offline;
 mod signals;
 mod systemctl;
-pub(super) mod timer;
 #[cfg(test)]
 mod tests;
+pub(super) mod timer;
 
 pub use signals::{Bell, listen};
 pub use timer::Timer;

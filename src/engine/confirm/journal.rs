@@ -42,6 +42,8 @@ struct Kept {
     units: BTreeMap<String, bool>,
     bytes: u64,
     notes: usize,
+    /// Why something was not noted.
+    refusal: Option<String>,
     /// A note could not be made whole; what stands in the file after it could not be read.
     is_broken: bool,
 }
@@ -55,6 +57,11 @@ impl<'h> Journal<'h> {
     /// Returns one that changes nothing, and only finds out whether the way back can be kept.
     pub(super) fn rehearsal(host: &'h dyn WriteHost) -> Self {
         Self { writes: false, ..Self::of(host) }
+    }
+
+    /// Returns why something could not be noted, if so.
+    pub(super) fn refusal(self) -> Option<String> {
+        self.kept.into_inner().refusal
     }
 
     fn refuse(path: &Path, why: String) -> HostError {
@@ -88,6 +95,9 @@ impl<'h> Journal<'h> {
         if kept.bytes + more > MAX_BYTES || kept.notes > MAX_NOTES {
             let mib = MAX_BYTES / 1024 / 1024;
             let why = format!("the state before this change takes more than {mib} MiB or {MAX_NOTES} places");
+            drop(kept);
+            self.kept.borrow_mut().refusal =
+                Some(format!("{why}, so it could not be put back; split it into smaller commits"));
             return Err(Self::refuse(Path::new(JOURNAL), why));
         }
         Ok(())
@@ -117,7 +127,10 @@ impl<'h> Journal<'h> {
                 Was::Link { target: Bytes::of_path(&target), owner: (owner.uid, owner.gid) }
             }
             Some(Stat { kind: FileKind::Special, .. }) => {
-                return Err(Self::refuse(path, "it is a device, socket or FIFO, which could not be made again".to_owned()));
+                return Err(Self::refuse(
+                    path,
+                    "it is a device, socket or FIFO, which could not be made again".to_owned(),
+                ));
             }
         };
         self.note(&Note::Path { path: Bytes::of_path(path), was })?;
@@ -292,7 +305,11 @@ impl WriteHost for Journal<'_> {
 
     /// Of what a program does there is no way back.
     fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        if self.writes { self.host.run(program, args) } else { Err(Self::refuse(Path::new(program), REHEARSED.to_owned())) }
+        if self.writes {
+            self.host.run(program, args)
+        } else {
+            Err(Self::refuse(Path::new(program), REHEARSED.to_owned()))
+        }
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {

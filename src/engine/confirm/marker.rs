@@ -7,6 +7,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Event;
+pub use crate::audit::entry::RevertedBy as By;
 use crate::engine::State;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{ObjectId, Owned};
@@ -40,7 +42,14 @@ pub(super) struct Unproven {
 }
 
 impl Unproven {
-    pub(super) fn new(id: String, commit: String, since: String, within: u64, objects: Vec<ObjectId>, memory: Memory) -> Self {
+    pub(super) fn new(
+        id: String,
+        commit: String,
+        since: String,
+        within: u64,
+        objects: Vec<ObjectId>,
+        memory: Memory,
+    ) -> Self {
         Self { format: FORMAT, id, commit, since, within, objects, memory }
     }
 }
@@ -48,14 +57,14 @@ impl Unproven {
 /// What hostwrit remembered of the host before the change: what goes back with the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Memory {
+pub(in crate::engine) struct Memory {
     owned: Owned,
     altered: BTreeSet<ObjectId>,
     owed: Owed,
 }
 
 impl Memory {
-    pub(super) fn of(state: &State) -> Self {
+    pub(in crate::engine) fn of(state: &State) -> Self {
         Self { owned: state.owned.clone(), altered: state.altered.clone(), owed: state.pending.clone() }
     }
 
@@ -87,18 +96,24 @@ impl Reverted {
     }
 }
 
-/// Who has put a change back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum By {
-    /// The process that has made it.
-    Steward,
-    /// The timer, for that process did not.
-    Timer,
-    /// The boot after it.
-    Boot,
-    /// The next start of hostwrit, for the process that has made it was gone.
-    Start,
+impl Reverted {
+    pub(super) fn event(&self) -> Event {
+        Event::Reverted {
+            id: self.id.clone(),
+            commit: self.commit.clone(),
+            by: self.by,
+            why: self.why.clone(),
+            left: self.left.clone(),
+        }
+    }
+
+    /// Says why, and what is not as it was.
+    pub(super) fn words(&self) -> String {
+        match self.left.as_slice() {
+            [] => self.why.clone(),
+            left => format!("{}; not as before: {}", self.why, left.join("; ")),
+        }
+    }
 }
 
 /// Why a marker cannot be gone by.

@@ -189,9 +189,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<Note>, NotesError> {
         .split(|byte| *byte == b'\n')
         .enumerate()
         .filter(|(_, line)| !line.is_empty())
-        .map(|(at, line)| {
-            serde_json::from_slice(line).map_err(|source| NotesError::Malformed { line: at + 1, source })
-        })
+        .map(|(at, line)| serde_json::from_slice(line).map_err(|source| NotesError::Malformed { line: at + 1, source }))
         .collect()
 }
 

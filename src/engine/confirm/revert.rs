@@ -116,7 +116,11 @@ fn clear(host: &dyn WriteHost, path: &Path, was: &Was) -> Result<(), HostError> 
         Was::Link { .. } => Some(FileKind::Link),
     };
     // A device or socket that somebody has put there since is not ours to remove.
-    if now.is_some_and(|now| now.kind != FileKind::Special && Some(now.kind) != kind) { remove(host, path, now) } else { Ok(()) }
+    if now.is_some_and(|now| now.kind != FileKind::Special && Some(now.kind) != kind) {
+        remove(host, path, now)
+    } else {
+        Ok(())
+    }
 }
 
 fn put_back(host: &dyn WriteHost, path: &Path, was: &Was) -> Result<(), NotesError> {
@@ -169,7 +173,9 @@ fn settable(host: &dyn WriteHost, owner: (u32, u32)) -> Option<Owner> {
 fn put_back_attributes(host: &dyn WriteHost, path: &Path, mode: u32, owner: (u32, u32)) -> Result<(), HostError> {
     match host.stat(path)? {
         // What has gone meanwhile, or become another thing, has attributes of its own.
-        Some(now) if matches!(now.kind, FileKind::File | FileKind::Directory) && !has(host, now, now.kind, mode, owner) => {
+        Some(now)
+            if matches!(now.kind, FileKind::File | FileKind::Directory) && !has(host, now, now.kind, mode, owner) =>
+        {
             host.set_attributes(path, settable(host, owner), Some(mode))
         }
         _ => Ok(()),

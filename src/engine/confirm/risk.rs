@@ -71,8 +71,7 @@ const UNITS: &[&str] = &[
 const UNIT_FILES: &str = "/etc/systemd/system";
 
 /// What of a user decides whether they can log in and become root, as the steps of the kind name it.
-const LOGIN: &[&str] =
-    &["uid", "group", "groups", "home", "shell", "password", "expires", "ssh_keys", "sudo"];
+const LOGIN: &[&str] = &["uid", "group", "groups", "home", "shell", "password", "expires", "ssh_keys", "sudo"];
 
 /// Returns the objects whose steps can cut the host off, in the order of the plan.
 pub fn risky<'p, O: 'p>(steps: impl IntoIterator<Item = &'p Step<O>>) -> Vec<ObjectId> {
@@ -85,10 +84,15 @@ pub fn risky<'p, O: 'p>(steps: impl IntoIterator<Item = &'p Step<O>>) -> Vec<Obj
     objects
 }
 
+/// Whether the object is a part of the packet filter.
+pub(super) fn is_of_firewall(object: &ObjectId) -> bool {
+    matches!(object.kind(), "port" | "egress" | "blocklist")
+}
+
 fn is_risky<O>(step: &Step<O>) -> bool {
     let touches = |fields: &[&str]| step.changes.iter().any(|change| fields.contains(&change.field.as_str()));
     match step.object.kind() {
-        "port" | "egress" | "blocklist" => true,
+        _ if is_of_firewall(&step.object) => true,
         "file" => is_risky_place(Path::new(step.object.name())),
         "service" => is_risky_unit(step.object.name()),
         // A user who comes on top takes nothing from the others, but for a rule in /etc/sudoers.d, which sudo reads for all.
@@ -193,7 +197,7 @@ mod tests {
 
     #[test]
     fn steps_that_cannot_are_not() {
-        use Action::{Add, Alter, Remove};
+        use Action::{Add, Alter};
         for (object, action, fields) in [
             ("file:/etc/motd", Alter, &["content"][..]),
             ("file:/etc/sshguard.conf", Add, &["content"]),

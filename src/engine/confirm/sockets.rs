@@ -76,7 +76,8 @@ pub(super) fn addresses(host: &dyn ReadHost) -> Result<BTreeSet<IpAddr>, HostErr
         Ok(String::from_utf8_lossy(&host.read(Path::new(path))?.unwrap_or_default()).into_owned())
     };
     let (trie, ipv6) = (read("/proc/net/fib_trie")?, read("/proc/net/if_inet6")?);
-    let found = local_ipv4(&trie).into_iter().map(IpAddr::V4).chain(ipv6.lines().filter_map(local_ipv6).map(IpAddr::V6));
+    let found =
+        local_ipv4(&trie).into_iter().map(IpAddr::V4).chain(ipv6.lines().filter_map(local_ipv6).map(IpAddr::V6));
     Ok(found.filter(|address| !address.is_loopback()).collect())
 }
 
@@ -111,15 +112,22 @@ mod tests {
     fn a_line_of_each_table_is_read() {
         let line = "   1: 0B0200C0:0016 010200C0:C350 01 00000000:00000000 02:000A 00000000     0        0 12 2 0000 20 4 30 10 -1";
         let read = session(line).unwrap();
-        assert_eq!((read.local.to_string(), read.remote.to_string()), ("192.0.2.11:22".into(), "192.0.2.1:50000".into()));
+        assert_eq!(
+            (read.local.to_string(), read.remote.to_string()),
+            ("192.0.2.11:22".into(), "192.0.2.1:50000".into())
+        );
         assert_eq!(read.state, State::Established);
-        let line = "   0: B80D0120000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000";
+        let line =
+            "   0: B80D0120000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000";
         let read = session(line).unwrap();
         assert_eq!((read.local.to_string().as_str(), read.state), ("[2001:db8::1]:22", State::Listen));
         let line = "   0: 0000000000000000FFFF00000B0200C0:0016 0000000000000000FFFF0000010200C0:0001 06";
         let read = session(line).unwrap();
         assert_eq!((read.local.to_string().as_str(), read.state), ("192.0.2.11:22", State::ClosedHere));
-        assert_eq!(session("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"), None);
+        assert_eq!(
+            session("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"),
+            None
+        );
     }
 
     #[test]

@@ -18,7 +18,13 @@ use super::revert::{Moment, RevertError, revert};
 fn host() -> (tempfile::TempDir, RealHost) {
     let dir = tempfile::tempdir().unwrap();
     let at = |path: &str| dir.path().join(path);
-    for path in ["etc/ssh", "etc/shop", "srv/tree/deep", "etc/systemd/system/multi-user.target.wants", "var/lib/hostwrit/confirm"] {
+    for path in [
+        "etc/ssh",
+        "etc/shop",
+        "srv/tree/deep",
+        "etc/systemd/system/multi-user.target.wants",
+        "var/lib/hostwrit/confirm",
+    ] {
         std::fs::create_dir_all(at(path)).unwrap();
     }
     for (path, content, mode) in [
@@ -30,7 +36,11 @@ fn host() -> (tempfile::TempDir, RealHost) {
         ("etc/shop/bytes", "\u{0}\u{1}", 0o4755),
         ("srv/tree/one", "1", 0o644),
         ("srv/tree/deep/two", "2", 0o640),
-        ("etc/systemd/system/shop.service", "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n", 0o644),
+        (
+            "etc/systemd/system/shop.service",
+            "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n",
+            0o644,
+        ),
         ("etc/systemd/system/idle.service", "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=idle.target\n", 0o644),
     ] {
         std::fs::write(at(path), content).unwrap();
@@ -38,7 +48,8 @@ fn host() -> (tempfile::TempDir, RealHost) {
     }
     std::fs::write(at("etc/shop/binary"), b"\xff\xfe\x00not text").unwrap();
     std::os::unix::fs::symlink("/dev/null", at("etc/shop/link")).unwrap();
-    std::os::unix::fs::symlink("../shop.service", at("etc/systemd/system/multi-user.target.wants/shop.service")).unwrap();
+    std::os::unix::fs::symlink("../shop.service", at("etc/systemd/system/multi-user.target.wants/shop.service"))
+        .unwrap();
     let host = RealHost::open(dir.path()).unwrap();
     (dir, host)
 }
@@ -81,9 +92,21 @@ fn back(host: &RealHost) {
 /// One change of any sort, at a place of the small host or at a new one. Many cannot be made, as on a real host.
 fn change(host: &dyn WriteHost, (what, place, value): (u8, u8, u8)) {
     const PLACES: &[&str] = &[
-        "/etc/ssh/sshd_config", "/etc/ssh/new.conf", "/etc/ssh/new.d", "/etc/ssh/new.d/inner", "/etc/shop", "/etc/shop/bytes",
-        "/etc/shop/binary", "/etc/shop/link", "/srv/tree", "/srv/tree/one", "/srv/tree/deep", "/srv/tree/deep/two", "/srv/tree/three",
-        "/etc/systemd/system/new.service", "/etc/systemd/system/shop.service",
+        "/etc/ssh/sshd_config",
+        "/etc/ssh/new.conf",
+        "/etc/ssh/new.d",
+        "/etc/ssh/new.d/inner",
+        "/etc/shop",
+        "/etc/shop/bytes",
+        "/etc/shop/binary",
+        "/etc/shop/link",
+        "/srv/tree",
+        "/srv/tree/one",
+        "/srv/tree/deep",
+        "/srv/tree/deep/two",
+        "/srv/tree/three",
+        "/etc/systemd/system/new.service",
+        "/etc/systemd/system/shop.service",
     ];
     let path = Path::new(PLACES[usize::from(place) % PLACES.len()]);
     let is_there = |kind| matches!(host.stat(path), Ok(Some(stat)) if stat.kind == kind);
@@ -103,7 +126,8 @@ fn change(host: &dyn WriteHost, (what, place, value): (u8, u8, u8)) {
             Ok(files)
         }),
         8 => host.edit_accounts(&mut |mut files| {
-            files.group = files.group.map(|group| String::from_utf8(group).unwrap().replace("27:alice", "27:").into_bytes());
+            files.group =
+                files.group.map(|group| String::from_utf8(group).unwrap().replace("27:alice", "27:").into_bytes());
             files.shadow = Some(b"root:*:1::::::\n".to_vec());
             Ok(files)
         }),
