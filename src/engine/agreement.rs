@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostError, NewFile, ReadHost, Stat, UnitState, WriteHost};
+use crate::host::{HostError, NewFile, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost};
 use crate::manifest::Facts;
 use crate::model::Digest;
 use crate::resources::{Desired, ObserveError};
@@ -58,6 +58,9 @@ enum Question {
     Units(Vec<String>),
     #[serde(rename = "d")]
     Day,
+    /// Whatever was read of the packet filter: that its generation is the same is enough.
+    #[serde(rename = "n")]
+    Ruleset,
 }
 
 impl Agreement {
@@ -109,6 +112,7 @@ impl Agreement {
                     answers.units(&host.units(&names)?);
                 }
                 Question::Day => answers.day(day(host.now())),
+                Question::Ruleset => answers.bytes(Some(host.ruleset_generation()?.as_bytes())),
             }
         }
         Ok((answers.digest() == agreement.answers).then_some(agreement))
@@ -276,6 +280,18 @@ impl ReadHost for Recorder<'_> {
         let question = Question::Units(names.iter().map(|&name| name.to_owned()).collect());
         self.keep(Some(question), |answers| answers.units(&units));
         Ok(units)
+    }
+
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        // Asked before it is read: a change between the two then counts as one since.
+        self.ruleset_generation()?;
+        self.host.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        let generation = self.host.ruleset_generation()?;
+        self.keep(Some(Question::Ruleset), |answers| answers.bytes(Some(generation.as_bytes())));
+        Ok(generation)
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use super::files::Root;
 use super::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, RunLock, Stat, Timer, UnitAction, UnitState,
-    WriteHost, accounts, append, command, files, listen, room, units,
+    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, Ruleset, RunLock, Stat, Tables, Timer, UnitAction,
+    UnitState, WriteHost, accounts, append, command, files, listen, room, ruleset, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -107,6 +107,14 @@ impl ReadHost for RealHost {
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         units::states(&self.root, names)
     }
+
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        ruleset::read(&self.root, tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        ruleset::generation(&self.root)
+    }
 }
 
 impl WriteHost for RealHost {
@@ -159,5 +167,9 @@ impl WriteHost for RealHost {
 
     fn disarm(&self, name: &str) -> Result<(), HostError> {
         if self.is_live() { units::timer::disarm(&self.root, name) } else { Ok(()) }
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        ruleset::load(&self.root, commands)
     }
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RealHost, Stat, Timer, UnitAction, UnitState, WriteHost,
+    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RealHost, Ruleset, Stat, Tables, Timer, UnitAction,
+    UnitState, WriteHost,
 };
 
 /// What happens at the n-th write.
@@ -134,6 +135,14 @@ impl ReadHost for FaultyHost<'_> {
             None => host.units(names),
         })
     }
+
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        self.read(|host| host.ruleset(tables))
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.read(|host| host.ruleset_generation())
+    }
 }
 
 impl WriteHost for FaultyHost<'_> {
@@ -205,5 +214,9 @@ impl WriteHost for FaultyHost<'_> {
             self.armed.borrow_mut().remove(name);
             Ok(())
         })
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.write(|host| host.load_ruleset(commands))
     }
 }

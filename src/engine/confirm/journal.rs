@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::host::{
-    AccountFiles, FileKind, HostError, NewFile, Output, Owner, ReadHost, Stat, Timer, UnitAction, UnitState, WriteHost,
+    AccountFiles, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, Timer, UnitAction,
+    UnitState, WriteHost,
 };
 
 use super::accounts;
@@ -38,6 +39,7 @@ struct Kept {
     attributes: BTreeSet<PathBuf>,
     accounts: bool,
     links: bool,
+    ruleset: bool,
     /// By unit: whether a restart of it was noted.
     units: BTreeMap<String, bool>,
     bytes: u64,
@@ -184,6 +186,16 @@ impl<'h> Journal<'h> {
         Ok(())
     }
 
+    /// Notes hostwrit's own table. Under another root it is made of files, which are noted as such.
+    fn note_ruleset(&self) -> Result<(), HostError> {
+        if self.kept.borrow().ruleset || !self.host.is_live() {
+            return Ok(());
+        }
+        self.note(&Note::Ruleset { was: self.host.ruleset(Tables::Own)? })?;
+        self.kept.borrow_mut().ruleset = true;
+        Ok(())
+    }
+
     fn note_accounts(&self, before: &AccountFiles, after: &AccountFiles) -> Result<(), HostError> {
         let entries = accounts::concerned(before, after);
         if entries.is_empty() {
@@ -233,6 +245,14 @@ impl ReadHost for Journal<'_> {
 
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         self.host.units(names)
+    }
+
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        self.host.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.host.ruleset_generation()
     }
 }
 
@@ -320,6 +340,11 @@ impl WriteHost for Journal<'_> {
             UnitAction::DaemonReload => {}
         }
         self.change(|host| host.act_on_unit(action, unit))
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.note_ruleset()?;
+        self.change(|host| host.load_ruleset(commands))
     }
 
     fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{AccountFiles, FileKind, HostError, Owner, ReadHost};
+use crate::host::{AccountFiles, FileKind, HostError, Owner, ReadHost, Ruleset};
 
 /// Where the notes of the change that is not proven yet are kept.
 pub(super) const JOURNAL: &str = "/var/lib/hostwrit/confirm/journal.jsonl";
@@ -28,6 +28,8 @@ pub(super) enum Note {
     Entries(BTreeMap<AccountFile, BTreeSet<Bytes>>),
     /// The links by which units are enabled, masked and named.
     Links(Links),
+    /// hostwrit's own table of the packet filter; of others nothing is ever changed.
+    Ruleset { was: Ruleset },
     /// Whether a unit ran before it was acted on; and whether it was restarted, or only reloaded.
     Unit { unit: String, active: bool, restarted: bool },
 }

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::host::{FileKind, HostError, NewFile, Owner, Stat, UnitAction, WriteHost};
+use crate::host::{FileKind, HostError, NewFile, Owner, Ruleset, Stat, UnitAction, WriteHost};
 use crate::model::chain;
+use crate::resources::firewall;
 
 use super::accounts::{self, Entries};
 use super::notes::{self, Accounts, Links, Note, NotesError, Was};
@@ -37,6 +38,7 @@ struct Before<'n> {
     accounts: Option<&'n Accounts>,
     entries: Vec<&'n Entries>,
     links: Option<&'n Links>,
+    ruleset: Option<&'n Ruleset>,
     /// By unit: whether it ran at first, and whether it was ever restarted.
     units: BTreeMap<&'n str, (bool, bool)>,
 }
@@ -58,6 +60,7 @@ impl<'n> Before<'n> {
                     before.links = Some(links);
                 }
                 Note::Links(_) => {}
+                Note::Ruleset { was } => before.ruleset = before.ruleset.or(Some(was)),
                 Note::Unit { unit, active, restarted } => {
                     before.units.entry(unit).or_insert((*active, false)).1 |= restarted;
                 }
@@ -81,6 +84,11 @@ impl<'n> Before<'n> {
 pub(super) fn revert(host: &dyn WriteHost, notes: &[Note], moment: Moment) -> Result<Vec<String>, RevertError> {
     let before = Before::of(notes)?;
     let mut left = Vec::new();
+    // First, for it is what shuts most people out.
+    if let Some(was) = before.ruleset {
+        let loaded = firewall::put_back(was, host);
+        left.extend(loaded.err().map(|error| chain(&error)));
+    }
     let mut note = |done: Result<(), NotesError>| left.extend(done.err().map(|error| chain(&error)));
     // What is in the way goes from the inside out, and what was there comes from the outside in.
     for (path, was) in before.places.iter().rev() {

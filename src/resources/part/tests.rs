@@ -234,6 +234,14 @@ impl ReadHost for Host {
         };
         Ok(names.iter().map(state).collect())
     }
+
+    fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
+        self.real.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.real.ruleset_generation()
+    }
 }
 
 /// Returns what would be done, in words that hold all of it, sorted.

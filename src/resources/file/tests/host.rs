@@ -256,6 +256,14 @@ impl ReadHost for FailsAt<'_> {
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         self.host.units(names)
     }
+
+    fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
+        self.host.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.host.ruleset_generation()
+    }
 }
 
 impl WriteHost for FailsAt<'_> {
@@ -299,6 +307,10 @@ impl WriteHost for FailsAt<'_> {
 
     fn disarm(&self, name: &str) -> Result<(), HostError> {
         self.host.disarm(name)
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.host.load_ruleset(commands)
     }
 }
 

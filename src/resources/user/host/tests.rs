@@ -432,6 +432,14 @@ impl ReadHost for Live<'_> {
     fn units(&self, names: &[&str]) -> Result<Vec<crate::host::UnitState>, HostError> {
         self.0.units(names)
     }
+
+    fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
+        self.0.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.0.ruleset_generation()
+    }
 }
 
 impl WriteHost for Live<'_> {
@@ -484,6 +492,10 @@ impl WriteHost for Live<'_> {
 
     fn disarm(&self, name: &str) -> Result<(), HostError> {
         self.0.disarm(name)
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.0.load_ruleset(commands)
     }
 }
 
