@@ -391,7 +391,7 @@ impl<'c> Cycle<'c> {
         let plan = &report.plan;
 
         let mut bad = None;
-        report.outcomes = match self.confirm(plan, memory, state, &mut log)? {
+        report.outcomes = match self.confirm(desired.desired(), plan, memory, state, &mut log)? {
             Need::Nothing => carry_out(plan, self.host, &mut log, state, self.stop, watch)?,
             Need::Proof(confirm) => {
                 let outcomes = match carry_out(plan, confirm.host(), &mut log, state, self.stop, watch) {

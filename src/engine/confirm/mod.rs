@@ -23,14 +23,14 @@ use crate::audit::entry::Cause;
 use crate::audit::{Event, Log};
 use crate::host::{Timer, WriteHost};
 use crate::model::chain;
-use crate::resources;
+use crate::resources::{self, Desired};
 
 use super::hold::Bad;
 use super::{Cycle, CycleError, Plan, State, cycle};
 
 pub use back::BackError;
 use journal::Journal;
-use marker::{By, DIR, REVERTED, Unproven};
+use marker::{By, DIR, REVERTED, Reverted, Unproven};
 use notes::JOURNAL;
 use prove::{Before, Network};
 use revert::Moment;
@@ -65,6 +65,7 @@ pub(super) enum Need<'c> {
 /// A change that is under way and not proven.
 pub(super) struct Confirm<'c> {
     cycle: &'c Cycle<'c>,
+    desired: &'c Desired,
     journal: Journal<'c>,
     unproven: Unproven,
     before: Before,
@@ -84,6 +85,7 @@ impl<'c> Cycle<'c> {
     /// `memory` is what the state remembered before the plan's promises.
     pub(super) fn confirm(
         &'c self,
+        desired: &'c Desired,
         plan: &Plan,
         memory: Memory,
         state: &State,
@@ -98,7 +100,7 @@ impl<'c> Cycle<'c> {
         if let Some(why) = rehearse(plan, self.host) {
             return Ok(Need::Refusal(Bad { code: NO_WAY_BACK, message: why }));
         }
-        let before = Before::look(&self.network())?;
+        let before = Before::look(&self.network(desired))?;
         let now = self.host.now();
         let id = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
         let within = self.config.confirm_within;
@@ -116,11 +118,11 @@ impl<'c> Cycle<'c> {
         marker::write(&unproven, UNPROVEN, self.host).map_err(BackError::from)?;
         arm(&unproven.id, within, self.host)?;
         let journal = Journal::of(self.host);
-        Ok(Need::Proof(Box::new(Confirm { cycle: self, journal, unproven, before, begun })))
+        Ok(Need::Proof(Box::new(Confirm { cycle: self, desired, journal, unproven, before, begun })))
     }
 
-    fn network(&self) -> Network<'_> {
-        Network { host: self.host, source: self.store.source, ask: cycle::ask(self.config), stop: self.stop }
+    fn network<'n>(&'n self, desired: &'n Desired) -> Network<'n> {
+        Network { host: self.host, desired, source: self.store.source, ask: cycle::ask(self.config), stop: self.stop }
     }
 
     /// Takes up what an earlier process has left: puts back what it has not proven, and enters what was put back from outside.
@@ -136,20 +138,30 @@ impl<'c> Cycle<'c> {
             self.host.disarm(&timer)?;
         }
         if let Some(reverted) = marker::reverted(self.host).map_err(BackError::from)? {
-            let mut log = Log::open(self.host, state.log)?;
-            log.append([reverted.event()])?;
-            state.log = Some(log.head());
-            let bad = reverted.holds.then(|| Bad { code: UNCONFIRMED, message: reverted.words() });
-            state.interrupted = bad.is_none().then(|| reverted.commit.clone());
-            let commit = reverted.commit.clone();
-            reverted.memory.put_back(state);
-            match bad {
-                Some(bad) => drop(self.hold_commit(bad, commit, state)?),
-                None => state.write(self.host)?,
-            }
+            self.enter(reverted, state)?;
         }
         self.host.remove(Path::new(REVERTED))?;
         Ok(self.host.remove(Path::new(JOURNAL))?)
+    }
+
+    /// Enters into log and state what was put back.
+    fn enter(&self, reverted: Reverted, state: &mut State) -> Result<(), CycleError> {
+        if state.held.as_ref().is_some_and(|held| held.commit == reverted.commit) {
+            // hostwrit ended between that and the removal of the word.
+            return Ok(());
+        }
+        let mut log = Log::open(self.host, state.log)?;
+        log.append([reverted.event()])?;
+        state.log = Some(log.head());
+        let bad = reverted.holds.then(|| Bad { code: UNCONFIRMED, message: reverted.words() });
+        state.interrupted = bad.is_none().then(|| reverted.commit.clone());
+        let commit = reverted.commit.clone();
+        reverted.memory.put_back(state);
+        match bad {
+            Some(bad) => drop(self.hold_commit(bad, commit, state)?),
+            None => state.write(self.host)?,
+        }
+        Ok(())
     }
 }
 
@@ -206,6 +218,9 @@ impl Confirm<'_> {
             return Ok(Verdict::Back(None));
         };
         log.append([reverted.event()])?;
+        if !holds {
+            forget_reverted(host)?;
+        }
         Ok(Verdict::Back(holds.then(|| Bad { code: UNCONFIRMED, message: reverted.words() })))
     }
 
@@ -213,7 +228,7 @@ impl Confirm<'_> {
         let within = self.cycle.config.confirm_within;
         let (settle, again, margin) = (SETTLE.min(within / 20), AGAIN.min(within / 20), MARGIN.min(within / 4));
         let give_up = self.begun + (within - margin);
-        let network = self.cycle.network();
+        let network = self.cycle.network(self.desired);
         self.rest(settle);
         loop {
             let proven = self.before.prove(&network);

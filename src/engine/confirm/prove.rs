@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a host proves before it keeps a change, and what it can be asked to prove: no more than what held before.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::host::{HostError, ReadHost};
+use crate::host::{HostError, ReadHost, Tables};
 use crate::model::chain;
+use crate::resources::Desired;
+use crate::resources::firewall::{self, Packet, Ports, Protocol, Table};
 use crate::source::{Ask, Probe, Source, Trial};
 
 use super::sockets::{self, Session, State};
@@ -23,9 +25,19 @@ const SSH_TIME: Duration = Duration::from_secs(5);
 /// How long a fetch may take that only proves that the remote answers.
 const FETCH_TIME: Duration = Duration::from_secs(20);
 
+/// Some addresses, of which a host that is open for anybody lets at least one in, whatever block lists it has.
+const ANYWHERE: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+    IpAddr::V4(Ipv4Addr::new(100, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
+
 /// Whoever can look at the network, and what is asked of the remote.
 pub(super) struct Network<'n> {
     pub(super) host: &'n dyn ReadHost,
+    /// What the host is to be.
+    pub(super) desired: &'n Desired,
     pub(super) source: &'n dyn Source,
     pub(super) ask: Ask,
     pub(super) stop: &'n AtomicBool,
@@ -121,10 +133,29 @@ impl Before {
         if kept.is_empty() {
             return Err("the host has none of the addresses any more at which SSH answered".to_owned());
         }
+        let declared = management(network.desired);
+        let mut greeting = BTreeSet::new();
         for at in &kept {
-            network.greets(*at, SSH_TIME).map_err(|why| format!("SSH does not answer at {at}: {why}"))?;
+            // Where nothing is declared, SSH stays where it is.
+            let ports = if declared.is_empty() { vec![at.port()] } else { declared.keys().copied().collect() };
+            let mut refusals = Vec::new();
+            for at in ports.into_iter().map(|port| SocketAddr::new(at.ip(), port)) {
+                match network.greets(at, SSH_TIME) {
+                    Ok(()) => drop(greeting.insert(at)),
+                    Err(why) => refusals.push(format!("SSH does not answer at {at}: {why}")),
+                }
+            }
+            if !greeting.iter().any(|greeting| greeting.ip() == at.ip()) {
+                return Err(refusals.join("; "));
+            }
         }
-        let shown: Vec<String> = kept.iter().map(SocketAddr::to_string).collect();
+        for (port, sources) in &declared {
+            if !greeting.iter().any(|at| at.port() == *port) {
+                return Err(format!("SSH answers at no address on the management port {port}"));
+            }
+            prove_admission(network.host, *port, sources)?;
+        }
+        let shown: Vec<String> = greeting.iter().map(SocketAddr::to_string).collect();
         Ok(format!("SSH answers at {}", shown.join(", ")))
     }
 
@@ -137,4 +168,33 @@ impl Before {
             }
         }
     }
+}
+
+/// Returns the declared ports on which administrators log in, each with some of those who may reach it.
+fn management(desired: &Desired) -> BTreeMap<u16, Vec<IpAddr>> {
+    let mut found: BTreeMap<u16, Vec<IpAddr>> = BTreeMap::new();
+    for want in desired.ports.iter().filter_map(|declared| declared.want.as_ref()) {
+        let Ports { protocol, first, last } = want.opening.ports;
+        if !want.management || protocol != Protocol::Tcp {
+            continue;
+        }
+        let sources = want.opening.from.ranges().map(|range| range.0);
+        let sources: Vec<IpAddr> = if want.opening.from.is_empty() { ANYWHERE.into() } else { sources.collect() };
+        for port in (first..=last).take(MOST_LISTENERS) {
+            found.entry(port).or_default().extend(&sources);
+        }
+    }
+    found
+}
+
+/// Demands that the rules in force let at least one of the sources in: a probe from the host to itself passes none of them.
+fn prove_admission(host: &dyn ReadHost, port: u16, sources: &[IpAddr]) -> Result<(), String> {
+    let ruleset = host.ruleset(Tables::Own).map_err(|error| chain(&error))?;
+    let table = Table::read(&ruleset).map_err(|error| chain(&error))?;
+    let is_admitted =
+        |source: &IpAddr| firewall::admits(&table, Packet { source: *source, protocol: Protocol::Tcp, port });
+    if table.is_empty() || sources.iter().any(is_admitted) {
+        return Ok(());
+    }
+    Err(format!("the packet filter lets no management source in at port {port}"))
 }

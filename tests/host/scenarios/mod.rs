@@ -3,6 +3,7 @@
 
 use crate::lab::Lab;
 
+mod confirm;
 mod control;
 mod converge;
 mod couriers;
@@ -30,6 +31,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "fabric-courier-killed", run: couriers::killed },
     Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
+    Scenario { name: "confirm-goes-back-by-itself", run: confirm::goes_back_by_itself },
+    Scenario { name: "confirm-rebooted-in-the-middle", run: confirm::rebooted_in_the_middle },
+    Scenario { name: "confirm-killed-in-the-middle", run: confirm::killed_in_the_middle },
+    Scenario { name: "confirm-hung-in-the-middle", run: confirm::hung_in_the_middle },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
