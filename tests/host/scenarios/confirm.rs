@@ -17,7 +17,7 @@ const UNPROVEN: &str = "/var/lib/hostwrit/confirm/unproven.json";
 
 /// Rules that let nothing out but answers: the remote is lost, and whoever is logged in does not notice.
 const CUTS: &str = "  /etc/nftables.conf: {content: \"flush ruleset\\ntable inet cut { chain out { type filter hook output priority 0; policy \
-                    drop; oif lo accept; ct state established accept; } }\\n\"}\n";
+                    drop; oif lo accept; ct state established accept; }\\n}\\n\"}\n";
 const CUTS_SERVICE: &str = "  nftables: {running: true, restart_when: [\"file:/etc/nftables.conf\"]}\n";
 
 const MOVES: &str = "  /etc/ssh/sshd_config.d/port.conf: {content: \"Port 2222\\n\"}\n";
