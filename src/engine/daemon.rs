@@ -64,7 +64,7 @@ impl Settled {
         let settled = Self { fetched, until: Instant::now() + config.full_check, next };
         // What a pause holds back is to be done when it ends, and what a gate holds back when that opens.
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
-        (report.converged() && !waits).then_some(settled)
+        (report.converged() && report.is_well() && !waits).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {

@@ -19,6 +19,7 @@ mod drift;
 mod faults;
 mod faulty_host;
 mod freshness;
+mod hold;
 mod hostile_remote;
 mod limits;
 mod memory;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::host::{
     AccountFiles, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, Timer, UnitAction,
@@ -324,12 +324,16 @@ impl WriteHost for Journal<'_> {
     }
 
     /// Of what a program does there is no way back.
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
         if self.writes {
-            self.host.run(program, args)
+            self.host.run_within(limit, program, args)
         } else {
             Err(Self::refuse(Path::new(program), REHEARSED.to_owned()))
         }
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        self.host.connect(path)
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {

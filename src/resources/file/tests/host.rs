@@ -2,6 +2,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -294,8 +295,11 @@ impl WriteHost for FailsAt<'_> {
     ) -> Result<(), HostError> {
         self.host.edit_accounts(edit)
     }
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        self.host.run(program, args)
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.host.run_within(limit, program, args)
+    }
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        self.host.connect(path)
     }
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         self.host.act_on_unit(action, unit)

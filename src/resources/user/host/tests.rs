@@ -478,8 +478,17 @@ impl WriteHost for Live<'_> {
         self.0.edit_accounts(edit)
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<crate::host::Output, HostError> {
-        self.0.run(program, args)
+    fn run_within(
+        &self,
+        limit: std::time::Duration,
+        program: &str,
+        args: &[&str],
+    ) -> Result<crate::host::Output, HostError> {
+        self.0.run_within(limit, program, args)
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        self.0.connect(path)
     }
 
     fn act_on_unit(&self, action: crate::host::UnitAction, unit: &str) -> Result<(), HostError> {
