@@ -21,6 +21,7 @@ mod messages;
 mod output;
 mod pause;
 mod plan;
+mod revert;
 mod schema;
 mod status;
 mod sync;
@@ -64,6 +65,7 @@ enum Command {
     Apply(apply::Apply),
     Daemon(daemon::DaemonCommand),
     Courier(courier::CourierCommand),
+    Revert(revert::Revert),
     Status(status::StatusCommand),
     Sync(sync::Sync),
     Pause(pause::PauseCommand),
@@ -89,6 +91,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Apply(apply) => apply.run(&cli.root),
         Command::Daemon(daemon) => daemon.run(&cli.root),
         Command::Courier(courier) => courier.run(&cli.root),
+        Command::Revert(revert) => revert.run(&cli.root),
         Command::Status(status) => status.run(&cli.root),
         Command::Sync(sync) => sync.run(&cli.root),
         Command::Pause(pause) => pause.run(&cli.root),

@@ -21,9 +21,10 @@ use super::alarm::{self, Alarm};
 use super::apply::{Outcome, carry_out};
 use super::checks::Checked;
 use super::claims::{close_interrupted, forget_the_gone, forget_the_unmade, promise, remember_the_altered};
+use super::confirm::{self, BackError, Memory, Need, Verdict};
 use super::desired::{Hindrance, Judge};
 use super::guard::Objection;
-use super::hold::HeldCommit;
+use super::hold::{Bad, HeldCommit};
 use super::last_good::Store;
 use super::pause::{self, Kept, Pause, PauseError};
 use super::pin::{self, Known};
@@ -134,6 +135,8 @@ pub enum CycleError {
     Audit(#[from] AuditError),
     #[error(transparent)]
     Pause(#[from] PauseError),
+    #[error(transparent)]
+    Back(#[from] BackError),
     /// There is no commit to obey: the tip does not count, and no earlier one was accepted or can still be read.
     #[error(transparent)]
     Hindered(#[from] Hindrance),
@@ -238,6 +241,7 @@ impl<'c> Cycle<'c> {
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
     ) -> Result<Report, CycleError> {
         let mut state = State::recall(self.host)?;
+        self.take_up(&mut state)?;
         let (pause, unreadable) = pause::settle(self.host, &mut state)?.standing();
         if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report.under(pause, unreadable));
@@ -297,15 +301,17 @@ impl<'c> Cycle<'c> {
             (Err(error), false) => tracing::warn!("cannot keep the objects of the last good commit: {}", chain(&error)),
             (Ok(()), _) => {}
         }
+        let mut bad = None;
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
-            self.carry_out(&desired, &mut report, &mut state, watch)?;
+            bad = self.carry_out(&desired, &mut report, &mut state, watch)?;
             // A commit that was accepted takes the place of one that is held.
             report.put_back = state.held_pin().cloned();
         }
         self.record_maintenance(report.plan.maintenance.as_ref(), &mut state)?;
         self.settle(&desired, &report, &mut state)?;
-        if let Some(bad) = self.examine(&desired, &mut report, &mut state) {
+        if let Some(bad) = bad.or_else(|| self.examine(&desired, &mut report, &mut state)) {
             desired = self.put_back(bad, &mut report, &mut state, watch)?;
+            confirm::forget_reverted(self.host)?;
             self.settle(&desired, &report, &mut state)?;
             // Whether the way back was one is told as well.
             self.examine(&desired, &mut report, &mut state);
@@ -361,15 +367,17 @@ impl<'c> Cycle<'c> {
         Ok(report)
     }
 
-    /// Accepts the commit, carries out the plan and observes again.
+    /// Accepts the commit, carries out the plan and observes again. Returns why the commit must go back, if the host could not
+    /// prove that it is reached as before; its changes are undone then.
     pub(super) fn carry_out(
         &self,
         desired: &Authorized<Desired>,
         report: &mut Report,
         state: &mut State,
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
-    ) -> Result<(), CycleError> {
+    ) -> Result<Option<Bad>, CycleError> {
         let plan = &report.plan;
+        let memory = Memory::of(state);
         let mut log = Log::open(self.host, state.log)?;
         if state.applying {
             close_interrupted(&mut log)?;
@@ -401,11 +409,31 @@ impl<'c> Cycle<'c> {
         // Where this fails the work is done all the same; it is tried again after it, and then its failure is told.
         let _ = self.copy_pin(report, state);
         if report.plan.steps.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let plan = &report.plan;
 
-        report.outcomes = carry_out(plan, self.host, &mut log, state, self.stop, watch)?;
+        let mut bad = None;
+        report.outcomes = match self.confirm(desired.desired(), plan, memory, state, &mut log)? {
+            Need::Nothing => carry_out(plan, self.host, &mut log, state, self.stop, watch)?,
+            Need::Proof(confirm) => {
+                let outcomes = match carry_out(plan, confirm.host(), &mut log, state, self.stop, watch) {
+                    Ok(outcomes) => outcomes,
+                    Err(error) => {
+                        confirm.abandon();
+                        return Err(error.into());
+                    }
+                };
+                if let Verdict::Back(why) = confirm.conclude(state, &mut log)? {
+                    bad = why;
+                }
+                outcomes
+            }
+            Need::Refusal(why) => {
+                bad = Some(why);
+                Vec::new()
+            }
+        };
         let again = Plan::make(&plan.commit, desired.desired(), state, self.host)?;
         report.remaining = again.steps.iter().map(|step| step.object.clone()).collect();
         forget_the_unmade(&again, state);
@@ -413,7 +441,7 @@ impl<'c> Cycle<'c> {
         forget_the_gone(owned, desired.desired(), &again, state);
         state.applying = false;
         state.log = Some(log.head());
-        Ok(())
+        Ok(bad)
     }
 
     pub(super) fn fetch(&self) -> Result<Fetched, FetchError> {

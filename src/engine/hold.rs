@@ -134,26 +134,7 @@ impl Cycle<'_> {
         state: &mut State,
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
     ) -> Result<Authorized<Desired>, CycleError> {
-        let held = HeldCommit {
-            commit: report.plan.commit.clone(),
-            code: bad.code.to_owned(),
-            message: bad.message,
-            since: humantime::format_rfc3339_seconds(self.host.now()).to_string(),
-            good: state.good.clone(),
-        };
-        let mut log = Log::open(self.host, state.log)?;
-        log.append([Event::Held {
-            commit: held.commit.clone(),
-            code: held.code.clone(),
-            message: held.message.clone(),
-            good: held.good.clone(),
-        }])?;
-        state.log = Some(log.head());
-        state.held = Some(held.clone());
-        // What the plan of the last good commit finds is no drift.
-        state.converged = None;
-        state.write(self.host)?;
-
+        let held = self.hold_commit(bad, report.plan.commit.clone(), state)?;
         let known = self.known(state)?;
         let hindrance = Hindrance::Held(Box::new(held));
         let Some(good) = state.ground(&known)? else { return Err(hindrance.into()) };
@@ -175,5 +156,29 @@ impl Cycle<'_> {
             self.carry_out(&desired, report, state, watch)?;
         }
         Ok(desired)
+    }
+
+    /// Enters, durably, that the commit is not enforced any more.
+    pub(super) fn hold_commit(&self, bad: Bad, commit: String, state: &mut State) -> Result<HeldCommit, CycleError> {
+        let held = HeldCommit {
+            commit,
+            code: bad.code.to_owned(),
+            message: bad.message,
+            since: humantime::format_rfc3339_seconds(self.host.now()).to_string(),
+            good: state.good.clone(),
+        };
+        let mut log = Log::open(self.host, state.log)?;
+        log.append([Event::Held {
+            commit: held.commit.clone(),
+            code: held.code.clone(),
+            message: held.message.clone(),
+            good: held.good.clone(),
+        }])?;
+        state.log = Some(log.head());
+        state.held = Some(held.clone());
+        // What the plan of the last good commit finds is no drift.
+        state.converged = None;
+        state.write(self.host)?;
+        Ok(held)
     }
 }

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod checks;
 mod claims;
 pub mod config;
+pub mod confirm;
 pub mod cycle;
 pub mod daemon;
 pub mod demands;

@@ -68,6 +68,9 @@ pub struct State {
     /// Restarts and reloads that are owed.
     #[serde(default)]
     pub pending: Pending,
+    /// The commit whose change was put back because hostwrit ended before it was proven: a second time it is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<String>,
     /// An apply is under way, or was killed.
     #[serde(default)]
     pub applying: bool,

@@ -13,6 +13,7 @@ mod site;
 
 mod announce;
 mod concurrency;
+mod confirm;
 mod courier;
 mod drift;
 mod faults;

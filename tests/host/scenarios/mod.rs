@@ -5,6 +5,7 @@ use crate::lab::Lab;
 
 mod bootstrap;
 mod checks;
+mod confirm;
 mod control;
 mod converge;
 mod couriers;
@@ -39,6 +40,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
     Scenario { name: "limits-removals", run: checks::limits_removals },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
+    Scenario { name: "confirm-goes-back-by-itself", run: confirm::goes_back_by_itself },
+    Scenario { name: "confirm-rebooted-in-the-middle", run: confirm::rebooted_in_the_middle },
+    Scenario { name: "confirm-killed-in-the-middle", run: confirm::killed_in_the_middle },
+    Scenario { name: "confirm-hung-in-the-middle", run: confirm::hung_in_the_middle },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
     Scenario { name: "fights-are-told", run: watch::names_who_fights },

@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::host::{
-    AccountFiles, Effective, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, UnitAction,
-    UnitState, WriteHost,
+    AccountFiles, Effective, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, Timer,
+    UnitAction, UnitState, WriteHost,
 };
 use crate::model::Step;
 use crate::resources::{self, Operation};
@@ -377,6 +377,14 @@ impl WriteHost for Simulation<'_> {
 
     fn connect(&self, path: &Path) -> Result<(), HostError> {
         Err(Self::refuse(path, "nobody is asked to find out what a plan does"))
+    }
+
+    fn arm(&self, _: &Timer<'_>) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn disarm(&self, _: &str) -> Result<(), HostError> {
+        Ok(())
     }
 
     fn load_ruleset(&self, _: &str) -> Result<(), HostError> {
