@@ -6,7 +6,7 @@
 //! host still gives those answers the plan is still empty, and neither the repo nor its contents need be read.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostError, NewFile, ReadHost, Stat, UnitState, WriteHost};
+use crate::host::{HostError, Listening, NewFile, Process, ReadHost, Stat, UnitState, WriteHost};
 use crate::manifest::Facts;
 use crate::model::Digest;
 use crate::resources::{Desired, ObserveError};
@@ -58,6 +58,8 @@ enum Question {
     Units(Vec<String>),
     #[serde(rename = "d")]
     Day,
+    #[serde(rename = "p")]
+    Listening,
 }
 
 impl Agreement {
@@ -109,6 +111,7 @@ impl Agreement {
                     answers.units(&host.units(&names)?);
                 }
                 Question::Day => answers.day(day(host.now())),
+                Question::Listening => answers.listening(host.listening()?.as_ref()),
             }
         }
         Ok((answers.digest() == agreement.answers).then_some(agreement))
@@ -188,6 +191,10 @@ impl Answers {
 
     fn units(&mut self, units: &[UnitState]) {
         self.bytes(Some(format!("{units:?}").as_bytes()));
+    }
+
+    fn listening(&mut self, listening: Option<&Listening>) {
+        self.bytes(listening.map(|listening| format!("{listening:?}")).as_deref().map(str::as_bytes));
     }
 
     fn day(&mut self, number: u64) {
@@ -276,6 +283,17 @@ impl ReadHost for Recorder<'_> {
         let question = Question::Units(names.iter().map(|&name| name.to_owned()).collect());
         self.keep(Some(question), |answers| answers.units(&units));
         Ok(units)
+    }
+
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        let listening = self.host.listening()?;
+        self.keep(Some(Question::Listening), |answers| answers.listening(listening.as_ref()));
+        Ok(listening)
+    }
+
+    /// Is not kept: no step follows from a process, and another process seldom takes over the same socket.
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
     }
 }
 

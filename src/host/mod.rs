@@ -12,12 +12,14 @@ pub mod command;
 pub mod error;
 pub mod files;
 mod listen;
+pub mod listeners;
 pub mod lock;
 pub mod real;
 pub mod room;
 pub mod units;
 pub mod watch;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,6 +27,7 @@ use std::time::SystemTime;
 pub use accounts::AccountFiles;
 pub use command::Output;
 pub use error::HostError;
+pub use listeners::{Listener, Listening, Process, Transport};
 pub use lock::RunLock;
 pub use real::RealHost;
 pub use room::Room;
@@ -71,6 +74,15 @@ pub trait ReadHost {
     /// # Errors
     /// The service manager does not answer.
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError>;
+
+    /// Returns what listens on the running system; `None` under another root, where nothing runs.
+    ///
+    /// # Errors
+    /// The kernel's lists cannot be read.
+    fn listening(&self) -> Result<Option<Listening>, HostError>;
+
+    /// Returns the process that holds each of these sockets, where that can be told, by inode.
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process>;
 }
 
 /// Changes the host. Every method is whole or not at all, and doing it twice does no harm.

@@ -2,13 +2,15 @@
 //! A host whose n-th write fails.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RealHost, Stat, UnitAction, UnitState, WriteHost,
+    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Stat, UnitAction,
+    UnitState, WriteHost,
 };
 
 /// What happens at the n-th write.
@@ -130,6 +132,14 @@ impl ReadHost for FaultyHost<'_> {
             Some(_) => Ok(names.iter().map(running).collect()),
             None => host.units(names),
         })
+    }
+
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.read(ReadHost::listening)
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
     }
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -7,7 +8,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::host::{AccountFiles, HostError, NewFile, Output, Owner, RealHost, UnitAction, UnitState};
+use crate::host::{
+    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, RealHost, UnitAction, UnitState,
+};
 
 struct Temp {
     directory: TempDir,
@@ -255,6 +258,12 @@ impl ReadHost for FailsAt<'_> {
     }
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         self.host.units(names)
+    }
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.host.listening()
+    }
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
     }
 }
 

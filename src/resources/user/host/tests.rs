@@ -2,7 +2,7 @@
 //! From plan to files and back, on a root directory of its own.
 #![allow(clippy::disallowed_methods)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
@@ -431,6 +431,14 @@ impl ReadHost for Live<'_> {
 
     fn units(&self, names: &[&str]) -> Result<Vec<crate::host::UnitState>, HostError> {
         self.0.units(names)
+    }
+
+    fn listening(&self) -> Result<Option<crate::host::Listening>, HostError> {
+        self.0.listening()
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, crate::host::Process> {
+        self.0.holders(inodes)
     }
 }
 
