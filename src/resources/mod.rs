@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod content;
 pub mod digest;
 pub mod file;
+pub mod findings;
 pub mod group;
 pub mod interests;
 pub mod order;
