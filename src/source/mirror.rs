@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 
 use super::access::Access;
+use super::advertisement::Advertised;
 use super::fetch::Cause;
 use super::leftovers;
 
@@ -44,6 +45,7 @@ pub struct Mirror {
     repo: gix::Repository,
     pub(super) limits: Limits,
     pub(super) access: Access,
+    pub(super) advertised: Advertised,
     pub(super) left_behind: Cell<bool>,
 }
 
@@ -129,7 +131,14 @@ impl Mirror {
         if repo.object_hash() != hash {
             return Err(MirrorError::Hash { directory: path(), found: repo.object_hash(), wanted: hash });
         }
-        Ok(Self { directory: path(), repo, limits, access: Access::default(), left_behind: Cell::new(false) })
+        Ok(Self {
+            directory: path(),
+            repo,
+            limits,
+            access: Access::default(),
+            advertised: Advertised::default(),
+            left_behind: Cell::new(false),
+        })
     }
 
     /// Returns how many packs the mirror at `directory` has, and how many bytes they are.
@@ -145,6 +154,11 @@ impl Mirror {
     /// Shows these credentials to remotes that ask.
     pub fn with_access(self, access: Access) -> Self {
         Self { access, ..self }
+    }
+
+    /// Asks no server again for what it has advertised there.
+    pub fn with_advertised(self, advertised: Advertised) -> Self {
+        Self { advertised, ..self }
     }
 }
 

@@ -5,7 +5,9 @@
 //! none: it asks a [`Courier`], a process without rights that has one (docs/decisions/0016-two-processes.md).
 
 mod access;
+mod advertisement;
 mod courier;
+mod exchange;
 mod fetch;
 mod kept;
 mod leftovers;
@@ -21,6 +23,7 @@ mod tests;
 
 pub use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 pub use access::Access;
+pub use advertisement::Advertised;
 pub use courier::{Courier, CourierError, DIRECTORY as COURIER_DIRECTORY, HandOverError, SOCKET};
 pub use fetch::{Cause, FetchError, Fetched, redact};
 pub use gix::hash::Kind as HashKind;
