@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostError, Listening, NewFile, Process, ReadHost, Stat, UnitState, WriteHost};
+use crate::host::{HostError, Listening, NewFile, Process, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost};
 use crate::manifest::Facts;
 use crate::model::Digest;
 use crate::resources::{Desired, ObserveError};
@@ -60,6 +60,9 @@ enum Question {
     Day,
     #[serde(rename = "p")]
     Listening,
+    /// Whatever was read of the packet filter: that its generation is the same is enough.
+    #[serde(rename = "n")]
+    Ruleset,
 }
 
 impl Agreement {
@@ -112,6 +115,7 @@ impl Agreement {
                 }
                 Question::Day => answers.day(day(host.now())),
                 Question::Listening => answers.listening(host.listening()?.as_ref()),
+                Question::Ruleset => answers.bytes(Some(host.ruleset_generation()?.as_bytes())),
             }
         }
         Ok((answers.digest() == agreement.answers).then_some(agreement))
@@ -294,6 +298,18 @@ impl ReadHost for Recorder<'_> {
     /// Is not kept: no step follows from a process, and another process seldom takes over the same socket.
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         self.host.holders(inodes)
+    }
+
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        // Asked before it is read: a change between the two then counts as one since.
+        self.ruleset_generation()?;
+        self.host.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        let generation = self.host.ruleset_generation()?;
+        self.keep(Some(Question::Ruleset), |answers| answers.bytes(Some(generation.as_bytes())));
+        Ok(generation)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod listeners;
 pub mod lock;
 pub mod real;
 pub mod room;
+pub mod ruleset;
 pub mod units;
 pub mod watch;
 
@@ -31,6 +32,7 @@ pub use listeners::{Listener, Listening, Process, Transport};
 pub use lock::RunLock;
 pub use real::RealHost;
 pub use room::Room;
+pub use ruleset::{Ruleset, RulesetMonitor, Tables};
 pub use units::{UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};
 
@@ -83,6 +85,18 @@ pub trait ReadHost {
 
     /// Returns the process that holds each of these sockets, where that can be told, by inode.
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process>;
+
+    /// Returns tables of the packet filter; under another root those that are kept for the next boot.
+    ///
+    /// # Errors
+    /// `nft` is not there or fails, or what is kept is damaged.
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError>;
+
+    /// Returns a text that is another one whenever any table may have changed. It costs one question to the kernel.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or what is kept cannot be read.
+    fn ruleset_generation(&self) -> Result<String, HostError>;
 }
 
 /// Changes the host. Every method is whole or not at all, and doing it twice does no harm.
@@ -150,6 +164,13 @@ pub trait WriteHost: ReadHost {
     /// # Errors
     /// The unit does not exist, the job failed, or the service manager does not answer.
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError>;
+
+    /// Has the packet filter carry out these commands (libnftables-json(5)) in one transaction. Under another root nothing
+    /// filters, and this does nothing: what is kept for the next boot is an ordinary file.
+    ///
+    /// # Errors
+    /// `nft` is not there or refuses; the tables are as they were.
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError>;
 }
 
 /// What is at a path.

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use super::files::Root;
 use super::listeners::{self, Holders};
 use super::{
-    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, RunLock, Stat, UnitAction,
-    UnitState, WriteHost, accounts, append, command, files, listen, room, units,
+    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock, Stat,
+    Tables, UnitAction, UnitState, WriteHost, accounts, append, command, files, listen, room, ruleset, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -109,6 +109,14 @@ impl ReadHost for RealHost {
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         if self.is_live() { self.holders.of(inodes) } else { BTreeMap::new() }
     }
+
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        ruleset::read(&self.root, tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        ruleset::generation(&self.root)
+    }
 }
 
 impl WriteHost for RealHost {
@@ -153,5 +161,9 @@ impl WriteHost for RealHost {
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         units::act(&self.root, action, unit)
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        ruleset::load(&self.root, commands)
     }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use crate::model::fault::closest;
 use crate::model::{Declared, Fault, Faults, Location, ObjectId};
+use crate::resources::egress::Egress;
 use crate::resources::file::{File, What};
+use crate::resources::firewall::Ports;
+use crate::resources::port::Port;
 use crate::resources::{Desired, Resource, triggers};
 use crate::{trust, yaml};
 
@@ -19,8 +22,14 @@ type HostCheck = fn(&Desired, &mut Faults);
 /// True of the repo, whichever the host.
 const REPO_CHECKS: &[RepoCheck] = &[names_of_hosts_and_profiles, files_that_would_be_overlooked, policy, fleet];
 /// True of the desired state of one host.
-const HOST_CHECKS: &[HostCheck] =
-    &[references_to_objects, users_of_one_number, groups_of_one_number, files_inside_of_what_is_no_directory];
+const HOST_CHECKS: &[HostCheck] = &[
+    references_to_objects,
+    users_of_one_number,
+    groups_of_one_number,
+    files_inside_of_what_is_no_directory,
+    ports_once,
+    block_lists_have_files,
+];
 
 /// Checks what does not depend on a host.
 pub fn of_repo(repo: &Repo<'_>) -> Faults {
@@ -153,5 +162,35 @@ fn files_inside_of_what_is_no_directory(desired: &Desired, faults: &mut Faults) 
             let fault = Fault::new(file.origin.object.clone(), format!("it lies inside of {outer}, which {what}"));
             faults.push(fault.hint("declare the one a directory, or move the other"));
         }
+    }
+}
+
+/// A port that two objects name would be open as the one says, or as the other.
+fn ports_once(desired: &Desired, faults: &mut Faults) {
+    overlaps(Port::KIND, &desired.ports, |port| port.opening.ports, faults);
+    overlaps(Egress::KIND, &desired.egress, |way| way.ports, faults);
+}
+
+fn overlaps<D>(kind: &'static str, all: &[Declared<D>], ports: impl Fn(&D) -> Ports, faults: &mut Faults) {
+    let mut sorted: Vec<(Ports, &Declared<D>)> =
+        all.iter().filter_map(|declared| Some((ports(declared.want.as_ref()?), declared))).collect();
+    sorted.sort_by_key(|(ports, _)| *ports);
+    let mut widest: Option<Ports> = None;
+    for (ports, declared) in sorted {
+        if let Some(other) = widest.filter(|other| other.overlaps(ports)) {
+            let other = ObjectId::new(kind, other.to_string());
+            let fault = Fault::new(declared.origin.object.clone(), format!("{other} has some of these ports too"));
+            faults.push(fault.hint("let each port be in one object only"));
+        }
+        widest = widest.filter(|widest| widest.protocol == ports.protocol && widest.last >= ports.last).or(Some(ports));
+    }
+}
+
+/// Only a list that shall be absent needs no file.
+fn block_lists_have_files(desired: &Desired, faults: &mut Faults) {
+    let lists = desired.blocklists.iter().filter(|list| list.want.as_ref().is_some_and(|want| want.file.is_none()));
+    for list in lists {
+        let fault = Fault::new(list.origin.object.clone(), "the list has no file");
+        faults.push(fault.hint("write file: and the path of a file below files/"));
     }
 }

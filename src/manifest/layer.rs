@@ -7,8 +7,11 @@ use serde::de::DeserializeOwned;
 
 use crate::model::fault::closest;
 use crate::model::{Fault, Faults, Location};
+use crate::resources::firewall::Network;
 use crate::resources::{EachKind, Resource, each_kind};
 use crate::yaml::{self, Entry, Node, Value};
+
+use super::zones;
 
 /// A key of every object: `absent: true` removes it.
 pub const ABSENT: &str = "absent";
@@ -29,6 +32,8 @@ pub struct Layer {
     pub labels: BTreeMap<String, String>,
     /// Profiles by name, each with the place where the host lists it.
     pub profiles: Vec<(String, Location)>,
+    /// Where the host can be reached; `None` if what is written is faulty.
+    pub addresses: Option<Vec<Network>>,
     pub vars: Vec<Entry>,
     /// Objects by the kind's key.
     pub objects: BTreeMap<String, Vec<Object>>,
@@ -64,6 +69,7 @@ impl Layer {
             sort,
             labels: BTreeMap::new(),
             profiles: Vec::new(),
+            addresses: Some(Vec::new()),
             vars: Vec::new(),
             objects: BTreeMap::new(),
             is_readable: true,
@@ -74,6 +80,7 @@ impl Layer {
             Err(faults) => {
                 layer.faults = faults;
                 layer.is_readable = false;
+                layer.addresses = None;
             }
         }
         layer
@@ -97,16 +104,23 @@ impl Layer {
                 ("vars", _) => self.variables(entry),
                 ("labels", Sort::Host) => self.labels = self.typed(&entry).unwrap_or_default(),
                 ("profiles", Sort::Host) => self.profiles(&entry),
+                ("addresses", Sort::Host) => {
+                    // The type first: what is no list of texts is told in the reader's words.
+                    let is_list = self.typed::<Vec<String>>(&entry).is_some();
+                    self.addresses = zones::list(&entry.value, &mut self.faults).filter(|_| is_list);
+                }
                 (key, _) if kinds.contains(&key) => self.section(entry),
                 (key, sort) => {
                     let own: &[&str] = match sort {
-                        Sort::Host => &["labels", "profiles", "vars"],
+                        Sort::Host => &["addresses", "labels", "profiles", "vars"],
                         Sort::Profile => &["vars"],
                     };
                     let known: Vec<&str> = own.iter().chain(&kinds).copied().collect();
                     let fault = Fault::new(entry.key_at, format!("unknown key \"{key}\""));
                     self.faults.push(match (key, closest(key, known.iter().copied())) {
-                        ("labels" | "profiles", _) => fault.hint("only a host file has labels and profiles"),
+                        ("addresses" | "labels" | "profiles", _) => {
+                            fault.hint("only a host file has addresses, labels and profiles")
+                        }
                         (_, Some(near)) => fault.hint(format!("did you mean \"{near}\"?")),
                         (_, None) => fault.hint(format!("known keys are {}", known.join(", "))),
                     });

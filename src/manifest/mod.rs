@@ -15,6 +15,7 @@ pub mod schema;
 mod template;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -46,6 +46,11 @@ fn layer(sort: Sort) -> Schema {
             "items": {"type": "string"},
             "uniqueItems": true,
         });
+        properties.insert("addresses".to_owned(), json!({
+            "description": "Where the host is reached: addresses, or networks in CIDR form. Ports of other hosts name them as host:NAME and label:KEY=VALUE.",
+            "type": "array",
+            "items": {"type": "string"},
+        }));
         properties.insert("labels".to_owned(), json!({
             "description": "What the host is; rules of the policy choose hosts by it, and templates see it as labels.NAME.",
             "type": ["object", "null"],

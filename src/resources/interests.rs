@@ -17,6 +17,7 @@ pub struct Interests {
     objects: BTreeMap<ObjectId, u32>,
     places: BTreeMap<PathBuf, Place>,
     units: BTreeMap<String, Vec<u32>>,
+    ruleset: Vec<u32>,
     /// Objects of which the host itself says where their places are.
     moving: BTreeSet<u32>,
     /// Numbers of the users and groups that objects name; `None` for one that is not there.
@@ -82,6 +83,17 @@ impl Interests {
     pub fn unit(&mut self, unit: &str, object: &ObjectId) {
         let object = self.number_of(object);
         self.units.entry(unit.to_owned()).or_default().push(object);
+    }
+
+    /// The object depends on hostwrit's table of the packet filter.
+    pub fn ruleset(&mut self, object: &ObjectId) {
+        let object = self.number_of(object);
+        self.ruleset.push(object);
+    }
+
+    /// Whether any object depends on the packet filter.
+    pub fn has_ruleset(&self) -> bool {
+        !self.ruleset.is_empty()
     }
 
     /// Some object depends on the number of this user.
@@ -152,6 +164,7 @@ impl Interests {
                 }
                 Touched::Unit(unit) => numbers.extend(self.units.get(unit).into_iter().flatten()),
                 Touched::Units => numbers.extend(self.units.values().flatten()),
+                Touched::Ruleset => numbers.extend(&self.ruleset),
             }
         }
         if numbers.is_empty() {

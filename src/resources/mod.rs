@@ -5,14 +5,18 @@
 //! `host.rs` (observe, apply). A kind never names another kind; what runs before what is said in [`order`] alone.
 
 pub mod accounts;
+pub mod blocklist;
 pub mod content;
 pub mod digest;
+pub mod egress;
 pub mod file;
 pub mod findings;
+pub mod firewall;
 pub mod group;
 pub mod interests;
 pub mod order;
 pub mod part;
+pub mod port;
 pub mod service;
 pub mod triggers;
 pub mod user;
@@ -97,6 +101,9 @@ pub enum ObserveError {
     /// A file of the host is not of the form that its manual page gives.
     #[error("{path}:{line}: {what}")]
     Malformed { path: &'static str, line: usize, what: String },
+    /// The packet filter's tables are not of the form that libnftables-json(5) gives.
+    #[error("cannot understand the packet filter's ruleset: {0}")]
+    Ruleset(String),
 }
 
 /// Why a step could not be carried out.
@@ -224,6 +231,9 @@ kinds! {
     groups: Group => group::Group,
     users: User => user::User,
     files: File => file::File,
+    blocklists: Blocklist => blocklist::Blocklist,
+    ports: Port => port::Port,
+    egress: Egress => egress::Egress,
     services: Service => service::Service,
 }
 

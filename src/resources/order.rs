@@ -32,6 +32,9 @@ enum Phase {
     Files,
     Units,
     RemoveFiles,
+    /// All ports are opened and closed at once. Before a unit starts: what is closed to the world is so from its first moment,
+    /// and behind a port that is open too early nobody listens.
+    Ports,
     /// After every file: what a unit reads when it starts is as declared by then.
     StartUnits,
     React,
@@ -96,6 +99,7 @@ impl Overview {
             Operation::File(_) if !removes => Phase::Files,
             Operation::File(_) if self.in_the_way.contains(step.object.name()) => Phase::ClearPaths,
             Operation::File(_) => Phase::RemoveFiles,
+            Operation::Blocklist(_) | Operation::Port(_) | Operation::Egress(_) => Phase::Ports,
             Operation::Service(operation) => match operation.act {
                 Act::Remove { .. } | Act::Run(false) => Phase::StopUnits,
                 Act::Configure { .. } | Act::Load | Act::Mask(_) | Act::Enable(_) => Phase::Units,
@@ -132,6 +136,7 @@ pub fn needs(step: &Step<Operation>) -> Vec<ObjectId> {
         Operation::User(operation) => user_needs(operation),
         Operation::File(_) if step.action == Action::Remove => Vec::new(),
         Operation::File(_) => file_needs(step),
+        Operation::Blocklist(_) | Operation::Port(_) | Operation::Egress(_) => Vec::new(),
         Operation::Service(operation) => {
             let mut needs = operation.needs.clone();
             if matches!(operation.act, Act::Run(true) | Act::React(_) | Act::Enable(true)) {

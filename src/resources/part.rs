@@ -11,8 +11,11 @@ use std::path::Path;
 
 use crate::model::{Declared, ObjectId, Owned};
 
+use super::blocklist::Blocklist;
+use super::egress::Egress;
 use super::file::{self, File};
 use super::group::Group;
+use super::port::Port;
 use super::service::Service;
 use super::user::User;
 use super::{Desired, Pending, Resource, triggers};
@@ -46,6 +49,7 @@ impl Part {
             let before = objects.len();
             add_accounts(&mut objects, desired, owned);
             add_files(&mut objects, desired, owned);
+            add_filters(&mut objects, desired, owned);
             if with_reactions {
                 add_reactions(&mut objects, desired);
             }
@@ -123,6 +127,16 @@ fn add_files(objects: &mut BTreeSet<ObjectId>, desired: &Desired, owned: &Owned)
         more.extend(names.chain(owned).filter(|name| is_below(name)).map(|name| ObjectId::new(File::KIND, name)));
     }
     objects.extend(more);
+}
+
+/// All ports are loaded at once, and so are all block lists.
+fn add_filters(objects: &mut BTreeSet<ObjectId>, desired: &Desired, owned: &Owned) {
+    for kind in [Port::KIND, Egress::KIND, Blocklist::KIND] {
+        if objects.iter().any(|object| object.kind() == kind) {
+            objects.extend(desired.objects().into_iter().map(|object| object.id).filter(|id| id.kind() == kind));
+            objects.extend(owned.of_kind(kind).cloned());
+        }
+    }
 }
 
 /// A service is restarted or reloaded by what it names, and has to load its own files; and what it names is looked at

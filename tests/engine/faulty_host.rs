@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
-    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Stat, UnitAction,
-    UnitState, WriteHost,
+    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Ruleset, Stat, Tables,
+    UnitAction, UnitState, WriteHost,
 };
 
 /// What happens at the n-th write.
@@ -141,6 +141,14 @@ impl ReadHost for FaultyHost<'_> {
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         self.host.holders(inodes)
     }
+
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        self.read(|host| host.ruleset(tables))
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.read(|host| host.ruleset_generation())
+    }
 }
 
 impl WriteHost for FaultyHost<'_> {
@@ -198,5 +206,9 @@ impl WriteHost for FaultyHost<'_> {
             }
             None => host.act_on_unit(action, unit),
         })
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.write(|host| host.load_ruleset(commands))
     }
 }

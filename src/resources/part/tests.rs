@@ -242,6 +242,14 @@ impl ReadHost for Host {
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         self.real.holders(inodes)
     }
+
+    fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
+        self.real.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.real.ruleset_generation()
+    }
 }
 
 /// Returns what would be done, in words that hold all of it, sorted.

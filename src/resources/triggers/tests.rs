@@ -19,6 +19,13 @@ impl Contents for NoContents {
     fn template(&self, path: &str) -> Result<Arc<[u8]>, String> {
         Err(path.to_owned())
     }
+
+    fn addresses(
+        &self,
+        place: &crate::resources::firewall::Place,
+    ) -> Result<Vec<crate::resources::firewall::Network>, String> {
+        Err(format!("there is no {place}"))
+    }
 }
 
 fn declared(name: &str, json: &str) -> Declared<DesiredUnit> {

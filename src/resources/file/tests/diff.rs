@@ -44,6 +44,14 @@ fn host() -> Host {
         ) -> std::collections::BTreeMap<u64, crate::host::Process> {
             std::collections::BTreeMap::new()
         }
+
+        fn ruleset(&self, _: crate::host::Tables) -> Result<crate::host::Ruleset, crate::host::HostError> {
+            unreachable!()
+        }
+
+        fn ruleset_generation(&self) -> Result<String, crate::host::HostError> {
+            unreachable!()
+        }
     }
     Host(Observed { sets_owners: true, names: Names::read(&Fixed).unwrap(), ..Observed::default() })
 }

@@ -265,6 +265,14 @@ impl ReadHost for FailsAt<'_> {
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         self.host.holders(inodes)
     }
+
+    fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
+        self.host.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.host.ruleset_generation()
+    }
 }
 
 impl WriteHost for FailsAt<'_> {
@@ -300,6 +308,10 @@ impl WriteHost for FailsAt<'_> {
     }
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         self.host.act_on_unit(action, unit)
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.host.load_ruleset(commands)
     }
 }
 

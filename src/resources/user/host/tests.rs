@@ -440,6 +440,14 @@ impl ReadHost for Live<'_> {
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, crate::host::Process> {
         self.0.holders(inodes)
     }
+
+    fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
+        self.0.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.0.ruleset_generation()
+    }
 }
 
 impl WriteHost for Live<'_> {
@@ -484,6 +492,10 @@ impl WriteHost for Live<'_> {
 
     fn act_on_unit(&self, action: crate::host::UnitAction, unit: &str) -> Result<(), HostError> {
         self.0.act_on_unit(action, unit)
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.0.load_ruleset(commands)
     }
 }
 
