@@ -29,6 +29,7 @@ impl PlanCommand {
         output::warn_of_hindrance(&report);
         output::warn_of_pause(&report);
         let mut view = report.plan.view(Some(&config.host));
+        view.findings = &report.findings;
         let ahead = report.ahead.as_ref().map(|plan| plan.view(Some(&config.host)));
         if self.json {
             view.ahead = ahead.map(Box::new);

@@ -146,6 +146,7 @@ fn lines(status: &Status) -> Vec<String> {
             })
             .collect(),
     );
+    section("found, left alone", status.findings.iter().map(|finding| output::plain(&finding.to_string())).collect());
     section("differ, only reported", status.reported.iter().map(ToString::to_string).collect());
     section("no longer in the repo, left alone", status.unmanaged.iter().map(ToString::to_string).collect());
     lines

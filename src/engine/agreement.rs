@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{HostError, Listening, NewFile, Process, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost};
 use crate::manifest::Facts;
 use crate::model::Digest;
+use crate::resources::findings::{self, Finding};
 use crate::resources::{Desired, ObserveError};
 
 use super::state::{STATE, State};
@@ -38,6 +39,9 @@ pub struct Agreement {
     /// Number of declared objects of each kind.
     #[serde(default)]
     pub kinds: BTreeMap<String, usize>,
+    /// What was found around what is declared: it follows from the answers as well.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// In the order in which they were asked.
     questions: Vec<Question>,
     answers: Digest,
@@ -66,7 +70,8 @@ enum Question {
 }
 
 impl Agreement {
-    /// Plans once more and keeps the questions; `None` unless there is nothing at all to do or to tell.
+    /// Plans once more, looks around, and keeps the questions; `None` unless there is nothing at all to do or to list, or where
+    /// the surroundings cannot be looked at.
     ///
     /// # Errors
     /// The host cannot be observed.
@@ -80,10 +85,14 @@ impl Agreement {
         let Some(key) = key(config, host)? else { return Ok(None) };
         let recorder = Recorder::new(host);
         let plan = Plan::make(commit, desired, state, &recorder)?;
-        let is_empty = plan.steps.is_empty() && plan.reported.is_empty() && plan.unmanaged.is_empty();
+        if !(plan.steps.is_empty() && plan.reported.is_empty() && plan.unmanaged.is_empty()) {
+            return Ok(None);
+        }
+        let Ok(findings) = findings::of(desired, &recorder) else { return Ok(None) };
         let Recorded { questions, answers } = recorder.recorded.into_inner();
-        Ok(questions.filter(|_| is_empty).map(|questions| Self {
+        Ok(questions.map(|questions| Self {
             key,
+            findings,
             objects: desired.objects().len(),
             kinds: desired.kinds(),
             questions,

@@ -12,6 +12,7 @@ use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
 use crate::model::ownership::{OwnershipChange, Parts};
 use crate::model::{Mode, ObjectId, Step};
+use crate::resources::findings::{self, Finding};
 use crate::resources::{Desired, ObserveError, Operation, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
 use crate::trust::{Authorized, Cache, HEARTBEAT_REF};
@@ -58,6 +59,8 @@ pub struct Report {
     pub hindrance: Option<Hindrance>,
     /// What somebody must know, although it keeps nothing from being done.
     pub alarms: Vec<Alarm>,
+    /// What was found around what is declared.
+    pub findings: Vec<Finding>,
     /// What the commit would change that waits for its turn; `None` if none waits.
     pub ahead: Option<Plan>,
     /// The host's ring.
@@ -170,6 +173,7 @@ impl<'c> Cycle<'c> {
             state.ordered = None;
         }
         report.alarms = alarm::of(&state, refused, self.host.now());
+        report.findings = self.look_around(&selected.desired);
         Ok(report.under(pause, unreadable))
     }
 
@@ -248,6 +252,7 @@ impl<'c> Cycle<'c> {
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
         let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state).under(pause, unreadable);
         if report.is_held() {
+            report.findings = self.look_around(&selected.desired);
             return self.hold(report, refused, state, &before);
         }
         match (self.keep(selected.desired.commit()), report.accepted) {
@@ -273,15 +278,17 @@ impl<'c> Cycle<'c> {
         }
         self.copy_pin(&report, &state)?;
         self.keep_only(selected.desired.commit())?;
-        if report.converged() && report.hindrance.is_none() {
-            let (desired, commit) = (selected.desired.desired(), &report.plan.commit);
-            if let Some(agreement) = Agreement::find(self.config, desired, commit, &state, self.host)? {
-                // Without it the next cycle compiles the repo again, and that is all.
-                if let Err(error) = agreement.write(self.host) {
-                    tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
-                }
+        let agreement = match report.converged() && report.hindrance.is_none() {
+            true => Agreement::find(self.config, selected.desired.desired(), &report.plan.commit, &state, self.host)?,
+            false => None,
+        };
+        if let Some(agreement) = &agreement {
+            // Without it the next cycle compiles the repo again, and that is all.
+            if let Err(error) = agreement.write(self.host) {
+                tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
             }
         }
+        report.findings = agreement.map_or_else(|| self.look_around(&selected.desired), |agreement| agreement.findings);
         report.enforced = Some(selected.desired);
         Ok(report)
     }
@@ -386,6 +393,7 @@ impl<'c> Cycle<'c> {
             remaining: Vec::new(),
             hindrance: None,
             alarms: alarm::of(state, None, now),
+            findings: agreement.findings,
             ahead: None,
             ring: state.rollout.ring.clone(),
             accepted: false,
@@ -395,6 +403,12 @@ impl<'c> Cycle<'c> {
             stale_from: freshness.stale_from(),
             enforced: None,
         })
+    }
+
+    /// Returns what is found around what is declared. That it cannot be looked at is found as well: it keeps nothing from
+    /// being done.
+    fn look_around(&self, desired: &Authorized<Desired>) -> Vec<Finding> {
+        findings::of(desired.desired(), self.host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)])
     }
 
     fn select_and_plan(
@@ -512,6 +526,7 @@ fn report(
         remaining: Vec::new(),
         hindrance,
         alarms: Vec::new(),
+        findings: Vec::new(),
         ahead,
         ring: state.rollout.ring.clone(),
         pause: None,

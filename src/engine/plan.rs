@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::audit::entry::Cause;
 use crate::host::ReadHost;
 use crate::model::{Action, Change, Digest, Location, ObjectId, Step};
+use crate::resources::findings::Finding;
 use crate::resources::{self, Desired, Difference, ObserveError, Operation, Part, order};
 
 use super::state::State;
@@ -93,6 +94,7 @@ impl Plan {
             steps: self.steps.iter().map(StepView::new).collect(),
             reported: self.reported.iter().map(StepView::new).collect(),
             unmanaged: &self.unmanaged,
+            findings: &[],
             ahead: None,
         }
     }
@@ -119,6 +121,10 @@ pub struct PlanView<'p> {
     pub reported: Vec<StepView<'p>>,
     /// Objects that left the repo and that hostwrit did not make, which are left alone.
     pub unmanaged: &'p [ObjectId],
+    /// What was found around what is declared: nothing is done about it. No part of what the digest is of.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(default)]
+    pub findings: &'p [Finding],
     /// What a commit brings that waits for this host's turn in the rollout; absent where none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Box<Self>>,

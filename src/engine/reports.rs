@@ -10,8 +10,10 @@ use crate::audit;
 use crate::audit::OutcomeResult;
 use crate::audit::entry::{Cause, LoggedChange, Signer};
 use crate::model::{ObjectId, Step};
+use crate::report::entry::PLACE;
 use crate::report::{Entry, Kind, Severity};
 use crate::resources::Operation;
+use crate::resources::findings::Finding;
 
 use super::apply::Outcome;
 use super::desired::Hindrance;
@@ -45,6 +47,7 @@ pub fn of_cycle(config: &Config, cycle: &Result<Report, CycleError>, status: &St
     );
     let problems = status.problems.iter().take(MOST_OBJECTS);
     entries.extend(problems.map(|trouble| teller.problem(trouble, report, hindrance)));
+    entries.extend(status.findings.iter().take(MOST_OBJECTS).map(|finding| teller.finding(finding)));
     entries.extend(status.reported.iter().take(MOST_OBJECTS).map(|object| teller.differs(object)));
     Told { entries, whole: report.is_some() }
 }
@@ -111,6 +114,7 @@ impl Teller<'_> {
             ("objects", status.objects),
             ("done", status.done),
             ("problems", status.problems.len()),
+            ("findings", status.findings.len()),
             ("reported", status.reported.len()),
             ("unmanaged", status.unmanaged.len()),
         ];
@@ -180,6 +184,16 @@ impl Teller<'_> {
         }
         entry.code = Some(trouble.code.clone());
         entry.object = trouble.object.clone();
+        entry
+    }
+
+    fn finding(&self, finding: &Finding) -> Entry {
+        let mut entry = self.entry(Kind::Alarm, finding.message.clone());
+        (entry.code, entry.severity) = (Some(finding.code.to_string()), Severity::Warning);
+        entry.object.clone_from(&finding.object);
+        let place = finding.place.as_ref().map(|place| (PLACE.to_owned(), json!(place)));
+        let process = finding.process.as_ref().map(|process| ("process".to_owned(), json!(process)));
+        entry.fields = place.into_iter().chain(process).collect();
         entry
     }
 

@@ -11,6 +11,7 @@ use crate::audit::OutcomeResult;
 use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::ObjectId;
+use crate::resources::findings::Finding;
 
 use super::apply::Outcome;
 use super::desired::Hindrance;
@@ -70,6 +71,9 @@ pub struct Status {
     /// The commit that the pause or the rollout holds back, if it is another than the one that is enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_commit: Option<String>,
+    /// What was found around what is declared: nothing is done about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// Objects with `observe: true` that differ.
     pub reported: Vec<ObjectId>,
     /// Objects that left the repo and that hostwrit did not make.
@@ -123,6 +127,7 @@ impl Status {
             rollout: None,
             held: 0,
             held_commit: None,
+            findings: Vec::new(),
             reported: Vec::new(),
             unmanaged: Vec::new(),
         };
@@ -131,8 +136,9 @@ impl Status {
             Err(CycleError::Hindered(hindrance)) => Some(hindrance),
             Err(_) => None,
         };
+        let before = || Self::read(host).ok().flatten();
         status.pulled = match hindrance {
-            Some(Hindrance::Fetch(_)) => Self::read(host).ok().flatten().and_then(|before| before.pulled),
+            Some(Hindrance::Fetch(_)) => before().and_then(|before| before.pulled),
             _ => Some(status.time.clone()),
         };
         match cycle {
@@ -143,6 +149,8 @@ impl Status {
                     _ => "cycle-failed",
                 };
                 status.problems.push(Trouble { code: code.to_owned(), object: None, message: chain(error) });
+                // Nobody has looked since.
+                status.findings = before().map(|before| before.findings).unwrap_or_default();
             }
         }
         // A note that cannot be read concerns an upgrade that is over; the cycle is what counts here.
@@ -159,6 +167,7 @@ impl Status {
         self.kinds.clone_from(&report.kinds);
         self.done = report.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
         self.cause = (!report.plan.steps.is_empty()).then_some(report.plan.cause);
+        self.findings.clone_from(&report.findings);
         self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();
         self.unmanaged.clone_from(&report.plan.unmanaged);
         // That a commit waits for its turn is as it should be.

@@ -17,6 +17,7 @@ mod courier;
 mod drift;
 mod faults;
 mod faulty_host;
+mod findings;
 mod freshness;
 mod hostile_remote;
 mod memory;

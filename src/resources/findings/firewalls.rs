@@ -30,7 +30,7 @@ fn finding(program: &Program) -> Finding {
         object: None,
         place: Some((*name).to_owned()),
         process: None,
-        message: format!("is active: what it drops is dropped, whatever is declared; {remedy}"),
+        message: format!("{name} is active: what it drops is dropped, whatever is declared; {remedy}"),
     }
 }
 
@@ -50,7 +50,7 @@ pub fn foreign_drops(ruleset: &Ruleset<'_>) -> Vec<Finding> {
     for chain in ruleset.chains().iter().filter(|chain| filters(chain)) {
         // The program that made the table is named already, and Docker lets in by rules of its own what it passes on.
         let is_explained = is_of_firewalld(chain)
-            || ruleset.has_beside(chain.name, "ufw-")
+            || ["ufw-", "ufw6-"].iter().any(|begin| ruleset.has_beside(chain.name, begin))
             || (chain.hook == "forward" && ruleset.has_beside(chain.name, "DOCKER-USER"));
         let how = match chain.policy {
             _ if is_explained => continue,
@@ -64,9 +64,9 @@ pub fn foreign_drops(ruleset: &Ruleset<'_>) -> Vec<Finding> {
             place: Some(chain.name.to_string()),
             process: None,
             message: format!(
-                "the chain drops {how} what it does not know (hook {}), declared or not; let in there what is declared, \
-                 or remove the chain",
-                chain.hook
+                "the chain {} drops {how} what it does not know (hook {}), declared or not; let in there what is \
+                 declared, or remove the chain",
+                chain.name, chain.hook
             ),
         });
     }

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 
 use crate::host::{Listener, Listening, Transport};
 use crate::model::ObjectId;
+use crate::resources::Resource as _;
+use crate::resources::firewall::{Ports, Protocol};
+use crate::resources::port::Port;
 
 use super::published::Published;
 use super::{Code, Finding, Process};
@@ -14,32 +16,27 @@ use super::{Code, Finding, Process};
 /// The program that stands in for a container's port beside the rules that pass it on: Docker's `userland-proxy`.
 const DOCKER_PROXY: &str = "docker-proxy";
 
-/// What of a declared port counts here.
-#[derive(Clone, Debug)]
-pub struct DeclaredPort {
-    pub object: ObjectId,
-    pub transport: Transport,
-    pub ports: RangeInclusive<u16>,
-}
-
-impl DeclaredPort {
-    fn has(&self, transport: Transport, port: u16) -> bool {
-        self.transport == transport && self.ports.contains(&port)
-    }
-}
-
-/// Whether one of the ports is declared.
-pub fn is_declared(declared: &[DeclaredPort], transport: Transport, port: u16) -> bool {
-    declared.iter().any(|one| one.has(transport, port))
+/// Whether the port is declared, by itself or in a range.
+pub fn is_declared(declared: &[Ports], port: Ports) -> bool {
+    (port.first..=port.last).all(|number| declared.iter().any(|ports| ports.contains(port.protocol, number)))
 }
 
 /// Returns the object that a port is, or would be.
-pub fn object(transport: Transport, port: u16) -> ObjectId {
-    ObjectId::new("port", format!("{port}/{}", transport.as_str()))
+pub fn object(port: Ports) -> ObjectId {
+    ObjectId::new(Port::KIND, port.to_string())
+}
+
+/// Returns the port on which a socket listens.
+fn port_of(socket: &Listener) -> Ports {
+    let protocol = match socket.transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+    };
+    Ports { protocol, first: socket.port, last: socket.port }
 }
 
 /// Returns the inodes of the sockets whose processes are to be named.
-pub fn to_be_named(declared: &[DeclaredPort], listening: &Listening) -> BTreeSet<u64> {
+pub fn to_be_named(declared: &[Ports], listening: &Listening) -> BTreeSet<u64> {
     undeclared(declared, listening).map(|socket| socket.inode).collect()
 }
 
@@ -47,16 +44,14 @@ pub fn to_be_named(declared: &[DeclaredPort], listening: &Listening) -> BTreeSet
 ///
 /// Of ranges nothing is said: they are for what comes and goes. Neither is it of UDP ports among those of clients, for the
 /// sockets there are not known.
-pub fn not_listening(declared: &[DeclaredPort], listening: &Listening, published: &[Published]) -> Vec<Finding> {
+pub fn not_listening(declared: &[Ports], listening: &Listening, published: &[Published]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for port in declared.iter().filter(|port| port.ports.start() == port.ports.end()) {
-        let (transport, number) = (port.transport, *port.ports.start());
-        let is_unknown = transport == Transport::Udp && listening.client_ports.contains(&number);
-        let is_passed_on = published.iter().any(|published| published.may_be(transport, number));
-        if is_unknown || is_passed_on {
+    for port in declared.iter().filter(|port| port.first == port.last) {
+        let is_unknown = port.protocol == Protocol::Udp && listening.client_ports.contains(&port.first);
+        if is_unknown || published.iter().any(|published| published.may_be(*port)) {
             continue;
         }
-        let sockets = listening.sockets.iter().filter(|socket| socket.transport == transport && socket.port == number);
+        let sockets = listening.sockets.iter().filter(|socket| port_of(socket) == *port);
         let (inside, open): (Vec<_>, Vec<_>) = sockets.partition(|socket| socket.address.is_loopback());
         let message = match (inside.is_empty(), open.is_empty()) {
             (_, false) => continue,
@@ -70,7 +65,7 @@ pub fn not_listening(declared: &[DeclaredPort], listening: &Listening, published
         };
         findings.push(Finding {
             code: Code::NotListening,
-            object: Some(port.object.clone()),
+            object: Some(object(*port)),
             place: None,
             process: None,
             message: message.to_owned(),
@@ -81,46 +76,42 @@ pub fn not_listening(declared: &[DeclaredPort], listening: &Listening, published
 
 /// Returns what listens beyond the loopback and is not declared. `processes` has those that could be found, by inode.
 pub fn undeclared_listeners(
-    declared: &[DeclaredPort],
+    declared: &[Ports],
     listening: &Listening,
     processes: &BTreeMap<u64, Process>,
 ) -> Vec<Finding> {
-    let mut sockets: BTreeMap<(Transport, u16), Vec<&Listener>> = BTreeMap::new();
+    let mut sockets: BTreeMap<Ports, Vec<&Listener>> = BTreeMap::new();
     for socket in undeclared(declared, listening) {
-        sockets.entry((socket.transport, socket.port)).or_default().push(socket);
+        sockets.entry(port_of(socket)).or_default().push(socket);
     }
-    let finding = |((transport, port), sockets): ((Transport, u16), Vec<&Listener>)| {
+    let finding = |(port, sockets): (Ports, Vec<&Listener>)| {
         let process = sockets.iter().find_map(|socket| processes.get(&socket.inode)).cloned();
         let addresses: BTreeSet<String> =
             sockets.iter().map(|socket| SocketAddr::new(socket.address, socket.port).to_string()).collect();
         let place = addresses.into_iter().collect::<Vec<_>>().join(", ");
-        let name = format!("{port}/{}", transport.as_str());
         let who = process.as_ref().map_or_else(|| "a process that cannot be told".to_owned(), Process::to_string);
         let (code, message) = match &process {
             Some(process) if process.name == DOCKER_PROXY => (
                 Code::PublishedPort,
                 format!(
-                    "{who} takes it for a container on {place}, and no port declares it; declare {name}, or publish it \
+                    "{who} takes it for a container on {place}, and no port declares it; declare {port}, or publish it \
                      on 127.0.0.1 alone"
                 ),
             ),
             _ => (
                 Code::UndeclaredListener,
                 format!(
-                    "{who} listens on {place}, and no port declares it; declare {name}, have it listen on the loopback \
+                    "{who} listens on {place}, and no port declares it; declare {port}, have it listen on the loopback \
                      alone, or stop it"
                 ),
             ),
         };
-        Finding { code, object: Some(object(transport, port)), place: Some(place), process, message }
+        Finding { code, object: Some(object(port)), place: Some(place), process, message }
     };
     sockets.into_iter().map(finding).collect()
 }
 
-fn undeclared<'l>(declared: &'l [DeclaredPort], listening: &'l Listening) -> impl Iterator<Item = &'l Listener> {
+fn undeclared<'l>(declared: &'l [Ports], listening: &'l Listening) -> impl Iterator<Item = &'l Listener> {
     let is_open = |address: &IpAddr| !address.is_loopback();
-    listening
-        .sockets
-        .iter()
-        .filter(move |socket| is_open(&socket.address) && !is_declared(declared, socket.transport, socket.port))
+    listening.sockets.iter().filter(move |socket| is_open(&socket.address) && !is_declared(declared, port_of(socket)))
 }

@@ -5,6 +5,7 @@
 //! judges one family, purely, over what [`Surroundings`] has read. A host that declares no port, no way out and no list of
 //! blocked addresses is not looked at.
 
+mod blocklists;
 mod firewalls;
 mod listeners;
 mod published;
@@ -12,7 +13,7 @@ mod ruleset;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -20,12 +21,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::host::{self, Listening, ReadHost};
+use crate::host::{self, Listening, ReadHost, Tables};
 use crate::model::{ObjectId, chain};
 
-use super::ObserveError;
 use super::accounts::Names;
-pub use listeners::DeclaredPort;
+use super::firewall::Ports;
+use super::{Desired, ObserveError};
 use ruleset::Ruleset;
 
 /// ufw's own file: ufw(8).
@@ -103,6 +104,8 @@ codes! {
     ForeignDrop = "foreign-drop",
     /// Rules in the kernel's old tables, which nftables does not show.
     IptablesLegacy = "iptables-legacy",
+    /// A list of blocked addresses is older than it may be.
+    BlocklistOld = "blocklist-old",
     /// The host could not be looked at.
     NotLookedAt = "not-looked-at",
 }
@@ -111,6 +114,21 @@ impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Looks around what is declared.
+///
+/// # Errors
+/// The host cannot be read.
+pub fn of(desired: &Desired, host: &dyn ReadHost) -> Result<Vec<Finding>, ObserveError> {
+    if desired.ports.is_empty() && desired.egress.is_empty() && desired.blocklists.is_empty() {
+        return Ok(Vec::new());
+    }
+    let declared: Vec<Ports> =
+        desired.ports.iter().filter_map(|port| Some(port.want.as_ref()?.opening.ports)).collect();
+    let mut findings = judge(&declared, &Surroundings::read(&declared, host)?);
+    findings.extend(blocklists::old(&desired.blocklists, host.now()));
+    Ok(findings)
 }
 
 /// What was read of a host to find something.
@@ -132,7 +150,7 @@ impl Surroundings {
     ///
     /// # Errors
     /// The host cannot be read.
-    pub fn read(declared: &[DeclaredPort], host: &dyn ReadHost) -> Result<Self, ObserveError> {
+    pub fn read(declared: &[Ports], host: &dyn ReadHost) -> Result<Self, ObserveError> {
         let listening = host.listening()?;
         let unknown = listening.as_ref().map(|listening| listeners::to_be_named(declared, listening));
         let processes = named(host.holders(&unknown.unwrap_or_default()), host)?;
@@ -140,11 +158,22 @@ impl Surroundings {
         Ok(Self {
             listening,
             processes,
-            ruleset: Vec::new(),
+            ruleset: objects(&host.ruleset(Tables::All)?)?,
             ufw_conf: host.read(Path::new(UFW_CONF))?,
             legacy_tables: [legacy(LEGACY_TABLES)?, legacy(LEGACY_TABLES_6)?],
         })
     }
+}
+
+/// Returns the objects of a ruleset: libnftables-json(5).
+fn objects(ruleset: &host::Ruleset) -> Result<Vec<Value>, ObserveError> {
+    #[derive(Deserialize)]
+    struct Document {
+        nftables: Vec<Value>,
+    }
+    let document: Document =
+        serde_json::from_str(ruleset.json()).map_err(|error| ObserveError::Ruleset(error.to_string()))?;
+    Ok(document.nftables)
 }
 
 /// Gives the users of processes their names.
@@ -161,7 +190,7 @@ fn named(processes: BTreeMap<u64, host::Process>, host: &dyn ReadHost) -> Result
 }
 
 /// Judges what was read. Pure: the same inputs always give the same findings in the same order.
-pub fn judge(declared: &[DeclaredPort], around: &Surroundings) -> Vec<Finding> {
+pub fn judge(declared: &[Ports], around: &Surroundings) -> Vec<Finding> {
     let ruleset = Ruleset::of(&around.ruleset);
     let published = published::find(&ruleset);
     let mut findings = Vec::new();
@@ -175,15 +204,17 @@ pub fn judge(declared: &[DeclaredPort], around: &Surroundings) -> Vec<Finding> {
     findings.extend(firewalls::other_firewalls(around.ufw_conf.as_deref(), &ruleset));
     findings.extend(firewalls::foreign_drops(&ruleset));
     findings.extend(firewalls::legacy_tables(around.legacy_tables.each_ref().map(Option::as_deref)));
-    // A port of Docker is found twice: by its rule, and by the program that stands in for it.
-    let mut told: Vec<Finding> = Vec::new();
-    for finding in findings {
-        let is_told = |other: &Finding| other.code == finding.code && other.object == finding.object;
-        if finding.object.is_none() || !told.iter().any(is_told) {
-            told.push(finding);
-        }
-    }
-    told
+    without_repeats(findings)
+}
+
+/// Leaves the first of several findings about the same: a port of Docker is found by its rule, by that for IPv6, and by the
+/// program that stands in for it.
+fn without_repeats(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut told = BTreeSet::new();
+    let subject = |finding: &Finding| {
+        (finding.code, finding.object.clone(), finding.object.is_none().then(|| finding.place.clone()))
+    };
+    findings.into_iter().filter(|finding| told.insert(subject(finding))).collect()
 }
 
 impl Finding {
@@ -201,10 +232,9 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.object, &self.place) {
-            (Some(object), _) => write!(f, "{object}: {} [{}]", self.message, self.code),
-            (None, Some(place)) => write!(f, "{place}: {} [{}]", self.message, self.code),
-            (None, None) => write!(f, "{} [{}]", self.message, self.code),
+        match &self.object {
+            Some(object) => write!(f, "{object}: {} [{}]", self.message, self.code),
+            None => write!(f, "{} [{}]", self.message, self.code),
         }
     }
 }

@@ -6,10 +6,9 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::host::Transport;
-use crate::model::ObjectId;
+use crate::resources::firewall::{Ports, Protocol};
 
-use super::listeners::{DeclaredPort, is_declared};
+use super::listeners::{is_declared, object};
 use super::ruleset::{Chain, ChainName, Ruleset, is_xtables, statement};
 use super::{Code, Finding};
 
@@ -20,7 +19,7 @@ const MAX_VISITS: usize = 20_000;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Published {
     /// `None` where the rule does not say.
-    pub transport: Option<Transport>,
+    pub protocol: Option<Protocol>,
     /// From the first port to the last; `None` where the rule does not say, or says it in a way that is not understood.
     pub ports: Option<(u16, u16)>,
     /// The chain with the rule.
@@ -33,23 +32,22 @@ pub struct Published {
 
 impl Published {
     /// Whether packets for this port may be among those that are passed on.
-    pub fn may_be(&self, transport: Transport, port: u16) -> bool {
-        self.transport.is_none_or(|of| of == transport)
-            && self.ports.is_some_and(|(first, last)| (first..=last).contains(&port))
+    pub fn may_be(&self, port: Ports) -> bool {
+        self.each().any(|ports| ports.overlaps(port))
     }
 
-    fn transports(&self) -> impl Iterator<Item = Transport> {
-        [Transport::Tcp, Transport::Udp].into_iter().filter(|one| self.transport.is_none_or(|of| of == *one))
+    /// Returns the ports of each protocol, where they are known.
+    fn each(&self) -> impl Iterator<Item = Ports> {
+        let protocols = Protocol::ALL.into_iter().filter(|one| self.protocol.is_none_or(|of| of == *one));
+        protocols.filter_map(|protocol| self.ports.map(|(first, last)| Ports { protocol, first, last }))
     }
 }
 
 /// Returns what is passed on and not declared.
-pub fn published_ports(declared: &[DeclaredPort], published: &[Published]) -> Vec<Finding> {
+pub fn published_ports(declared: &[Ports], published: &[Published]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut told = BTreeSet::new();
     for one in published.iter().filter(|one| !one.stays) {
-        let to = one.to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
-        let place = &one.place;
+        let (place, to) = (&one.place, one.to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default());
         let finding = |object, what: &str, remedy: &str| Finding {
             code: Code::PublishedPort,
             object,
@@ -57,21 +55,13 @@ pub fn published_ports(declared: &[DeclaredPort], published: &[Published]) -> Ve
             process: None,
             message: format!("{place} passes {what} on{to}, and no port declares it; {remedy}"),
         };
-        let Some((first, last)) = one.ports else {
-            if told.insert(place.clone()) {
-                let what = "packets for ports that cannot be told";
-                findings.push(finding(None, what, "find out what made the rule, and declare what it is to let in"));
-            }
-            continue;
-        };
-        for transport in one.transports() {
-            let word = transport.as_str();
-            let is_known = (first..=last).all(|port| is_declared(declared, transport, port));
-            let name = if first == last { format!("{first}/{word}") } else { format!("{first}-{last}/{word}") };
-            if !is_known && told.insert(name.clone()) {
-                let remedy = format!("declare {name}, or publish it on 127.0.0.1 alone");
-                findings.push(finding(Some(ObjectId::new("port", &name)), &name, &remedy));
-            }
+        if one.ports.is_none() {
+            let what = "packets for ports that cannot be told";
+            findings.push(finding(None, what, "find out what made the rule, and declare what it is to let in"));
+        }
+        for port in one.each().filter(|port| !is_declared(declared, *port)) {
+            let remedy = format!("declare {port}, or publish it on 127.0.0.1 alone");
+            findings.push(finding(Some(object(port)), &port.to_string(), &remedy));
         }
     }
     findings
@@ -91,7 +81,7 @@ pub fn find(ruleset: &Ruleset<'_>) -> Vec<Published> {
 /// What is known of the packets that come to a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Known {
-    transport: Option<Transport>,
+    protocol: Option<Protocol>,
     /// Empty where nothing is known.
     ports: Vec<(u16, u16)>,
     /// They come from this host itself.
@@ -150,7 +140,7 @@ impl<'j> Walk<'_, 'j> {
         if known.is_inside {
             return;
         }
-        let one = Published { transport: known.transport, ports: None, place: at.to_string(), to, stays };
+        let one = Published { protocol: known.protocol, ports: None, place: at.to_string(), to, stays };
         if known.ports.is_empty() {
             self.found.insert(one);
         } else {
@@ -172,8 +162,8 @@ impl Known {
         let protocol =
             payload["protocol"].as_str().or_else(|| right.as_str().filter(|_| left["meta"]["key"] == "l4proto"));
         match protocol {
-            Some("tcp") => self.transport = Some(Transport::Tcp),
-            Some("udp") => self.transport = Some(Transport::Udp),
+            Some("tcp") => self.protocol = Some(Protocol::Tcp),
+            Some("udp") => self.protocol = Some(Protocol::Udp),
             _ => {}
         }
         if payload["field"] == "dport" {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::host::ruleset::TABLE;
+
 /// All chains of all tables, in the order of the ruleset.
 #[derive(Debug, Default)]
 pub struct Ruleset<'j> {
@@ -25,7 +27,7 @@ pub struct ChainName<'j> {
 impl ChainName<'_> {
     /// Whether it is in hostwrit's own table.
     pub fn is_own(self) -> bool {
-        (self.family, self.table) == ("inet", "hostwrit")
+        (self.family, self.table) == ("inet", TABLE)
     }
 }
 

@@ -6,25 +6,20 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::host::{Listener, Transport};
+use crate::resources::firewall::Protocol;
 
 use super::*;
 
 /// A declared port: `22/tcp`, `8000-8010/udp`.
-fn port(name: &str) -> DeclaredPort {
-    let (ports, transport) = name.split_once('/').unwrap();
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    DeclaredPort {
-        object: ObjectId::new("port", name),
-        transport: if transport == "tcp" { Transport::Tcp } else { Transport::Udp },
-        ports: first.parse().unwrap()..=last.parse().unwrap(),
-    }
+fn port(name: &str) -> Ports {
+    name.parse().unwrap()
 }
 
 /// What listens: `22/tcp` and the address. The inode is the place in the list.
 fn listening(sockets: &[(&str, &str)]) -> Listening {
     let listener = |(inode, (name, address)): (usize, &(&str, &str))| Listener {
-        transport: port(name).transport,
-        port: *port(name).ports.start(),
+        transport: if port(name).protocol == Protocol::Tcp { Transport::Tcp } else { Transport::Udp },
+        port: port(name).first,
         address: address.parse::<IpAddr>().unwrap(),
         inode: inode as u64,
     };
@@ -33,7 +28,7 @@ fn listening(sockets: &[(&str, &str)]) -> Listening {
 
 /// Code and subject of each finding.
 fn found(declared: &[&str], around: &Surroundings) -> Vec<String> {
-    let declared: Vec<DeclaredPort> = declared.iter().map(|name| port(name)).collect();
+    let declared: Vec<Ports> = declared.iter().map(|name| port(name)).collect();
     let subject = |finding: &Finding| {
         let object = finding.object.as_ref().map(ObjectId::to_string);
         object.or_else(|| finding.place.clone()).unwrap_or_default()
