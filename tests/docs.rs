@@ -216,6 +216,7 @@ fn events() -> Vec<Event> {
         },
         Event::Stale { newest: Some(text()), max_age: text() },
         Event::Refused { commit: Some(text()), code: text(), message: text() },
+        Event::Held { commit: text(), code: text(), message: text(), good: Some(text()) },
         Event::Planned { commit: text(), plan: Digest::ZERO, cause: Cause::Commit, steps: 1 },
         Event::Intent { plan: Digest::ZERO, object: ObjectId::new("user", "a"), action: Action::Add, changes: vec![] },
         Event::Outcome { intent: 1, result: OutcomeResult::Failed, message: Some(text()) },
@@ -232,6 +233,7 @@ fn events() -> Vec<Event> {
             | Event::Ordered { .. }
             | Event::Stale { .. }
             | Event::Refused { .. }
+            | Event::Held { .. }
             | Event::Planned { .. }
             | Event::Intent { .. }
             | Event::Outcome { .. }

@@ -58,6 +58,16 @@ pub enum Event {
     },
     /// A commit was refused; the last good state stays enforced.
     Refused { commit: Option<String>, code: String, message: String },
+    /// The commit does the host no good. From here on the last good one is enforced: written before it is put back.
+    Held {
+        commit: String,
+        /// A stable word, such as `check-failed`.
+        code: String,
+        message: String,
+        /// The last good commit; absent where none was good, and nothing is enforced.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        good: Option<String>,
+    },
     /// A plan with steps was made and is about to be carried out.
     Planned { commit: String, plan: Digest, cause: Cause, steps: usize },
     /// A step is about to be carried out.

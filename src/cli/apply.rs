@@ -28,6 +28,7 @@ impl Apply {
         let report = cycle?;
         output::warn_of_hindrance(&report);
         output::warn_of_pause(&report);
+        output::warn_of_objection(&report);
         output::answer(summary(&report, &config.host));
         if report.is_held() {
             return Ok(Exit::Held);
@@ -49,7 +50,8 @@ fn summary(report: &Report, host: &str) -> String {
     let done = format!("{} done", output::count(count(OutcomeResult::Done), "step"));
     match (report.plan.steps.len(), report.converged()) {
         (held, _) if report.is_held() => {
-            format!("{} of {commit} held: {host} stays as it is while it is paused.", output::count(held, "step"))
+            let why = if report.pause.is_some() { " while it is paused" } else { "" };
+            format!("{} of {commit} held: {host} stays as it is{why}.", output::count(held, "step"))
         }
         (0, _) => {
             format!("{host} agrees with {commit}: {}, nothing to do.", output::count(report.objects, "object"))

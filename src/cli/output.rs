@@ -95,6 +95,13 @@ pub fn warn_of_pause(report: &Report) {
     }
 }
 
+/// Says that a guard lets nothing be done, and why.
+pub fn warn_of_objection(report: &Report) {
+    if let Some(objection) = &report.objection {
+        warning(format!("nothing is changed: {objection}"));
+    }
+}
+
 /// Returns the plan as lines: sign, object, changes, and where the repo asks for it.
 pub fn plan_lines(plan: &PlanView<'_>) -> Vec<String> {
     let paint = Paint::for_stdout();

@@ -108,8 +108,12 @@ fn lines(status: &Status) -> Vec<String> {
     let health = match status.health {
         Health::Converged => "agrees with the remote",
         Health::LastGood => "agrees with the last good commit, and does not follow the remote",
-        Health::Held if status.paused.is_none() => "agrees with the last good commit, and waits for its turn",
-        Health::Held => "is paused, and something is held",
+        Health::Held if status.paused.is_some() => "is paused, and something is held",
+        Health::Held if status.rollout.is_some() => "agrees with the last good commit, and waits for its turn",
+        Health::Held if status.held_commit.is_some() || status.put_back.is_some() => {
+            "agrees with the last good commit, and does not follow the remote"
+        }
+        Health::Held => "stays as it is, and something is held",
         Health::Failing => "does not agree",
     };
     let mut lines = vec![
@@ -128,6 +132,9 @@ fn lines(status: &Status) -> Vec<String> {
         lines.push(format!("  paused      until {} by {}: {}", pause.until, pause.by, output::plain(&pause.reason)));
         let of = status.held_commit.as_ref().map(|commit| format!(" of {commit}")).unwrap_or_default();
         lines.push(format!("  held        {}{of}", output::count(status.held, "step")));
+    }
+    if let Some(held) = &status.put_back {
+        lines.push(format!("  put back    {} since {} [{}]", held.commit, held.since, output::plain(&held.code)));
     }
     let mut section = |title: &str, rows: Vec<String>| {
         if !rows.is_empty() {

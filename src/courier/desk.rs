@@ -20,7 +20,7 @@ use crate::source::{Access, Advertised, Ask, HashKind, Limits, Mirror, MirrorErr
 
 use super::hint::{self, Remembered};
 use super::outbox::Outbox;
-use super::prometheus;
+use super::{probe, prometheus};
 
 /// With more packs than this, a mirror is fetched anew: every one is looked into for every object.
 const MAX_PACKS: usize = 64;
@@ -87,6 +87,10 @@ impl Desk {
                 Request::Object(id) => self.object(&mut mirror, &id),
                 Request::Number(query) => match prometheus::ask(&query) {
                     Ok(number) => Answer::Number(number),
+                    Err(error) => Answer::Failed(chain(&error)),
+                },
+                Request::Probe(probe) => match probe::attempt(&probe) {
+                    Ok(()) => Answer::Probed,
                     Err(error) => Answer::Failed(chain(&error)),
                 },
                 Request::Report(batch) => self.outbox.as_ref().map_or_else(no_outbox, |outbox| outbox.spool(&batch)),

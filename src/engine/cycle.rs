@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One reconciliation, top to bottom: pull, prove, compile, authorize, plan, apply, observe again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -10,20 +10,24 @@ use crate::audit::entry::Signer;
 use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
-use crate::model::ownership::{OwnershipChange, Parts};
-use crate::model::{Mode, ObjectId, Step};
-use crate::resources::findings::{self, Finding};
+use crate::model::{ObjectId, Step};
+use crate::resources::findings::Finding;
 use crate::resources::{Desired, ObserveError, Operation, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
-use crate::trust::{Authorized, Cache, HEARTBEAT_REF};
+use crate::trust::Cache;
+use crate::trust::{Allowance, Authorized, HEARTBEAT_REF};
 
 use super::agreement::Agreement;
 use super::alarm::{self, Alarm};
 use super::apply::{Outcome, carry_out};
-use super::desired::{Hindrance, Judge, Selected};
+use super::claims::{close_interrupted, forget_the_gone, forget_the_unmade, promise, remember_the_altered};
+use super::desired::{Hindrance, Judge};
+use super::guard::Objection;
+use super::hold::HeldCommit;
 use super::last_good::Store;
 use super::pause::{self, Kept, Pause, PauseError};
 use super::pin::{self, Known};
+use super::planning::{Planned, allowance};
 use super::rollout::Rollout;
 use super::state::{self, Refused, StateError};
 use super::trust_cache;
@@ -69,6 +73,10 @@ pub struct Report {
     pub accepted: bool,
     /// Nothing is changed because of this.
     pub pause: Option<Pause>,
+    /// Why a guard lets nothing of the plan be done.
+    pub objection: Option<Objection>,
+    /// The commit that was put back, as long as it is the last one accepted.
+    pub put_back: Option<HeldCommit>,
     /// The pin before the cycle: what a held host is left with.
     pub pin: Option<String>,
     pub signers: Vec<Signer>,
@@ -79,9 +87,15 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether a pause holds back a commit or steps.
+    /// Whether a pause or a guard holds back a commit or steps.
     pub fn is_held(&self) -> bool {
-        self.pause.is_some() && (self.accepted || !self.plan.steps.is_empty())
+        let is_kept = self.pause.is_some() || self.objection.is_some();
+        is_kept && (self.accepted || !self.plan.steps.is_empty())
+    }
+
+    /// Whether the host may be known to agree until something changes.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        matches!(self.hindrance, None | Some(Hindrance::Held(_)))
     }
 
     /// Notes the pause under which the cycle ran.
@@ -157,18 +171,19 @@ impl<'c> Cycle<'c> {
     pub fn plan(&self) -> Result<Report, CycleError> {
         let (pause, unreadable) = Kept::read(self.host, self.host.now())?.standing();
         let fetched = self.fetch();
-        let mut state = State::read(self.host)?;
+        let mut state = State::recall(self.host)?;
         if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report.under(pause, unreadable));
         }
         let heartbeat = heartbeat_of(&fetched);
         let known = self.known(&state)?;
-        let (selected, plan, ahead) =
+        let Planned { selected, plan, ahead, objection } =
             self.select_and_plan(fetched, &known, &state, &mut trust_cache::read(self.host))?;
         state.ordered = known.ordered;
         state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state);
+        let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        (report.ahead, report.objection) = (ahead, objection);
         if report.accepted {
             state.ordered = None;
         }
@@ -180,11 +195,16 @@ impl<'c> Cycle<'c> {
     /// Returns the desired state of the last good commit, without asking the remote.
     ///
     /// # Errors
-    /// No commit was accepted yet, or it cannot be read any more.
+    /// No commit was accepted yet, none was good, or it cannot be read any more.
     pub fn last_good(&self) -> Result<Authorized<Desired>, CycleError> {
-        let state = State::read(self.host)?;
-        let pin = self.known(&state)?.pin.ok_or(CycleError::NothingAccepted)?;
-        Ok(self.judge(&mut trust_cache::read(self.host), None).last_good(pin)?.desired)
+        let state = State::recall(self.host)?;
+        let Some(good) = state.ground(&self.known(&state)?)? else {
+            return Err(match state.held {
+                Some(held) => Hindrance::Held(Box::new(held)).into(),
+                None => CycleError::NothingAccepted,
+            });
+        };
+        Ok(self.judge(&mut trust_cache::read(self.host), None).last_good(good)?.desired)
     }
 
     /// Asks the remote, and makes the host agree with its tip, or with the last good state.
@@ -206,7 +226,7 @@ impl<'c> Cycle<'c> {
         fetched: Result<Fetched, FetchError>,
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
     ) -> Result<Report, CycleError> {
-        let mut state = State::read(self.host)?;
+        let mut state = State::recall(self.host)?;
         let (pause, unreadable) = pause::settle(self.host, &mut state)?.standing();
         if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report.under(pause, unreadable));
@@ -227,7 +247,7 @@ impl<'c> Cycle<'c> {
             // Without them the next cycle proves again, and that is all.
             tracing::warn!("cannot keep what was proven: {}", chain(&error));
         }
-        let (selected, plan, ahead) = match selected {
+        let Planned { selected, plan, ahead, objection } = match selected {
             Err(CycleError::Hindered(hindrance)) => {
                 // Nothing to fall back to; what was refused is recorded all the same.
                 self.record_refusal(&hindrance, &mut state)?;
@@ -235,9 +255,12 @@ impl<'c> Cycle<'c> {
             }
             other => other?,
         };
-        match &selected.hindrance {
-            None | Some(Hindrance::Rollout(_)) => state.refused = None,
-            Some(hindrance) => self.record_refusal(hindrance, &mut state)?,
+        match (&selected.hindrance, &objection) {
+            (None | Some(Hindrance::Rollout(_) | Hindrance::Held(_)), Some(objection)) => {
+                self.record_refused(Some(plan.commit.clone()), objection.code, objection.to_string(), &mut state)?;
+            }
+            (None | Some(Hindrance::Rollout(_) | Hindrance::Held(_)), None) => state.refused = None,
+            (Some(hindrance), _) => self.record_refusal(hindrance, &mut state)?,
         }
         state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
         if state.rollout.waiting != before.rollout.waiting {
@@ -250,26 +273,26 @@ impl<'c> Cycle<'c> {
             state.root = Some(self.root());
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state).under(pause, unreadable);
+        let mut desired = selected.desired;
+        let mut report = report(selected.hindrance, plan, &desired, &state).under(pause, unreadable);
+        (report.ahead, report.objection) = (ahead, objection);
         if report.is_held() {
-            report.findings = self.look_around(&selected.desired);
+            report.findings = self.look_around(&desired);
             return self.hold(report, refused, state, &before);
         }
-        match (self.keep(selected.desired.commit()), report.accepted) {
+        match (self.keep(desired.commit()), report.accepted) {
             (Err(error), true) => return Err(error),
             // It is enforced already, and may be so for as long as the courier has it.
             (Err(error), false) => tracing::warn!("cannot keep the objects of the last good commit: {}", chain(&error)),
             (Ok(()), _) => {}
         }
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
-            self.carry_out(&selected.desired, &mut report, &mut state, watch)?;
+            self.carry_out(&desired, &mut report, &mut state, watch)?;
         }
-        remember_the_altered(&mut state, selected.desired.desired(), &report.remaining);
-        if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
-            let mut log = Log::open(self.host, state.log)?;
-            log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
-            state.log = Some(log.head());
-            state.converged = Some(report.plan.commit.clone());
+        self.settle(&desired, &report, &mut state)?;
+        if let Some(bad) = self.examine(&report, &mut state) {
+            desired = self.put_back(bad, &mut report, &mut state, watch)?;
+            self.settle(&desired, &report, &mut state)?;
         }
         self.record_staleness(&mut state)?;
         report.alarms.extend(alarm::of(&state, refused, self.host.now()));
@@ -277,20 +300,22 @@ impl<'c> Cycle<'c> {
             state.write(self.host)?;
         }
         self.copy_pin(&report, &state)?;
-        self.keep_only(selected.desired.commit())?;
-        let agreement = match report.converged() && report.hindrance.is_none() {
-            true => Agreement::find(self.config, selected.desired.desired(), &report.plan.commit, &state, self.host)?,
-            false => None,
-        };
-        if let Some(agreement) = &agreement {
-            // Without it the next cycle compiles the repo again, and that is all.
-            if let Err(error) = agreement.write(self.host) {
-                tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
-            }
-        }
-        report.findings = agreement.map_or_else(|| self.look_around(&selected.desired), |agreement| agreement.findings);
-        report.enforced = Some(selected.desired);
+        self.keep_only(&state)?;
+        report.findings = self.look_and_keep(&desired, &report, &state)?;
+        report.enforced = Some(desired);
         Ok(report)
+    }
+
+    /// Writes down what the second plan has shown.
+    fn settle(&self, desired: &Authorized<Desired>, report: &Report, state: &mut State) -> Result<(), CycleError> {
+        remember_the_altered(state, desired.desired(), &report.remaining);
+        if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
+            state.log = Some(log.head());
+            state.converged = Some(report.plan.commit.clone());
+        }
+        Ok(())
     }
 
     /// Changes nothing but what hostwrit remembers of the remote: the pin stays, and the plan is left as it is.
@@ -311,7 +336,7 @@ impl<'c> Cycle<'c> {
     }
 
     /// Accepts the commit, carries out the plan and observes again.
-    fn carry_out(
+    pub(super) fn carry_out(
         &self,
         desired: &Authorized<Desired>,
         report: &mut Report,
@@ -333,6 +358,11 @@ impl<'c> Cycle<'c> {
             state.pin = Some(plan.commit.clone());
             state.root = Some(self.root());
             state.ordered = None;
+            state.held = None;
+            state.removals = match allowance(desired, state) {
+                Allowance::Granted(number) => Some(number),
+                Allowance::Unasked | Allowance::Denied(_) => None,
+            };
         }
         if !plan.steps.is_empty() {
             promise(plan, &mut log, state)?;
@@ -370,7 +400,8 @@ impl<'c> Cycle<'c> {
         let tip = fetched.as_ref().ok()?.tip.to_string();
         let freshness = &state.freshness;
         let settled = state.pin.as_ref() == Some(&tip)
-            && state.converged.as_ref() == Some(&tip)
+            && state.converged.as_deref() == state.enforced()
+            && state.good.as_deref() == state.enforced()
             && state.root.as_ref() == Some(&self.root())
             && state.refused.is_none()
             && !state.applying
@@ -386,57 +417,25 @@ impl<'c> Cycle<'c> {
         // What cannot be asked is looked at, and told, the long way.
         let agreement = Agreement::that_holds(self.config, self.host).ok().flatten()?;
         Some(Report {
-            plan: Plan::of_nothing(&tip),
+            plan: Plan::of_nothing(state.enforced()?),
             objects: agreement.objects,
             kinds: agreement.kinds,
             outcomes: Vec::new(),
             remaining: Vec::new(),
-            hindrance: None,
+            hindrance: state.held_pin().map(|held| Hindrance::Held(Box::new(held.clone()))),
             alarms: alarm::of(state, None, now),
             findings: agreement.findings,
             ahead: None,
             ring: state.rollout.ring.clone(),
             accepted: false,
             pause: None,
+            objection: None,
+            put_back: state.held_pin().cloned(),
             pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
             enforced: None,
         })
-    }
-
-    /// Returns what is found around what is declared. That it cannot be looked at is found as well: it keeps nothing from
-    /// being done.
-    fn look_around(&self, desired: &Authorized<Desired>) -> Vec<Finding> {
-        findings::of(desired.desired(), self.host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)])
-    }
-
-    fn select_and_plan(
-        &self,
-        fetched: Result<Fetched, FetchError>,
-        known: &Known,
-        state: &State,
-        cache: &mut Cache,
-    ) -> Result<(Selected, Plan, Option<Plan>), CycleError> {
-        let heartbeat = fetched.as_ref().ok().and_then(|fetched| fetched.beside);
-        let tip = self.may_follow(known, state).and_then(|()| Ok(fetched?.tip));
-        let selected = self.judge(cache, heartbeat).select(tip, known.pin)?;
-        let selected = self.in_turn(selected, known, state, cache)?;
-        let plan = |desired: &Authorized<Desired>| {
-            Plan::make(&desired.commit().to_string(), desired.desired(), state, self.host)
-        };
-        let (now, ahead) = (plan(&selected.desired)?, selected.held.as_ref().map(plan).transpose()?);
-        Ok((selected, now, ahead))
-    }
-
-    /// Returns what keeps this host from following the remote, whatever the remote has.
-    fn may_follow(&self, known: &Known, state: &State) -> Result<(), Hindrance> {
-        let now = self.host.now();
-        match (&known.conflict, state.freshness.newest()) {
-            (Some(conflict), _) => Err(Hindrance::PinConflict(conflict.clone())),
-            (None, Some(newest)) if state.freshness.doubts(now) => Err(Hindrance::ClockSuspect { now, newest }),
-            _ => Ok(()),
-        }
     }
 
     pub(super) fn judge<'j>(&'j self, cache: &'j mut Cache, heartbeat: Option<Oid>) -> Judge<'j> {
@@ -477,14 +476,27 @@ impl<'c> Cycle<'c> {
 
     /// Records a refused commit once, not at every pull.
     fn record_refusal(&self, hindrance: &Hindrance, state: &mut State) -> Result<(), CycleError> {
-        if matches!(hindrance, Hindrance::Fetch(_) | Hindrance::Facts(_) | Hindrance::Rollout(_)) {
+        // What is held stands in the log already.
+        let is_no_refusal =
+            matches!(hindrance, Hindrance::Fetch(_) | Hindrance::Facts(_) | Hindrance::Rollout(_) | Hindrance::Held(_));
+        if is_no_refusal {
             return Ok(());
         }
         let commit = hindrance.commit().map(|commit| commit.to_string());
-        let refused = Refused { commit: commit.clone(), code: hindrance.code().to_owned() };
+        self.record_refused(commit, hindrance.code(), hindrance.to_string(), state)
+    }
+
+    fn record_refused(
+        &self,
+        commit: Option<String>,
+        code: &str,
+        message: String,
+        state: &mut State,
+    ) -> Result<(), CycleError> {
+        let refused = Refused { commit: commit.clone(), code: code.to_owned() };
         if state.refused.as_ref() != Some(&refused) {
             let mut log = Log::open(self.host, state.log)?;
-            log.append([Event::Refused { commit, code: refused.code.clone(), message: hindrance.to_string() }])?;
+            log.append([Event::Refused { commit, code: refused.code.clone(), message }])?;
             state.log = Some(log.head());
             state.refused = Some(refused);
             state.write(self.host)?;
@@ -510,15 +522,10 @@ fn heartbeat_of(fetched: &Result<Fetched, FetchError>) -> Option<Option<String>>
     fetched.as_ref().ok().map(|fetched| fetched.beside.map(|commit| commit.to_string()))
 }
 
-fn report(
-    hindrance: Option<Hindrance>,
-    plan: Plan,
-    ahead: Option<Plan>,
-    desired: &Authorized<Desired>,
-    state: &State,
-) -> Report {
+/// Returns the report of a cycle that has not changed anything yet.
+pub(super) fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired>, state: &State) -> Report {
     Report {
-        accepted: state.pin.as_deref() != Some(&plan.commit),
+        accepted: state.pin.as_deref() != Some(&plan.commit) && state.enforced() != Some(&plan.commit),
         plan,
         objects: desired.desired().objects().len(),
         kinds: desired.desired().kinds(),
@@ -527,78 +534,15 @@ fn report(
         hindrance,
         alarms: Vec::new(),
         findings: Vec::new(),
-        ahead,
+        ahead: None,
         ring: state.rollout.ring.clone(),
         pause: None,
+        objection: None,
+        put_back: state.held_pin().cloned(),
         pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
         enforced: None,
-    }
-}
-
-/// Records an outcome for each intent that a kill left without one.
-fn close_interrupted(log: &mut Log<'_>) -> Result<(), AuditError> {
-    let mut open = BTreeSet::new();
-    for entry in log.entries()? {
-        match entry.event {
-            Event::Intent { .. } => drop(open.insert(entry.seq)),
-            Event::Outcome { intent, .. } => drop(open.remove(&intent)),
-            _ => {}
-        }
-    }
-    let message = "hostwrit ended before it recorded an outcome";
-    log.append(open.into_iter().map(|intent| Event::Outcome {
-        intent,
-        result: OutcomeResult::Interrupted,
-        message: Some(message.to_owned()),
-    }))?;
-    Ok(())
-}
-
-/// Records what is planned, and claims what it is about to make: durable once the state is written.
-pub(super) fn promise(plan: &Plan, log: &mut Log<'_>, state: &mut State) -> Result<(), AuditError> {
-    log.append([Event::Planned {
-        commit: plan.commit.clone(),
-        plan: plan.digest,
-        cause: plan.cause,
-        steps: plan.steps.len(),
-    }])?;
-    plan.steps.iter().for_each(|step| state.owned.claim(&step.object, &step.ownership));
-    Ok(())
-}
-
-/// Forgets claims of what the second plan would still have to make: it was not made, so it is not ours if somebody else
-/// makes it.
-pub(super) fn forget_the_unmade(again: &Plan, state: &mut State) {
-    for step in &again.steps {
-        let unmade = OwnershipChange { claims: Parts::new(), gives_up: step.ownership.claims.clone() };
-        state.owned.give_up(&step.object, &unmade);
-    }
-}
-
-/// Forgets those of the `owned` objects that are neither declared nor, by the plan, on the host any more: somebody else may
-/// have removed them, and may make others of the same name.
-pub(super) fn forget_the_gone(owned: BTreeSet<ObjectId>, desired: &Desired, plan: &Plan, state: &mut State) {
-    let declared: BTreeSet<ObjectId> =
-        desired.objects().into_iter().filter(|object| !object.absent).map(|object| object.id).collect();
-    let still_there: BTreeSet<&ObjectId> =
-        plan.steps.iter().chain(&plan.reported).map(|step| &step.object).chain(&declared).collect();
-    owned.iter().filter(|id| !still_there.contains(id)).for_each(|id| state.owned.forget(id));
-}
-
-/// Notes declared objects that hostwrit did not make, to list them when they leave the repo, and drops those it removed.
-pub(super) fn remember_the_altered(state: &mut State, desired: &Desired, remaining: &[ObjectId]) {
-    let remaining: BTreeSet<&ObjectId> = remaining.iter().collect();
-    for object in desired.objects() {
-        if object.mode != Mode::Enforce || remaining.contains(&object.id) {
-            continue;
-        }
-        if object.absent || state.owned.is_whole(&object.id) {
-            state.altered.remove(&object.id);
-        } else {
-            state.altered.insert(object.id);
-        }
     }
 }
 

@@ -350,8 +350,9 @@ fn tell(status: &Status, last: Option<&Status>) {
         match status.health {
             Health::Converged => info!(commit, steps = status.done, "converged"),
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
-            Health::Held if status.paused.is_none() => info!(commit, steps = status.held, "held by the rollout"),
-            Health::Held => info!(commit, steps = status.held, "held by a pause"),
+            Health::Held if status.paused.is_some() => info!(commit, steps = status.held, "held by a pause"),
+            Health::Held if status.rollout.is_some() => info!(commit, steps = status.held, "held by the rollout"),
+            Health::Held => warn!(commit, steps = status.held, "held: the last good state is enforced"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
         }
     }

@@ -15,6 +15,7 @@ use crate::model::ObjectId;
 use crate::trust::Code;
 
 use super::freshness::Freshness;
+use super::guard;
 use super::state::STATE;
 use super::status::{Health, Status};
 
@@ -97,10 +98,8 @@ impl Counters {
         let commit = status.commit.as_ref().filter(|commit| self.policy.as_ref().is_none_or(|(of, _)| of != *commit));
         if let Some(commit) = commit {
             // The log is read whole, but only where the commit is another than in the last cycle.
-            self.policy = match log::last_pinned(host, 0) {
-                Ok(Some(Event::Accepted { commit: accepted, policy_version, .. })) if accepted == *commit => {
-                    Some((accepted, policy_version))
-                }
+            self.policy = match log::acceptance_of(host, commit) {
+                Ok(Some(Event::Accepted { commit, policy_version, .. })) => Some((commit, policy_version)),
                 _ => None,
             };
         }
@@ -132,7 +131,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         last_cycle: time_of(status),
         objects: objects(status),
         counts: counters.counts.clone(),
-        held: status.paused.iter().map(|_| "pause").chain(status.rollout.iter().map(|_| "rollout")).collect(),
+        held: held_by(status),
         newest_statement: remembered.freshness.newest(),
         statement_max_age: remembered.freshness.max_age(),
         reboot_needed: reboot_needed(host),
@@ -201,6 +200,18 @@ fn sort(code: &str) -> &'static str {
         code if Code::ALL.iter().any(|known| known.as_str() == code) => "refusal",
         _ => "other",
     }
+}
+
+/// Returns what holds changes back: some of [`HOLDERS`](crate::metrics::HOLDERS).
+fn held_by(status: &Status) -> BTreeSet<&'static str> {
+    let guard = status.problems.iter().any(|trouble| guard::CODES.contains(&trouble.code.as_str()));
+    let holders = [
+        ("pause", status.paused.is_some()),
+        ("rollout", status.rollout.is_some()),
+        ("guard", guard),
+        ("put-back", status.put_back.is_some()),
+    ];
+    holders.into_iter().filter(|(_, holds)| *holds).map(|(holder, _)| holder).collect()
 }
 
 fn reboot_needed(host: &dyn ReadHost) -> Option<bool> {

@@ -95,6 +95,7 @@ impl Plan {
             reported: self.reported.iter().map(StepView::new).collect(),
             unmanaged: &self.unmanaged,
             findings: &[],
+            objection: None,
             ahead: None,
         }
     }
@@ -125,7 +126,10 @@ pub struct PlanView<'p> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schemars(default)]
     pub findings: &'p [Finding],
-    /// What a commit brings that waits for this host's turn in the rollout; absent where none does.
+    /// Why a guard lets nothing of it be done; absent where it may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objection: Option<String>,
+    /// What a commit brings that waits for this host's turn in the rollout, or that a guard refuses; absent where none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Box<Self>>,
 }

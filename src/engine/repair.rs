@@ -12,7 +12,10 @@ use crate::resources::{Desired, Interests, ObserveError, Operation, Part, trigge
 use crate::trust::Authorized;
 
 use super::apply::{Outcome, carry_out};
-use super::cycle::{LOCK_WAIT, forget_the_gone, forget_the_unmade, promise, remember_the_altered};
+use super::claims::{forget_the_gone, forget_the_unmade, promise, remember_the_altered};
+use super::cycle::LOCK_WAIT;
+use super::guard::{self, Proposal};
+use super::planning::allowance;
 use super::{CycleError, Pause, Plan, State};
 
 /// What a host is held to, and what that depends on.
@@ -86,7 +89,7 @@ pub fn repair(
     }
     let mut state = State::read(host)?;
     let commit = enforced.desired.commit().to_string();
-    if state.applying || state.pin.as_deref() != Some(&commit) {
+    if state.applying || state.enforced() != Some(&commit) {
         return Ok(Repair::NeedsCycle);
     }
     let desired = enforced.desired.desired();
@@ -104,6 +107,11 @@ pub fn repair(
     let (part, plan) = make(part.objects, true, &state)?;
     if plan.steps.is_empty() {
         return Ok(Repair::Nothing);
+    }
+    let allowance = allowance(&enforced.desired, &state);
+    // A cycle looks at the whole, and says what a guard objects to.
+    if guard::judge(&Proposal { plan: &plan, desired, host, allowance: &allowance, is_way_back: false }).is_err() {
+        return Ok(Repair::NeedsCycle);
     }
 
     let mut log = Log::open(host, state.log)?;

@@ -105,7 +105,8 @@ impl Teller<'_> {
         let (code, severity, text) = match status.health {
             Health::Converged => ("converged", Severity::Info, "agrees with the remote"),
             Health::LastGood => ("last-good", Severity::Warning, "keeps to the last good commit"),
-            Health::Held => ("held", Severity::Warning, "is paused, and changes wait"),
+            Health::Held if status.paused.is_some() => ("held", Severity::Warning, "is paused, and changes wait"),
+            Health::Held => ("held", Severity::Warning, "holds a commit or changes back"),
             Health::Failing => ("failing", Severity::Error, "does not agree with its commit"),
         };
         let mut entry = self.entry(Kind::Cycle, format!("the host {text}"));

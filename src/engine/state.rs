@@ -14,6 +14,7 @@ use crate::resources::Pending;
 
 use super::desired::Times;
 use super::freshness::Freshness;
+use super::hold::HeldCommit;
 use super::pin::Ordered;
 use super::rollout::Rollout;
 use crate::model::chain;
@@ -43,6 +44,15 @@ pub struct State {
     /// Times that were signed for.
     #[serde(default)]
     pub freshness: Freshness,
+    /// The last commit with which the host agreed and whose checks passed.
+    #[serde(default)]
+    pub good: Option<String>,
+    /// The last commit that was accepted and put back, until another is accepted.
+    #[serde(default)]
+    pub held: Option<HeldCommit>,
+    /// How many removals the pin allows.
+    #[serde(default)]
+    pub removals: Option<u64>,
     /// The commit that the host agreed with when it was last observed.
     #[serde(default)]
     pub converged: Option<String>,
@@ -123,6 +133,9 @@ impl State {
         self.pin = Some(ordered.commit.clone());
         self.root = Some(root);
         self.nonces.insert(ordered.nonce.clone());
+        // Whoever orders a commit that is held wants it tried again.
+        self.held = None;
+        self.removals = None;
         self.ordered = Some(ordered);
     }
 

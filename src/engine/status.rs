@@ -16,6 +16,7 @@ use crate::resources::findings::Finding;
 use super::apply::Outcome;
 use super::desired::Hindrance;
 use super::fights::Fought;
+use super::hold::HeldCommit;
 use super::repair::Repaired;
 use super::rollout::{Held, Hold};
 use super::{Config, CycleError, Pause, Report};
@@ -65,10 +66,13 @@ pub struct Status {
     /// What waits for this host's turn; absent where nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Held>,
-    /// Steps that the pause or the rollout holds back.
+    /// The commit that was accepted last and did the host no good; absent where that is enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_back: Option<HeldCommit>,
+    /// Steps that the pause, the rollout or a guard holds back.
     #[serde(default)]
     pub held: usize,
-    /// The commit that the pause or the rollout holds back, if it is another than the one that is enforced.
+    /// The commit that the pause, the rollout or a guard holds back, if it is another than the one that is enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_commit: Option<String>,
     /// What was found around what is declared: nothing is done about it.
@@ -99,7 +103,7 @@ pub enum Health {
     Converged,
     /// The host agrees with the last good commit, and something keeps it from following the remote.
     LastGood,
-    /// A pause holds back a commit or steps, or the rollout a commit.
+    /// A pause or a guard holds back a commit or steps, or the rollout a commit, or a commit was put back.
     Held,
     /// Some step failed, or the host could not be observed.
     Failing,
@@ -125,6 +129,7 @@ impl Status {
             paused: None,
             ring: None,
             rollout: None,
+            put_back: None,
             held: 0,
             held_commit: None,
             findings: Vec::new(),
@@ -151,6 +156,9 @@ impl Status {
                 status.problems.push(Trouble { code: code.to_owned(), object: None, message: chain(error) });
                 // Nobody has looked since.
                 status.findings = before().map(|before| before.findings).unwrap_or_default();
+                if let CycleError::Hindered(Hindrance::Held(held)) = error {
+                    status.put_back = Some(held.as_ref().clone());
+                }
             }
         }
         // A note that cannot be read concerns an upgrade that is over; the cycle is what counts here.
@@ -174,6 +182,14 @@ impl Status {
         if let Some(hindrance) = report.hindrance.as_ref().filter(|_| report.hold().is_none_or(Hold::is_wrong)) {
             self.problems.push(Trouble { code: hindrance.code().to_owned(), object: None, message: chain(hindrance) });
         }
+        // Whatever else keeps this host from following the remote, what it has put back must be seen to.
+        if let Some(held) = report.put_back.as_ref().filter(|_| !matches!(report.hindrance, Some(Hindrance::Held(_)))) {
+            self.problems.push(Trouble { code: "held".to_owned(), object: None, message: held.to_string() });
+        }
+        if let Some(objection) = &report.objection {
+            let message = format!("nothing is changed: {objection}");
+            self.problems.push(Trouble { code: objection.code.to_owned(), object: None, message });
+        }
         for alarm in &report.alarms {
             self.problems.push(Trouble { code: alarm.code().to_owned(), object: None, message: alarm.to_string() });
         }
@@ -185,6 +201,7 @@ impl Status {
         }
         self.ring.clone_from(&report.ring);
         self.rollout = report.hold().map(Held::from);
+        self.put_back.clone_from(&report.put_back);
         self.held = match &report.ahead {
             _ if held => report.plan.steps.len(),
             Some(ahead) => {
@@ -198,7 +215,7 @@ impl Status {
         self.health = match (report.converged(), &report.hindrance) {
             _ if held => Health::Held,
             (false, _) => Health::Failing,
-            (true, Some(Hindrance::Rollout(_))) => Health::Held,
+            (true, Some(Hindrance::Rollout(_) | Hindrance::Held(_) | Hindrance::Guard { .. })) => Health::Held,
             (true, Some(_)) => Health::LastGood,
             (true, None) => Health::Converged,
         };

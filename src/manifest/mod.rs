@@ -24,7 +24,7 @@ use handlebars::Context;
 use serde_json::{Map, Value as Json};
 
 use crate::model::fault::closest;
-use crate::model::{Declared, Fault, Faults, HostState, Location, Mode, Origin, RepoFiles};
+use crate::model::{Declared, Digest, Fault, Faults, HostState, Limits, Location, Mode, ObjectId, Origin, RepoFiles};
 use crate::resources::{Declarations, Desired, Resource};
 use crate::trust::AuthenticTree;
 use crate::yaml::{self, Entry};
@@ -111,7 +111,10 @@ fn compile_files(files: &dyn RepoFiles, host: &str, facts: &Facts) -> Result<Des
 /// Compiles one host of a repo that is sound as a whole.
 fn compile_repo(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Compiled, Faults> {
     match (repo.top(), compile_host(repo, host, facts)) {
-        (Ok((top, _)), Ok((labels, desired))) => Ok(Compiled { rollout: top.rollout, labels, desired }),
+        (Ok((top, _)), Ok((labels, desired))) => {
+            let desired = Desired { limits: top.limits.clone().unwrap_or_default(), ..desired };
+            Ok(Compiled { rollout: top.rollout, limits: top.limits, labels, desired })
+        }
         (top, compiled) => {
             let mut faults = Faults::default();
             faults.extend(top.err().into_iter().flatten());
@@ -152,6 +155,7 @@ pub fn fleet(files: &dyn RepoFiles) -> Result<String, Faults> {
 /// What the repo says of one host.
 struct Compiled {
     rollout: Option<Rollout>,
+    limits: Option<Limits>,
     labels: Labels,
     desired: Desired,
 }
@@ -160,9 +164,15 @@ type Labels = BTreeMap<String, String>;
 
 impl Compiled {
     /// Returns what rights go by. The rings are an object like the labels: whoever may change them may have others not wait.
+    /// So are the limits.
     fn state(&self) -> HostState {
         let mut objects = self.desired.digests();
         objects.extend(self.rollout.as_ref().map(|rollout| (Rollout::object(), rollout.digest())));
+        objects.extend(self.limits.as_ref().map(|limits| {
+            // The name is that of the right to go past the limit once.
+            let digest = Digest::of(&serde_json::to_vec(limits).unwrap_or_default());
+            (ObjectId::new("limit", "removals"), digest)
+        }));
         HostState { labels: self.labels.clone(), objects }
     }
 }

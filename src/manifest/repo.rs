@@ -10,7 +10,7 @@ use handlebars::Context;
 use serde::Deserialize;
 
 use crate::model::fault::closest;
-use crate::model::{Fault, Faults, Location, RepoFiles, chain};
+use crate::model::{Fault, Faults, Limits, Location, RepoFiles, chain};
 use crate::resources::Contents;
 use crate::resources::firewall::{Network, Place};
 use crate::yaml::{self, Node, Value};
@@ -35,6 +35,8 @@ pub struct Top {
     pub fleet: String,
     /// In which order the hosts follow a new commit. Without it all do at once.
     pub rollout: Option<Rollout>,
+    /// How much one run may do to a host, unless the commit itself allows more.
+    pub limits: Option<Limits>,
     /// Networks by name, for ports, egress and the like: an address, or a network in CIDR form.
     pub zones: Option<BTreeMap<String, Vec<String>>>,
 }

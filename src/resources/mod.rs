@@ -27,7 +27,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::host::{HostError, ReadHost, WriteHost};
-use crate::model::{Declared, Digest, Faults, Mode, ObjectId, Origin, Owned, Step};
+use crate::model::{Declared, Digest, Faults, Limits, Mode, ObjectId, Origin, Owned, Step};
 
 pub use content::{Content, Contents};
 pub use digest::Digestible;
@@ -133,6 +133,8 @@ macro_rules! kinds {
         #[derive(Clone, Debug, Default)]
         pub struct Desired {
             $(pub $name: Vec<Declared<<$resource as Resource>::Desired>>,)+
+            /// How much may be done to the host at once.
+            pub limits: Limits,
         }
 
         /// All that was read of one host.
@@ -149,7 +151,7 @@ macro_rules! kinds {
         impl Desired {
             /// Collects the declared objects of every kind.
             pub fn collect(from: &mut impl Declarations) -> Self {
-                Self { $($name: from.of::<$resource>(),)+ }
+                Self { $($name: from.of::<$resource>(),)+ limits: Limits::default() }
             }
 
             /// Returns identity, mode and origin of every declared object.
@@ -161,7 +163,10 @@ macro_rules! kinds {
 
             /// Returns those of the objects that `keep` names, kind by kind.
             fn only(&self, keep: &part::Kept<'_>) -> Self {
-                Self { $($name: keep.of(<$resource as Resource>::KIND, &self.$name),)+ }
+                Self {
+                    $($name: keep.of(<$resource as Resource>::KIND, &self.$name),)+
+                    limits: self.limits.clone(),
+                }
             }
 
             /// Returns how many objects of each kind are declared.

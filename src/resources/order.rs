@@ -51,6 +51,17 @@ pub fn sort(steps: &mut Vec<Step<Operation>>) {
     steps.extend(keyed.into_iter().map(|(_, step)| step));
 }
 
+/// Returns what the step takes away from the host, by name: its object, or what does not belong into an exact directory.
+pub fn removals(step: &Step<Operation>) -> Vec<String> {
+    match (&step.operation, step.action) {
+        (_, Action::Remove) => vec![step.object.to_string()],
+        (Operation::File(operation), _) => {
+            operation.strays().iter().map(|path| format!("{}:{}", File::KIND, path.display())).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Parents before children where files are made, children before parents where they go.
 fn by_path(phase: Phase, a: &Step<Operation>, b: &Step<Operation>) -> Ordering {
     let (a, b) = (Path::new(a.object.name()), Path::new(b.object.name()));

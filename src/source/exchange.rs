@@ -17,6 +17,7 @@ use gix::url::Scheme;
 use super::access::Access;
 use super::advertisement::{self, Advertised, Advertisement, Heard};
 use super::fetch::Fetched;
+use super::ssh;
 
 /// Where the remote's ref is put. It follows the remote wherever it goes: what it may mean, trust decides.
 const INCOMING: &str = "refs/hostwrit/incoming";
@@ -99,6 +100,9 @@ impl Exchange {
         known: Option<&Advertisement>,
         heard: &Heard,
     ) -> gix::Result<Connection<'remote, 'static, 'repo, Box<dyn Transport + Send>>> {
+        if self.url.scheme == Scheme::Ssh {
+            ssh::forget_words(&self.directory).map_err(gix::Error::from_error)?;
+        }
         if !matches!(self.url.scheme, Scheme::Http | Scheme::Https) {
             return remote.connect(Direction::Fetch);
         }

@@ -17,6 +17,7 @@ use super::courier::CourierError;
 use super::exchange::{Exchange, Failure};
 use super::leftovers;
 use super::mirror::{self, Mirror};
+use super::ssh;
 
 /// How often the limits are looked at.
 const WATCH: Duration = Duration::from_millis(50);
@@ -187,7 +188,7 @@ impl Mirror {
         let (sender, receiver) = mpsc::channel();
         // A thread that was left behind must own all that it uses.
         let exchange = Exchange {
-            options: mirror::options(self.limits, &self.access),
+            options: mirror::options(&self.directory, self.limits, &self.access),
             directory: self.directory.clone(),
             url,
             access: self.access.clone(),
@@ -212,11 +213,11 @@ impl Mirror {
                     return Err(match failure {
                         Failure::MissingRef => FetchError::MissingRef { remote: shown(), git_ref: name() },
                         Failure::Connect(error) => {
-                            let source = Cause::of(&error, Some(remote));
+                            let source = self.cause(&error, remote, scheme);
                             FetchError::Connect { remote: shown(), git_ref: name(), scheme, source }
                         }
                         Failure::Receive(error) => {
-                            let source = Cause::of(&error, Some(remote));
+                            let source = self.cause(&error, remote, scheme);
                             FetchError::Receive { remote: shown(), git_ref: name(), source }
                         }
                     });
@@ -263,6 +264,17 @@ impl Mirror {
             Some((Broken::Time, _)) => FetchError::Deadline { remote, git_ref, limit: self.limits.time },
             Some((Broken::Stop, _)) | None => FetchError::Stopped { remote, git_ref },
         })
+    }
+}
+
+impl Mirror {
+    /// Returns what the Git library says, and before it what it did not hear.
+    fn cause(&self, error: &gix::Error, remote: &str, scheme: RemoteKind) -> Cause {
+        let Cause(words) = Cause::of(error, Some(remote));
+        match ssh::last_words(&self.directory).filter(|_| scheme == RemoteKind::Ssh) {
+            Some(said) => Cause(format!("ssh says: {said}: {words}")),
+            None => Cause(words),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::access::Access;
 use super::advertisement::Advertised;
 use super::fetch::Cause;
 use super::leftovers;
+use super::ssh;
 
 /// How much a remote may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +125,7 @@ impl Mirror {
         if directory.join("objects/info/alternates").exists() {
             return unsound("borrows objects from another store");
         }
-        let repo = options(limits, &Access::default())
+        let repo = options(directory, limits, &Access::default())
             .open(directory)
             .map_err(|source| MirrorError::Open { directory: path(), source: Cause::of(&source, None) })?
             .to_thread_local();
@@ -178,7 +179,7 @@ fn make(directory: &Path, hash: HashKind) -> Result<(), MakeError> {
 }
 
 /// Everything that the library would otherwise take from the environment or from Git's own configuration.
-pub(super) fn options(limits: Limits, access: &Access) -> gix::open::Options {
+pub(super) fn options(directory: &Path, limits: Limits, access: &Access) -> gix::open::Options {
     let settings = [
         // What is read must be what the id says, whatever refs the mirror has.
         "core.useReplaceRefs=false",
@@ -202,7 +203,7 @@ pub(super) fn options(limits: Limits, access: &Access) -> gix::open::Options {
     ];
     let own = [
         format!("gitoxide.objects.allocLimit={}", limits.object_bytes),
-        format!("core.sshCommand={}", access.ssh_command()),
+        format!("core.sshCommand={}", access.ssh_command(&ssh::words_file(directory))),
     ];
     gix::open::Options::isolated()
         .open_path_as_is(true)

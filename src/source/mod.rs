@@ -12,6 +12,8 @@ mod fetch;
 mod kept;
 mod leftovers;
 mod mirror;
+mod probe;
+mod ssh;
 pub mod wire;
 
 use std::sync::atomic::AtomicBool;
@@ -29,6 +31,7 @@ pub use fetch::{Cause, FetchError, Fetched, redact};
 pub use gix::hash::Kind as HashKind;
 pub use kept::{Kept, Recorder};
 pub use mirror::{Limits, Mirror, MirrorError};
+pub use probe::{LONGEST as LONGEST_PROBE, NoAnswer, Probe, Trial};
 
 /// Where a remote is, and what is wanted of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,15 @@ pub trait Source: Objects {
     fn number(&self, query: &Query, stop: &AtomicBool) -> Result<f64, NoNumber> {
         let _ = (query, stop);
         Err(NoNumber("a mirror can ask nobody but its remote".to_owned()))
+    }
+
+    /// Tries once whether a service answers. That it does is a claim.
+    ///
+    /// # Errors
+    /// It does not, or not as it should.
+    fn probe(&self, probe: &Probe, stop: &AtomicBool) -> Result<(), NoAnswer> {
+        let _ = (probe, stop);
+        Err(NoAnswer("a mirror can ask nobody but its remote".to_owned()))
     }
 }
 

@@ -333,7 +333,7 @@ fn an_empty_line_is_no_credential() {
     let dir = tempfile::tempdir().unwrap();
     let command = |key: &str| {
         fs::write(dir.path().join("ssh-key"), key).unwrap();
-        Access::in_directory(dir.path()).unwrap().ssh_command()
+        Access::in_directory(dir.path()).unwrap().ssh_command(Path::new("words"))
     };
     assert!(command("a key\n").contains("IdentitiesOnly"));
     assert!(!command("\n").contains("IdentitiesOnly"));
@@ -355,4 +355,15 @@ fn a_mirror_that_was_half_removed_is_made_anew() {
     let fetched = scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, None, &GO).unwrap();
     assert_eq!(fetched.tip, tip);
     assert!(!aside.exists());
+}
+
+#[test]
+fn what_ssh_says_is_told() {
+    let scene = Scene::new();
+    let mirror = scene.mirror(Limits::default());
+    // Nothing listens on port 1.
+    let error = mirror.fetch("ssh://git@127.0.0.1:1/x", MAIN, None, &GO).unwrap_err();
+    assert!(words(&error).contains("ssh says: ") && words(&error).contains("Connection refused"), "{}", words(&error));
+    let error = mirror.fetch("git://127.0.0.1:1/x", MAIN, None, &GO).unwrap_err();
+    assert!(!words(&error).contains("ssh says"), "what it said before is about another remote: {}", words(&error));
 }

@@ -20,6 +20,7 @@ mod faulty_host;
 mod findings;
 mod freshness;
 mod hostile_remote;
+mod limits;
 mod memory;
 mod orders;
 mod pause;

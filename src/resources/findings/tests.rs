@@ -185,7 +185,8 @@ fn what_containers_publish_is_found_past_the_rules_for_own_ports() {
     let ports: Vec<&str> = "443/tcp 8080/tcp 9000/tcp 9100-9110/tcp 53/udp".split(' ').collect();
     let mut expected: Vec<String> = ports.iter().map(|port| format!("published-port port:{port}")).collect();
     let mut seen = found(&["22-23/tcp"], &with_ruleset(podman()));
-    (expected.sort(), seen.sort());
+    expected.sort();
+    seen.sort();
     assert_eq!(seen, expected);
     assert_eq!(found(&ports, &with_ruleset(podman())), [""; 0]);
     let sentences: Vec<String> =

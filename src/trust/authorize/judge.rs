@@ -9,7 +9,7 @@ use crate::model::ObjectId;
 use crate::model::git::Oid;
 
 use super::change::{Change, Lacking, States, Target, comparable, describe, host_changes, needs, state, too_few};
-use super::{Compile, Decision, Urgency};
+use super::{Allowance, Compile, Decision, Urgency};
 use crate::trust::authenticate::AuthenticTree;
 use crate::trust::history::{History, Judged};
 use crate::trust::policy::{Place, Policy, change};
@@ -18,6 +18,8 @@ use crate::trust::trailers;
 
 /// The object that rules name to say who may have hosts follow at once.
 const URGENT: (&str, &str) = ("rollout", "now");
+/// The object that rules name to say who may change how much one run removes, and who may go past it.
+const REMOVALS: (&str, &str) = ("limit", "removals");
 
 /// How many commits' states are remembered.
 const MAX_STATES: usize = 64;
@@ -28,6 +30,13 @@ struct Approval {
     branch: Vec<Oid>,
     /// Those who signed this very tree as what shall come next: by the policy of the first parent.
     principals: BTreeSet<String>,
+}
+
+/// What the new commits come to.
+pub(super) struct Verdict {
+    pub(super) decisions: Vec<Decision>,
+    pub(super) urgency: Urgency,
+    pub(super) removals: Allowance,
 }
 
 /// What was judged so far.
@@ -57,7 +66,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
     }
 
     /// Judges every new commit, oldest first, and returns which rule allowed each change.
-    pub(super) fn all(mut self, tip: &Oid) -> Result<(Vec<Decision>, Urgency), Refusal> {
+    pub(super) fn all(mut self, tip: &Oid) -> Result<Verdict, Refusal> {
         let history = Rc::clone(self.history);
         let on_its_own = self.on_their_own(tip)?;
         for commit in history.news().filter(|commit| commit.id != history.anchor.root) {
@@ -66,7 +75,8 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
         }
         self.check_net(tip).map_err(|refusal| refusal.of(tip))?;
         let urgency = self.urgency(tip).map_err(|refusal| refusal.of(tip))?;
-        Ok((self.decisions, urgency))
+        let removals = self.removals()?;
+        Ok(Verdict { decisions: self.decisions, urgency, removals })
     }
 
     /// Says whether the tip asks not to be waited for, and whether its signers may: on each host they need the rights to
@@ -86,10 +96,42 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
             }
             Err(refusal) => return Ok(Urgency::Denied(refusal.detail().to_owned())),
         }
+        Ok(match self.denial(commit, URGENT)? {
+            None => Urgency::Allowed,
+            Some(why) => Urgency::Denied(why),
+        })
+    }
+
+    /// Says how many removals the new commits allow each host, and whether their signers may: they need the rights to
+    /// change [`REMOVALS`] there. The largest number counts, whichever commit has it: a host may see several at once.
+    fn removals(&mut self) -> Result<Allowance, Refusal> {
+        let history = Rc::clone(self.history);
+        let mut allowance = Allowance::Unasked;
+        for commit in history.news().filter(|commit| commit.id != history.anchor.root) {
+            let message = history.objects.commit(&commit.id)?;
+            let number = match trailers::allow_removals(&message) {
+                Ok(None) => continue,
+                Ok(Some(number)) => Ok(number),
+                Err(refusal) => Err(refusal.detail().to_owned()),
+            };
+            let denial = self.denial(commit, REMOVALS).map_err(|refusal| refusal.of(&commit.id))?;
+            allowance = match (allowance, number, denial) {
+                (Allowance::Granted(before), Ok(number), None) => Allowance::Granted(before.max(number)),
+                (_, Ok(number), None) => Allowance::Granted(number),
+                (Allowance::Granted(before), ..) => Allowance::Granted(before),
+                (_, Err(why), _) | (_, Ok(_), Some(why)) => Allowance::Denied(why),
+            };
+        }
+        Ok(allowance)
+    }
+
+    /// Returns why the signers of a commit may not change `object` on some host; `None` if they may on every one.
+    fn denial(&mut self, commit: &Judged, object: (&'static str, &str)) -> Result<Option<String>, Refusal> {
+        let history = Rc::clone(self.history);
         let approval = self.approval(commit)?;
         // The policy on an approved branch is a part of what is proposed.
         let judges = if approval.is_some() { 1 } else { commit.parents.len() };
-        let after = self.states(tip)?;
+        let after = self.states(&commit.id)?;
         for parent in commit.parents.iter().take(judges) {
             let policy = history.policy(parent)?;
             let signers = match &approval {
@@ -102,18 +144,16 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
             for host in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
                 let labels =
                     [state(&before, host), state(&after, host)].into_iter().flatten().map(|state| &state.labels);
-                let target = (Some(host.clone()), ObjectId::new(URGENT.0, URGENT.1));
+                let target = (Some(host.clone()), ObjectId::new(object.0, object.1));
                 let change = Change { target, labels: labels.collect() };
                 match self.decide(commit, &policy, &change, &signers) {
                     Ok(None) => {}
-                    Ok(Some(needed)) => {
-                        return Ok(Urgency::Denied(format!("{} takes {needed}", describe(&change.target))));
-                    }
-                    Err(refusal) => return Ok(Urgency::Denied(refusal.detail().to_owned())),
+                    Ok(Some(needed)) => return Ok(Some(format!("{} takes {needed}", describe(&change.target)))),
+                    Err(refusal) => return Ok(Some(refusal.detail().to_owned())),
                 }
             }
         }
-        Ok(Urgency::Allowed)
+        Ok(None)
     }
 
     /// Returns the new commits that need all their signers themselves. The others lie under an approval merge.

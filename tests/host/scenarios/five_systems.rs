@@ -152,7 +152,7 @@ pub fn needs(lab: &Lab<'_>) {
     let [sculptor, vault, stella, _, conductor] = &hosts;
     publish_as_docker(stella);
     bounce_as_crowdsec(vault);
-    let all: Vec<Try<'_>> = SYSTEMS.iter().zip(&hosts).flat_map(|(system, host)| tries(system, host)).collect();
+    let all: Vec<Try> = SYSTEMS.iter().zip(&hosts).flat_map(|(system, host)| tries(system, host)).collect();
     // All that listens is reached as long as nobody filters; what Docker passes on by IPv4 alone.
     let open = all.iter().filter(|one| one.port != REDIS || one.address.contains('.'));
     demand_outcomes(&world, &open.map(|one| Try { is_reached: true, ..one.clone() }).collect::<Vec<_>>());
@@ -257,8 +257,7 @@ fn demand_findings(host: &Machine<'_>, expected: &[&str]) {
 
 /// Somebody comes for a port, and is let in or not.
 #[derive(Clone, Debug)]
-struct Try<'h> {
-    host: &'h str,
+struct Try {
     from: String,
     address: String,
     port: u16,
@@ -266,16 +265,15 @@ struct Try<'h> {
 }
 
 /// Returns what a system says of connections, by IPv4 and IPv6.
-fn tries<'h>(system: &System, host: &'h Machine<'_>) -> Vec<Try<'h>> {
+fn tries(system: &System, host: &Machine<'_>) -> Vec<Try> {
     let reached = system.reached.iter().map(|(from, port)| (*from, *port, true));
     let refused = system.refused.iter().map(|(from, port)| (*from, *port, false));
     reached.chain(refused).flat_map(|(from, port, is_reached)| both(host, from, port, is_reached)).collect()
 }
 
-fn both<'h>(host: &'h Machine<'_>, from: u8, port: u16, is_reached: bool) -> [Try<'h>; 2] {
+fn both(host: &Machine<'_>, from: u8, port: u16, is_reached: bool) -> [Try; 2] {
     let end = host.address().rsplit('.').next().expect("an address has dots");
     ["192.0.2.", "2001:db8::"].map(|begin| Try {
-        host: host.name(),
         from: format!("{begin}{from}"),
         address: format!("{begin}{end}"),
         port,
@@ -285,15 +283,15 @@ fn both<'h>(host: &'h Machine<'_>, from: u8, port: u16, is_reached: bool) -> [Tr
 
 /// Tries all at once, and demands that each comes out as it should.
 #[track_caller]
-fn demand_outcomes(world: &Machine<'_>, tries: &[Try<'_>]) {
+fn demand_outcomes(world: &Machine<'_>, tries: &[Try]) {
     let reached = reached(world, tries);
     let wrong: Vec<_> = tries.iter().zip(&reached).filter(|(one, reached)| one.is_reached != **reached).collect();
     assert!(wrong.is_empty(), "of {} connections these came out otherwise: {wrong:#?}", tries.len());
 }
 
 /// Says of each whether it was let in.
-fn reached(world: &Machine<'_>, tries: &[Try<'_>]) -> Vec<bool> {
-    let line = |one: &Try<'_>| format!("('{}', '{}', {})", one.from, one.address, one.port);
+fn reached(world: &Machine<'_>, tries: &[Try]) -> Vec<bool> {
+    let line = |one: &Try| format!("('{}', '{}', {})", one.from, one.address, one.port);
     let program = format!(
         "import socket\n\
          from concurrent.futures import ThreadPoolExecutor\n\
@@ -350,11 +348,13 @@ while True:
 
 /// Makes the table that CrowdSec's firewall bouncer makes, with one decision in it.
 fn bounce_as_crowdsec(vault: &Machine<'_>) {
-    let table = format!(
-        "table ip crowdsec {{\n set crowdsec-blacklists {{ type ipv4_addr; flags timeout; elements = {{ 198.51.100.7 timeout 4h }}; }}\n \
-         chain crowdsec-chain-input {{ type filter hook input priority filter - 10; policy accept; \
-         ip saddr @crowdsec-blacklists counter drop; }}\n}}"
-    );
+    let table = "table ip crowdsec {
+ set crowdsec-blacklists { type ipv4_addr; flags timeout; elements = { 198.51.100.7 timeout 4h }; }
+ chain crowdsec-chain-input {
+  type filter hook input priority filter - 10; policy accept;
+  ip saddr @crowdsec-blacklists counter drop;
+ }
+}";
     vault.run_with(&[], &["nft", "-f", "-"], table.as_bytes()).ok();
 }
 

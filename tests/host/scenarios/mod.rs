@@ -3,9 +3,11 @@
 
 use crate::lab::Lab;
 
+mod bootstrap;
 mod control;
 mod converge;
 mod couriers;
+mod credentials;
 mod daemon;
 mod drift;
 mod faults;
@@ -37,7 +39,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
+    Scenario { name: "image-built-with-root", run: bootstrap::image },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
+    Scenario { name: "credentials-https", run: credentials::https },
+    Scenario { name: "credentials-ssh", run: credentials::ssh },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
