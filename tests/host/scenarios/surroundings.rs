@@ -100,6 +100,7 @@ pub fn listeners_are_found(lab: &Lab<'_>) {
     assert_eq!(site.status()["findings"].as_array().map(Vec::len), Some(3));
     site.hostwrit(&["status"]).ok().says("found, left alone").says("undeclared-listener");
 
+    look_again_costs_little(web1);
     tell_once(&site);
     web1.run(&["systemctl", "stop", "stray", "syslog"]).ok();
     demand(&site, &[loopback]);
@@ -109,6 +110,21 @@ pub fn listeners_are_found(lab: &Lab<'_>) {
     site.infra.publish("no ports", Signer::Alice);
     site.apply().ok();
     demand(&site, &[]);
+}
+
+/// Of a host that is as it was, the kernel's lists are read again, once each; no program is run and no process is looked into.
+fn look_again_costs_little(web1: &Machine<'_>) {
+    let trace = "strace -f -qq -o /tmp/trace -e trace=execve,openat,open,readlink,readlinkat hostwrit plan";
+    web1.sh(trace).ok().says("undeclared-listener");
+    let trace = web1.read("/tmp/trace").unwrap_or_default();
+    let lines = |what: &str| trace.lines().filter(|line| line.contains(what)).collect::<Vec<_>>();
+    for list in ["\"/proc/net/tcp\"", "\"/proc/net/tcp6\"", "\"/proc/net/udp\"", "\"/proc/net/udp6\""] {
+        assert_eq!(lines(list).len(), 1, "{list}: {trace}");
+    }
+    assert!(lines("nft").is_empty(), "{:?}", lines("nft"));
+    let descriptors =
+        lines("/fd").into_iter().filter(|line| line.contains("\"/proc/") && !line.contains("/proc/self/fd"));
+    assert_eq!(descriptors.collect::<Vec<_>>(), [""; 0]);
 }
 
 /// The daemon, which looks at the whole host every second, has one line for each finding, a metric, and one more for a new one.
