@@ -36,8 +36,9 @@ impl Apply {
         for object in &report.remaining {
             output::warning(format!("{object} still differs; `hostwrit plan` shows how"));
         }
+        output::warn_of_checks(&report);
         Ok(match &report.hindrance {
-            _ if !report.converged() => Exit::Failed,
+            _ if !report.converged() || !report.is_well() => Exit::Failed,
             Some(hindrance) => Exit::of_hindrance(hindrance),
             None => Exit::Done,
         })

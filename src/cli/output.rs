@@ -95,6 +95,13 @@ pub fn warn_of_pause(report: &Report) {
     }
 }
 
+/// Says which checks failed when they last ran.
+pub fn warn_of_checks(report: &Report) {
+    for failed in report.checked.iter().flat_map(|checked| &checked.failed) {
+        warning(format!("{} failed: {}", failed.check, failed.message));
+    }
+}
+
 /// Says that a guard lets nothing be done, and why.
 pub fn warn_of_objection(report: &Report) {
     if let Some(objection) = &report.objection {

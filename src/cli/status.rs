@@ -133,6 +133,14 @@ fn lines(status: &Status) -> Vec<String> {
         let of = status.held_commit.as_ref().map(|commit| format!(" of {commit}")).unwrap_or_default();
         lines.push(format!("  held        {}{of}", output::count(status.held, "step")));
     }
+    if let Some(checked) = &status.checked {
+        lines.push(format!(
+            "  checks      {} passed, {} failed, {}",
+            checked.passed,
+            checked.failed.len(),
+            checked.time
+        ));
+    }
     if let Some(held) = &status.put_back {
         lines.push(format!("  put back    {} since {} [{}]", held.commit, held.since, output::plain(&held.code)));
     }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::model::ownership::{OwnershipChange, Parts};
 use crate::model::{Mode, ObjectId};
-use crate::resources::Desired;
+use crate::resources::check::Check;
+use crate::resources::{Desired, Resource as _};
 
 use super::{Plan, State};
 
@@ -64,7 +65,8 @@ pub(super) fn forget_the_gone(owned: BTreeSet<ObjectId>, desired: &Desired, plan
 pub(super) fn remember_the_altered(state: &mut State, desired: &Desired, remaining: &[ObjectId]) {
     let remaining: BTreeSet<&ObjectId> = remaining.iter().collect();
     for object in desired.objects() {
-        if object.mode != Mode::Enforce || remaining.contains(&object.id) {
+        // A check is nothing on the host that could be left behind.
+        if object.id.kind() == Check::KIND || object.mode != Mode::Enforce || remaining.contains(&object.id) {
             continue;
         }
         if object.absent || state.owned.is_whole(&object.id) {

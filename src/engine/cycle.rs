@@ -20,6 +20,7 @@ use crate::trust::{Allowance, Authorized, HEARTBEAT_REF};
 use super::agreement::Agreement;
 use super::alarm::{self, Alarm};
 use super::apply::{Outcome, carry_out};
+use super::checks::Checked;
 use super::claims::{close_interrupted, forget_the_gone, forget_the_unmade, promise, remember_the_altered};
 use super::desired::{Hindrance, Judge};
 use super::guard::Objection;
@@ -75,6 +76,8 @@ pub struct Report {
     pub pause: Option<Pause>,
     /// Why a guard lets nothing of the plan be done.
     pub objection: Option<Objection>,
+    /// What the checks came to when they last ran.
+    pub checked: Option<Checked>,
     /// The commit that was put back, as long as it is the last one accepted.
     pub put_back: Option<HeldCommit>,
     /// The pin before the cycle: what a held host is left with.
@@ -103,6 +106,11 @@ impl Report {
         self.pause = pause;
         self.alarms.extend(unreadable);
         self
+    }
+
+    /// Whether no check failed that counts.
+    pub fn is_well(&self) -> bool {
+        self.checked.as_ref().is_none_or(Checked::is_well)
     }
 
     /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.
@@ -290,9 +298,11 @@ impl<'c> Cycle<'c> {
             self.carry_out(&desired, &mut report, &mut state, watch)?;
         }
         self.settle(&desired, &report, &mut state)?;
-        if let Some(bad) = self.examine(&report, &mut state) {
+        if let Some(bad) = self.examine(&desired, &mut report, &mut state) {
             desired = self.put_back(bad, &mut report, &mut state, watch)?;
             self.settle(&desired, &report, &mut state)?;
+            // Whether the way back was one is told as well.
+            self.examine(&desired, &mut report, &mut state);
         }
         self.record_staleness(&mut state)?;
         report.alarms.extend(alarm::of(&state, refused, self.host.now()));
@@ -402,6 +412,7 @@ impl<'c> Cycle<'c> {
         let settled = state.pin.as_ref() == Some(&tip)
             && state.converged.as_deref() == state.enforced()
             && state.good.as_deref() == state.enforced()
+            && state.checked.as_ref().is_none_or(Checked::is_well)
             && state.root.as_ref() == Some(&self.root())
             && state.refused.is_none()
             && !state.applying
@@ -430,6 +441,7 @@ impl<'c> Cycle<'c> {
             accepted: false,
             pause: None,
             objection: None,
+            checked: state.checked.clone(),
             put_back: state.held_pin().cloned(),
             pin: state.pin.clone(),
             signers: Vec::new(),
@@ -538,6 +550,7 @@ pub(super) fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authori
         ring: state.rollout.ring.clone(),
         pause: None,
         objection: None,
+        checked: state.checked.clone(),
         put_back: state.held_pin().cloned(),
         pin: state.pin.clone(),
         signers: signers(desired),

@@ -67,7 +67,7 @@ impl Settled {
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
         // What was just started or stopped may not listen yet, or still do.
         let is_moving = !report.outcomes.is_empty() && !report.findings.is_empty();
-        (report.converged() && !waits && !is_moving).then_some(settled)
+        (report.converged() && report.is_well() && !waits && !is_moving).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {

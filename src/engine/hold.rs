@@ -120,14 +120,6 @@ impl State {
 }
 
 impl Cycle<'_> {
-    /// Notes that the commit has proven good, or returns why it must go back.
-    pub(super) fn examine(&self, report: &Report, state: &mut State) -> Option<Bad> {
-        if report.converged() && state.enforced() == Some(&report.plan.commit) {
-            state.good = Some(report.plan.commit.clone());
-        }
-        None
-    }
-
     /// Holds the commit that is enforced and puts the last good state back. `report` tells of that from then on.
     ///
     /// That the commit is held is durable before anything is changed: killed anywhere, the next start goes on back.

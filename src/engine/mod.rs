@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod alarm;
 pub mod announce;
 pub mod apply;
+pub mod checks;
 mod claims;
 pub mod config;
 pub mod cycle;

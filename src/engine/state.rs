@@ -12,6 +12,7 @@ use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{ObjectId, Owned};
 use crate::resources::Pending;
 
+use super::checks::Checked;
 use super::desired::Times;
 use super::freshness::Freshness;
 use super::hold::HeldCommit;
@@ -50,6 +51,9 @@ pub struct State {
     /// The last commit that was accepted and put back, until another is accepted.
     #[serde(default)]
     pub held: Option<HeldCommit>,
+    /// What the checks came to when they last ran; `None` where there are none.
+    #[serde(default)]
+    pub checked: Option<Checked>,
     /// How many removals the pin allows.
     #[serde(default)]
     pub removals: Option<u64>,

@@ -14,6 +14,7 @@ use crate::model::ObjectId;
 use crate::resources::findings::Finding;
 
 use super::apply::Outcome;
+use super::checks::{self, Checked, Failed};
 use super::desired::Hindrance;
 use super::fights::Fought;
 use super::hold::HeldCommit;
@@ -66,6 +67,9 @@ pub struct Status {
     /// What waits for this host's turn; absent where nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Held>,
+    /// What the checks came to when they last ran; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Checked>,
     /// The commit that was accepted last and did the host no good; absent where that is enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub put_back: Option<HeldCommit>,
@@ -105,7 +109,7 @@ pub enum Health {
     LastGood,
     /// A pause or a guard holds back a commit or steps, or the rollout a commit, or a commit was put back.
     Held,
-    /// Some step failed, or the host could not be observed.
+    /// Some step or check failed, or the host could not be observed.
     Failing,
 }
 
@@ -129,6 +133,7 @@ impl Status {
             paused: None,
             ring: None,
             rollout: None,
+            checked: None,
             put_back: None,
             held: 0,
             held_commit: None,
@@ -202,6 +207,7 @@ impl Status {
         self.ring.clone_from(&report.ring);
         self.rollout = report.hold().map(Held::from);
         self.put_back.clone_from(&report.put_back);
+        self.checked.clone_from(&report.checked);
         self.held = match &report.ahead {
             _ if held => report.plan.steps.len(),
             Some(ahead) => {
@@ -210,11 +216,17 @@ impl Status {
             }
             None => 0,
         };
+        for failed in report.checked.iter().flat_map(|checked| &checked.failed) {
+            let Failed { check, message, .. } = failed;
+            let code = checks::CODE.to_owned();
+            self.problems.push(Trouble { code, object: Some(check.clone()), message: message.clone() });
+        }
         // What is held was not tried.
         self.tell_steps(&report.outcomes, if held { &[] } else { &report.remaining });
         self.health = match (report.converged(), &report.hindrance) {
             _ if held => Health::Held,
             (false, _) => Health::Failing,
+            _ if !report.is_well() => Health::Failing,
             (true, Some(Hindrance::Rollout(_) | Hindrance::Held(_) | Hindrance::Guard { .. })) => Health::Held,
             (true, Some(_)) => Health::LastGood,
             (true, None) => Health::Converged,

@@ -20,7 +20,7 @@ use super::HostError;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How long a program may take.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// How long after a program's end its output may still come, from programs that it left behind.
 const LINGER: Duration = Duration::from_secs(1);

@@ -9,6 +9,8 @@
 pub mod accounts;
 pub mod append;
 pub mod command;
+mod connect;
+pub mod effective;
 pub mod error;
 pub mod files;
 mod listen;
@@ -23,10 +25,11 @@ pub mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use accounts::AccountFiles;
 pub use command::Output;
+pub use effective::Effective;
 pub use error::HostError;
 pub use listeners::{Listener, Listening, Process, Transport};
 pub use lock::RunLock;
@@ -81,10 +84,23 @@ pub trait ReadHost {
     ///
     /// # Errors
     /// The kernel's lists cannot be read.
-    fn listening(&self) -> Result<Option<Listening>, HostError>;
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        Ok(None)
+    }
 
     /// Returns the process that holds each of these sockets, where that can be told, by inode.
-    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process>;
+    fn holders(&self, _inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        BTreeMap::new()
+    }
+
+    /// Asks a program of the running system how it would read a configuration. Nothing of the host is changed.
+    ///
+    /// # Errors
+    /// The program cannot be run or does not end in time; under another root there is none to ask. A configuration that it
+    /// finds faulty is no error here.
+    fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
+        Err(question.unanswerable())
+    }
 
     /// Returns tables of the packet filter; under another root those that are kept for the next boot.
     ///
@@ -153,11 +169,25 @@ pub trait WriteHost: ReadHost {
         edit: &mut dyn FnMut(AccountFiles) -> Result<AccountFiles, String>,
     ) -> Result<(), HostError>;
 
-    /// Runs a program of the *running system* with a clean environment and waits for it, with a time limit.
+    /// Runs a program of the *running system* with a clean environment and waits for it, no longer than `limit`.
     ///
     /// # Errors
     /// The program cannot be started or does not end in time. A bad exit status is no error here.
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError>;
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError>;
+
+    /// Runs a program as [`WriteHost::run_within`] does, for a minute at the most.
+    ///
+    /// # Errors
+    /// As there.
+    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.run_within(command::LIMIT, program, args)
+    }
+
+    /// Connects to the unix stream socket at `path` of the *running system*, and hangs up.
+    ///
+    /// # Errors
+    /// Nobody takes connections there.
+    fn connect(&self, path: &Path) -> Result<(), HostError>;
 
     /// Has the service manager act on a unit, and waits for the outcome.
     ///

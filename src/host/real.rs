@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use super::files::Root;
 use super::listeners::{self, Holders};
 use super::{
-    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock, Stat,
-    Tables, UnitAction, UnitState, WriteHost, accounts, append, command, files, listen, room, ruleset, units,
+    AccountFiles, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock,
+    Stat, Tables, UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files, listen, room,
+    ruleset, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -110,6 +111,13 @@ impl ReadHost for RealHost {
         if self.is_live() { self.holders.of(inodes) } else { BTreeMap::new() }
     }
 
+    fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
+        match self.is_live() {
+            true => effective::ask(question),
+            false => Err(question.unanswerable()),
+        }
+    }
+
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
         ruleset::read(&self.root, tables)
     }
@@ -155,8 +163,12 @@ impl WriteHost for RealHost {
         accounts::edit(&self.root, edit)
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        command::run(program, args)
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run_within(limit, program, args)
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        connect::connect(path)
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {

@@ -29,6 +29,7 @@ const HOST_CHECKS: &[HostCheck] = &[
     files_inside_of_what_is_no_directory,
     ports_once,
     block_lists_have_files,
+    checks_without_a_way,
 ];
 
 /// Checks what does not depend on a host.
@@ -54,6 +55,18 @@ fn names_of_hosts_and_profiles(repo: &Repo<'_>, faults: &mut Faults) {
                 Fault::new(at, format!("\"{name}\" cannot be the name of a {}", folder.trim_end_matches('s'))).hint(
                     "names consist of letters, digits, dots and hyphens, and begin and end with a letter or digit",
                 ),
+            );
+        }
+    }
+}
+
+/// A check that checks nothing would always pass.
+fn checks_without_a_way(desired: &Desired, faults: &mut Faults) {
+    for declared in &desired.checks {
+        if declared.want.as_ref().is_some_and(|want| want.way.is_none()) {
+            let what = format!("nothing says how to check {}", declared.name);
+            faults.push(
+                Fault::new(declared.origin.object.clone(), what).hint("write one of http, tcp, unix and command"),
             );
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod blocklist;
+pub mod check;
 pub mod content;
 pub mod digest;
 pub mod egress;
@@ -240,6 +241,7 @@ kinds! {
     ports: Port => port::Port,
     egress: Egress => egress::Egress,
     services: Service => service::Service,
+    checks: Check => check::Check,
 }
 
 /// What is true of a declared object of any kind.

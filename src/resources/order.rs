@@ -102,6 +102,7 @@ impl Overview {
     fn phase(&self, step: &Step<Operation>) -> Phase {
         let removes = step.action == Action::Remove;
         match &step.operation {
+            Operation::Check(operation) => match *operation {},
             Operation::Group(_) if !removes => Phase::Groups,
             Operation::Group(_) if self.frees_groups => Phase::FreeGroups,
             Operation::Group(_) => Phase::RemoveGroups,
@@ -143,6 +144,7 @@ fn has_below(paths: &BTreeSet<String>, path: &str) -> bool {
 /// Returns the objects that `step` needs: if a step of one of them failed, this one is skipped.
 pub fn needs(step: &Step<Operation>) -> Vec<ObjectId> {
     match &step.operation {
+        Operation::Check(operation) => match *operation {},
         Operation::Group(_) => Vec::new(),
         Operation::User(operation) => user_needs(operation),
         Operation::File(_) if step.action == Action::Remove => Vec::new(),

@@ -33,6 +33,9 @@ pub struct RunningService {
     pub read: RefCell<Vec<u8>>,
 }
 
+/// The command of a check that passes as long as the service has not read the word "bad".
+pub const CHECK: &str = "/bin/check-the-service";
+
 pub struct FaultyHost<'h> {
     host: &'h RealHost,
     service: Option<&'h RunningService>,
@@ -190,10 +193,21 @@ impl WriteHost for FaultyHost<'_> {
         self.write(|host| host.edit_accounts(edit))
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        if let (Some(service), CHECK) = (self.service, program) {
+            return self.read(|_| {
+                let success = !service.read.borrow().windows(3).any(|word| word == b"bad");
+                let status = if success { "exit status: 0" } else { "exit status: 1" }.to_owned();
+                Ok(Output { success, status, stdout: Vec::new(), stderr: b"it read \x1bbad\nmore".to_vec() })
+            });
+        }
         let mut output = None;
-        self.write(|host| host.run(program, args).map(|done| output = Some(done)))?;
+        self.write(|host| host.run_within(limit, program, args).map(|done| output = Some(done)))?;
         output.ok_or_else(Self::error)
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        self.read(|host| host.connect(path))
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {

@@ -19,6 +19,7 @@ mod faults;
 mod faulty_host;
 mod findings;
 mod freshness;
+mod hold;
 mod hostile_remote;
 mod limits;
 mod memory;

@@ -41,6 +41,7 @@ fn status(health: Health) -> Status {
         paused: None,
         ring: None,
         rollout: None,
+        checked: None,
         put_back: None,
         held: 0,
         held_commit: None,

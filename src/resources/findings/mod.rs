@@ -74,6 +74,7 @@ macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)+) => {
         /// What was found: stable words for programs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        #[schemars(rename = "FindingCode")]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $word)] $name,)+
         }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use proptest::prelude::*;
 
-use crate::host::{HostError, Listening, Process, ReadHost, RealHost, Stat, Touched, UnitState};
+use crate::host::{HostError, ReadHost, RealHost, Stat, Touched, UnitState};
 use crate::model::ownership::OwnershipChange;
 use crate::model::{Location, Mode, Origin, Step};
 use crate::resources::service::{DesiredUnit, UnitName};
@@ -233,14 +233,6 @@ impl ReadHost for Host {
             }
         };
         Ok(names.iter().map(state).collect())
-    }
-
-    fn listening(&self) -> Result<Option<Listening>, HostError> {
-        self.real.listening()
-    }
-
-    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
-        self.real.holders(inodes)
     }
 
     fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {

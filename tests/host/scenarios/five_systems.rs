@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Five systems that this was made for, each with a host of its own: what they ask of a firewall is written in one infra repo,
+//! Five systems that this was made for, each with hosts of its own: what they ask of a firewall is written in one infra repo,
 //! converged, and tried by connections from outside, of IPv4 and IPv6.
 //!
 //! Another host, `world`, has the addresses of all who come: each is one of the places that the repo knows.
@@ -16,6 +16,7 @@ use crate::site::{configure, demand_convergence, hostwrit, project};
 const NODE: u8 = 201;
 const CICD: u8 = 202;
 const PROXY: u8 = 210;
+const BALANCER: u8 = 211;
 const APP: u8 = 212;
 const MONITOR: u8 = 213;
 const STRANGER: u8 = 66;
@@ -94,7 +95,32 @@ ports:
         refused: &[(STRANGER, 22), (STRANGER, REDIS), (STRANGER, 27017)],
         findings: &["undeclared-listener port:27017/tcp", "published-port port:6379/tcp"],
     },
-    // The database of three tiers: only the host with the application may come.
+    // Three tiers: anybody comes to the balancer, the balancer to the application, and the application to the database.
+    System {
+        host: "balancer",
+        profile: "
+ports:
+  22/tcp: {from: [node], management: true}
+  80/tcp: {}
+  443/tcp: {}
+",
+        listens: &[80, 443, 8080],
+        reached: &[(STRANGER, 80), (STRANGER, 443), (NODE, 22)],
+        refused: &[(STRANGER, 22), (STRANGER, 8080)],
+        findings: &["undeclared-listener port:8080/tcp"],
+    },
+    System {
+        host: "kapp",
+        profile: "
+ports:
+  22/tcp: {from: [node], management: true}
+  8080/tcp: {from: [\"label:role=balancer\"]}
+",
+        listens: &[8080],
+        reached: &[(BALANCER, 8080), (NODE, 22)],
+        refused: &[(STRANGER, 8080), (APP, 8080), (NODE, 8080), (BALANCER, 22)],
+        findings: &[],
+    },
     System {
         host: "kdb",
         profile: "
@@ -104,7 +130,7 @@ ports:
 ",
         listens: &[5432],
         reached: &[(APP, 5432), (NODE, 22)],
-        refused: &[(PROXY, 5432), (STRANGER, 5432), (NODE, 5432), (APP, 22)],
+        refused: &[(BALANCER, 5432), (STRANGER, 5432), (NODE, 5432), (APP, 22)],
         findings: &[],
     },
     // Web from anywhere, its agents' ports from networks of management, no plain AMQP, and out to the directory alone.
@@ -141,7 +167,8 @@ users:
 pub fn needs(lab: &Lab<'_>) {
     let infra = repo(lab);
     let remote = GitServer::git(lab, &infra);
-    let [world, hosts @ ..] = lab.boot_all(["world", "sculptor", "vault", "stella", "kdb", "conductor"]);
+    let [world, hosts @ ..] =
+        lab.boot_all(["world", "sculptor", "vault", "stella", "balancer", "kapp", "kdb", "conductor"]);
     prepare_world(lab, &world);
     for (system, host) in SYSTEMS.iter().zip(&hosts) {
         assert_eq!(system.host, host.name());
@@ -149,7 +176,7 @@ pub fn needs(lab: &Lab<'_>) {
         listen(host, system.listens);
         configure(host, &infra, remote.url(), "1h");
     }
-    let [sculptor, vault, stella, _, conductor] = &hosts;
+    let [sculptor, vault, stella, _, _, _, conductor] = &hosts;
     publish_as_docker(stella);
     bounce_as_crowdsec(vault);
     let all: Vec<Try> = SYSTEMS.iter().zip(&hosts).flat_map(|(system, host)| tries(system, host)).collect();
@@ -192,7 +219,12 @@ fn repo<'run>(lab: &Lab<'run>) -> Infra<'run> {
         infra.write(&format!("profiles/{}.yaml", system.host), &fill(system.profile));
         infra.write(&format!("hosts/{}.yaml", system.host), &format!("profiles: [administrator, {}]\n", system.host));
     }
-    for (host, role, end) in [("proxy", "proxy", PROXY), ("app", "app", APP), ("watcher", "monitor", MONITOR)] {
+    for (host, role, end) in [
+        ("proxy", "proxy", PROXY),
+        ("front", "balancer", BALANCER),
+        ("app", "app", APP),
+        ("watcher", "monitor", MONITOR),
+    ] {
         let text = format!("labels: {{role: {role}}}\naddresses: {}\n", both(end));
         infra.write(&format!("hosts/{host}.yaml"), &text);
     }
@@ -212,7 +244,7 @@ fn add_ipv6(host: &Machine<'_>) {
 /// Gives `world` the addresses of all who come, a key, and servers to be reached.
 fn prepare_world(lab: &Lab<'_>, world: &Machine<'_>) {
     add_ipv6(world);
-    for end in [NODE, CICD, PROXY, APP, MONITOR, STRANGER, BLOCKED] {
+    for end in [NODE, CICD, PROXY, BALANCER, APP, MONITOR, STRANGER, BLOCKED] {
         world
             .sh(&format!(
                 "ip address add 192.0.2.{end}/24 dev host0 && ip -6 address add 2001:db8::{end}/64 dev host0 nodad"

@@ -35,15 +35,6 @@ fn host() -> Host {
         fn units(&self, _: &[&str]) -> Result<Vec<crate::host::UnitState>, crate::host::HostError> {
             Ok(Vec::new())
         }
-        fn listening(&self) -> Result<Option<crate::host::Listening>, crate::host::HostError> {
-            Ok(None)
-        }
-        fn holders(
-            &self,
-            _: &std::collections::BTreeSet<u64>,
-        ) -> std::collections::BTreeMap<u64, crate::host::Process> {
-            std::collections::BTreeMap::new()
-        }
 
         fn ruleset(&self, _: crate::host::Tables) -> Result<crate::host::Ruleset, crate::host::HostError> {
             unreachable!()

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::host::{
-    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, RealHost, UnitAction, UnitState,
-};
+use crate::host::{AccountFiles, HostError, NewFile, Output, Owner, RealHost, UnitAction, UnitState};
 
 struct Temp {
     directory: TempDir,
@@ -259,12 +257,6 @@ impl ReadHost for FailsAt<'_> {
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         self.host.units(names)
     }
-    fn listening(&self) -> Result<Option<Listening>, HostError> {
-        self.host.listening()
-    }
-    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
-        self.host.holders(inodes)
-    }
 
     fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
         self.host.ruleset(tables)
@@ -303,8 +295,11 @@ impl WriteHost for FailsAt<'_> {
     ) -> Result<(), HostError> {
         self.host.edit_accounts(edit)
     }
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        self.host.run(program, args)
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.host.run_within(limit, program, args)
+    }
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        self.host.connect(path)
     }
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         self.host.act_on_unit(action, unit)

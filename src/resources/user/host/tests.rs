@@ -2,7 +2,7 @@
 //! From plan to files and back, on a root directory of its own.
 #![allow(clippy::disallowed_methods)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
@@ -433,14 +433,6 @@ impl ReadHost for Live<'_> {
         self.0.units(names)
     }
 
-    fn listening(&self) -> Result<Option<crate::host::Listening>, HostError> {
-        self.0.listening()
-    }
-
-    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, crate::host::Process> {
-        self.0.holders(inodes)
-    }
-
     fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
         self.0.ruleset(tables)
     }
@@ -486,8 +478,17 @@ impl WriteHost for Live<'_> {
         self.0.edit_accounts(edit)
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<crate::host::Output, HostError> {
-        self.0.run(program, args)
+    fn run_within(
+        &self,
+        limit: std::time::Duration,
+        program: &str,
+        args: &[&str],
+    ) -> Result<crate::host::Output, HostError> {
+        self.0.run_within(limit, program, args)
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        self.0.connect(path)
     }
 
     fn act_on_unit(&self, action: crate::host::UnitAction, unit: &str) -> Result<(), HostError> {
