@@ -296,6 +296,8 @@ impl<'c> Cycle<'c> {
         }
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
             self.carry_out(&desired, &mut report, &mut state, watch)?;
+            // A commit that was accepted takes the place of one that is held.
+            report.put_back = state.held_pin().cloned();
         }
         self.settle(&desired, &report, &mut state)?;
         if let Some(bad) = self.examine(&desired, &mut report, &mut state) {

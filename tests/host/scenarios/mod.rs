@@ -4,6 +4,7 @@
 use crate::lab::Lab;
 
 mod bootstrap;
+mod checks;
 mod control;
 mod converge;
 mod couriers;
@@ -13,6 +14,7 @@ mod drift;
 mod faults;
 mod five_systems;
 mod harness;
+mod lockout;
 mod package;
 mod refusal;
 mod remotes;
@@ -33,12 +35,17 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "fabric-courier-false", run: couriers::false_one },
     Scenario { name: "fabric-courier-killed", run: couriers::killed },
     Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
+    Scenario { name: "checks-killed-on-the-way-back", run: checks::killed_on_the_way_back },
+    Scenario { name: "checks-put-a-bad-commit-back", run: checks::put_a_bad_commit_back },
+    Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
+    Scenario { name: "limits-removals", run: checks::limits_removals },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
+    Scenario { name: "lockout-is-refused", run: lockout::is_refused },
     Scenario { name: "image-built-with-root", run: bootstrap::image },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
     Scenario { name: "credentials-https", run: credentials::https },
