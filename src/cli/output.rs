@@ -139,6 +139,10 @@ pub fn plan_lines(plan: &PlanView<'_>) -> Vec<String> {
         lines.push("No longer in the repo, not made by hostwrit, left alone:".to_owned());
         lines.extend(plan.unmanaged.iter().map(|object| format!("  {object}")));
     }
+    if !plan.findings.is_empty() {
+        lines.push("Found on the host, left alone:".to_owned());
+        lines.extend(plan.findings.iter().map(|finding| format!("  {}", plain(&finding.to_string()))));
+    }
     lines
 }
 

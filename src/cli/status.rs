@@ -165,6 +165,7 @@ fn lines(status: &Status) -> Vec<String> {
             })
             .collect(),
     );
+    section("found, left alone", status.findings.iter().map(|finding| output::plain(&finding.to_string())).collect());
     section("differ, only reported", status.reported.iter().map(ToString::to_string).collect());
     section("differ, left alone during the maintenance", status.left_alone.iter().map(ToString::to_string).collect());
     section("no longer in the repo, left alone", status.unmanaged.iter().map(ToString::to_string).collect());

@@ -11,6 +11,7 @@ use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
 use crate::model::{Maintenance, ObjectId, Step};
+use crate::resources::findings::Finding;
 use crate::resources::{Desired, ObserveError, Operation, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
 use crate::trust::Cache;
@@ -64,6 +65,8 @@ pub struct Report {
     pub hindrance: Option<Hindrance>,
     /// What somebody must know, although it keeps nothing from being done.
     pub alarms: Vec<Alarm>,
+    /// What was found around what is declared.
+    pub findings: Vec<Finding>,
     /// What the commit would change that waits for its turn; `None` if none waits.
     pub ahead: Option<Plan>,
     /// The host's ring.
@@ -97,7 +100,7 @@ impl Report {
     }
 
     /// Whether the host may be known to agree until something changes.
-    fn is_undisturbed(&self) -> bool {
+    pub(super) fn is_undisturbed(&self) -> bool {
         matches!(self.hindrance, None | Some(Hindrance::Held(_)))
     }
 
@@ -203,6 +206,7 @@ impl<'c> Cycle<'c> {
             state.ordered = None;
         }
         report.alarms = alarm::of(&state, refused, self.host.now());
+        report.findings = self.look_around(&selected.desired);
         Ok(report.under(pause, unreadable))
     }
 
@@ -293,6 +297,7 @@ impl<'c> Cycle<'c> {
         let mut report = report.under(pause, unreadable);
         (report.ahead, report.objection) = (ahead, objection);
         if report.is_held() {
+            report.findings = self.look_around(&desired);
             return self.hold(report, refused, state, &before);
         }
         match (self.keep(desired.commit()), report.accepted) {
@@ -323,15 +328,7 @@ impl<'c> Cycle<'c> {
         }
         self.copy_pin(&report, &state)?;
         self.keep_only(&state)?;
-        if report.converged() && report.is_undisturbed() {
-            let commit = &report.plan.commit;
-            if let Some(agreement) = Agreement::find(self.config, desired.desired(), commit, &state, self.host)? {
-                // Without it the next cycle compiles the repo again, and that is all.
-                if let Err(error) = agreement.write(self.host) {
-                    tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
-                }
-            }
-        }
+        report.findings = self.look_and_keep(&desired, &report, &state)?;
         report.enforced = Some(desired);
         Ok(report)
     }
@@ -485,6 +482,7 @@ impl<'c> Cycle<'c> {
             remaining: Vec::new(),
             hindrance: state.held_pin().map(|held| Hindrance::Held(Box::new(held.clone()))),
             alarms: alarm::of(state, None, now),
+            findings: agreement.findings,
             ahead: None,
             ring: state.rollout.ring.clone(),
             accepted: false,
@@ -620,6 +618,7 @@ pub(super) fn report(
         remaining: Vec::new(),
         hindrance,
         alarms: Vec::new(),
+        findings: Vec::new(),
         ahead: None,
         ring: state.rollout.ring.clone(),
         pause: None,

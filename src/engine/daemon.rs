@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::audit::OutcomeResult;
 use crate::host::{ReadHost as _, RealHost};
+use crate::resources::findings::Finding;
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
 use super::announce::{Announcer, News};
@@ -65,7 +66,9 @@ impl Settled {
         let settled = Self { fetched, until: Instant::now() + config.full_check, next };
         // What a pause holds back is to be done when it ends, and what a gate holds back when that opens.
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
-        (report.converged() && report.is_well() && !waits).then_some(settled)
+        // What was just started or stopped may not listen yet, or still do.
+        let is_moving = !report.outcomes.is_empty() && !report.findings.is_empty();
+        (report.converged() && report.is_well() && !waits && !is_moving).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {
@@ -339,6 +342,10 @@ fn tell(status: &Status, last: Option<&Status>) {
     };
     for trouble in status.problems.iter().filter(|trouble| !known(&trouble.code, &trouble.message)) {
         warn!(code = %trouble.code, "{}", trouble.message);
+    }
+    let is_found = |finding: &Finding| last.is_some_and(|last| last.findings.iter().any(|old| old.is_like(finding)));
+    for finding in status.findings.iter().filter(|finding| !is_found(finding)) {
+        warn!(code = %finding.code, "{finding}");
     }
     let commit = status.commit.as_deref().unwrap_or("none");
     if status.done > 0 || last.is_none_or(|last| last.health != status.health || last.commit != status.commit) {

@@ -114,6 +114,10 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
     for trouble in &status.problems {
         *problems.entry((trouble.code.clone(), sort(&trouble.code))).or_default() += 1;
     }
+    let mut findings = BTreeMap::new();
+    for finding in &status.findings {
+        *findings.entry(finding.code.as_str()).or_default() += 1;
+    }
     Metrics {
         host: status.host.clone(),
         fleet: status.fleet.clone(),
@@ -122,6 +126,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         policy_version: counters.policy.as_ref().map(|(_, version)| *version),
         state: word(status.health),
         problems,
+        findings,
         last_pull: status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
         last_cycle: time_of(status),
         objects: objects(status),

@@ -34,6 +34,7 @@ pub mod rollout;
 pub mod schedule;
 pub mod state;
 pub mod status;
+mod surroundings;
 mod trust_cache;
 pub mod watch;
 mod who;

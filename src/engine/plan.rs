@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::audit::entry::Cause;
 use crate::host::ReadHost;
 use crate::model::{Action, Change, Digest, Location, Maintenance, ObjectId, Step};
+use crate::resources::findings::Finding;
 use crate::resources::{self, Desired, Difference, ObserveError, Operation, Part, order};
 
 use super::state::State;
@@ -100,6 +101,7 @@ impl Plan {
             maintenance: self.maintenance.as_ref(),
             held: self.held.iter().map(StepView::new).collect(),
             unmanaged: &self.unmanaged,
+            findings: &[],
             objection: None,
             ahead: None,
         }
@@ -133,6 +135,10 @@ pub struct PlanView<'p> {
     pub held: Vec<StepView<'p>>,
     /// Objects that left the repo and that hostwrit did not make, which are left alone.
     pub unmanaged: &'p [ObjectId],
+    /// What was found around what is declared: nothing is done about it. No part of what the digest is of.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(default)]
+    pub findings: &'p [Finding],
     /// Why a guard lets nothing of it be done; absent where it may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objection: Option<String>,

@@ -11,6 +11,7 @@ use crate::audit::OutcomeResult;
 use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{Maintenance, ObjectId};
+use crate::resources::findings::Finding;
 
 use super::apply::Outcome;
 use super::checks::{self, Checked, Failed};
@@ -81,6 +82,9 @@ pub struct Status {
     /// The commit that the pause, the rollout or a guard holds back, if it is another than the one that is enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_commit: Option<String>,
+    /// What was found around what is declared: nothing is done about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// Objects with `observe: true` that differ.
     pub reported: Vec<ObjectId>,
     /// Objects that differ and that maintenance leaves as they are.
@@ -140,6 +144,7 @@ impl Status {
             put_back: None,
             held: 0,
             held_commit: None,
+            findings: Vec::new(),
             reported: Vec::new(),
             left_alone: Vec::new(),
             unmanaged: Vec::new(),
@@ -149,8 +154,9 @@ impl Status {
             Err(CycleError::Hindered(hindrance)) => Some(hindrance),
             Err(_) => None,
         };
+        let before = || Self::read(host).ok().flatten();
         status.pulled = match hindrance {
-            Some(Hindrance::Fetch(_)) => Self::read(host).ok().flatten().and_then(|before| before.pulled),
+            Some(Hindrance::Fetch(_)) => before().and_then(|before| before.pulled),
             _ => Some(status.time.clone()),
         };
         match cycle {
@@ -161,6 +167,8 @@ impl Status {
                     _ => "cycle-failed",
                 };
                 status.problems.push(Trouble { code: code.to_owned(), object: None, message: chain(error) });
+                // Nobody has looked since.
+                status.findings = before().map(|before| before.findings).unwrap_or_default();
                 if let CycleError::Hindered(Hindrance::Held(held)) = error {
                     status.put_back = Some(held.as_ref().clone());
                 }
@@ -180,6 +188,7 @@ impl Status {
         self.kinds.clone_from(&report.kinds);
         self.done = report.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
         self.cause = (!report.plan.steps.is_empty()).then_some(report.plan.cause);
+        self.findings.clone_from(&report.findings);
         self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();
         self.left_alone = report.plan.held.iter().map(|step| step.object.clone()).collect();
         self.unmanaged.clone_from(&report.plan.unmanaged);

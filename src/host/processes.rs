@@ -14,8 +14,9 @@ const LONGEST: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     pub pid: u32,
-    /// The name that the kernel has of it, without anything that steers a terminal.
+    /// As the kernel shows it: at most 15 bytes, and chosen by the process.
     pub name: String,
+    /// The effective user.
     pub uid: u32,
 }
 
@@ -49,11 +50,19 @@ fn others() -> impl Iterator<Item = Process> {
         .filter_map(of)
 }
 
-fn of(pid: u32) -> Option<Process> {
-    let dir = format!("/proc/{pid}");
-    let name = fs::read_to_string(format!("{dir}/comm")).ok()?;
-    let name = name.trim_end().replace(char::is_control, "\u{fffd}");
-    Some(Process { pid, name, uid: fs::metadata(dir).ok()?.uid() })
+/// Returns the process of this number, if it lives.
+pub(super) fn of(pid: u32) -> Option<Process> {
+    parse_status(pid, &fs::read(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// Reads name and effective user out of `/proc/PID/status`.
+pub(super) fn parse_status(pid: u32, status: &[u8]) -> Option<Process> {
+    let status = String::from_utf8_lossy(status);
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+    let uid = field("Uid")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    // Whoever runs the process has chosen the name: it must not steer a terminal.
+    let name = field("Name")?.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    Some(Process { pid, name, uid })
 }
 
 fn has_open(pid: u32, path: &Path) -> bool {

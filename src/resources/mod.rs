@@ -11,6 +11,7 @@ pub mod content;
 pub mod digest;
 pub mod egress;
 pub mod file;
+pub mod findings;
 pub mod firewall;
 pub mod group;
 pub mod interests;

@@ -18,6 +18,7 @@ mod courier;
 mod drift;
 mod faults;
 mod faulty_host;
+mod findings;
 mod freshness;
 mod hold;
 mod hostile_remote;

@@ -10,6 +10,7 @@ use super::super::status::Trouble;
 use super::*;
 use crate::audit::{Log, entry::Signer};
 use crate::host::RealHost;
+use crate::resources::findings::{Code as FindingCode, Finding};
 
 const COMMIT: &str = "4eba289bc64d885684246d34080b7eea6fba4566";
 
@@ -45,6 +46,7 @@ fn status(health: Health) -> Status {
         put_back: None,
         held: 0,
         held_commit: None,
+        findings: Vec::new(),
         reported: Vec::new(),
         left_alone: Vec::new(),
         unmanaged: Vec::new(),
@@ -122,6 +124,26 @@ fn a_refusal_that_lasts_counts_once() {
     let other = Status { problems: vec![trouble("step-failed", Some(ObjectId::new("file", "/a")))], ..refused("x") };
     counters.count(&other, Duration::ZERO, &host);
     assert!(!counters.counts.refusals.contains_key("step-failed"), "a failed step refuses no commit");
+}
+
+#[test]
+fn findings_are_counted_by_code() {
+    let (_root, host) = scene();
+    let finding = |code, place: &str| Finding {
+        code,
+        object: None,
+        place: Some(place.to_owned()),
+        process: None,
+        message: String::new(),
+    };
+    let findings = vec![
+        finding(FindingCode::ForeignDrop, "inet a b"),
+        finding(FindingCode::ForeignDrop, "inet a c"),
+        finding(FindingCode::OtherFirewall, "ufw"),
+    ];
+    let metrics = gather(&Status { findings, ..status(Health::Converged) }, &Counters::start(UNIX_EPOCH, None), &host);
+    assert_eq!(metrics.findings, BTreeMap::from([("foreign-drop", 2), ("other-firewall", 1)]));
+    assert!(metrics.problems.is_empty(), "a finding is no problem");
 }
 
 #[test]

@@ -13,12 +13,14 @@ mod credentials;
 mod daemon;
 mod drift;
 mod faults;
+mod five_systems;
 mod harness;
 mod lockout;
 mod package;
 mod ports;
 mod refusal;
 mod remotes;
+mod surroundings;
 mod watch;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
@@ -65,6 +67,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
+    Scenario { name: "needs-of-five-systems", run: five_systems::needs },
+    Scenario { name: "surroundings-listeners", run: surroundings::listeners_are_found },
+    Scenario { name: "surroundings-other-firewalls", run: surroundings::other_firewalls_are_found },
+    Scenario { name: "surroundings-published-ports", run: surroundings::published_ports_are_found },
     Scenario { name: "converge-first", run: converge::first_converge },
     Scenario { name: "converge-later-commit", run: converge::later_commit },
     Scenario { name: "converge-example-repo", run: converge::example_repo },

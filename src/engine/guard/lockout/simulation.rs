@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::host::{
-    AccountFiles, Effective, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, Timer,
-    UnitAction, UnitState, WriteHost,
+    AccountFiles, Effective, FileKind, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Ruleset, Stat,
+    Tables, Timer, UnitAction, UnitState, WriteHost,
 };
 use crate::model::Step;
 use crate::resources::{self, Operation};
@@ -261,6 +261,14 @@ impl ReadHost for Simulation<'_> {
 
     fn ruleset_generation(&self) -> Result<String, HostError> {
         self.host.ruleset_generation()
+    }
+
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.host.listening()
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
     }
 
     fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
