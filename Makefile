@@ -16,7 +16,7 @@ BUILD_PACKAGES := pkg-config:pkg-config cc:gcc clang:clang /usr/lib/llvm-*/lib/l
 # To run the demo: git serves file remotes, visudo checks sudo rules.
 DEMO_PACKAGES := git:git visudo:sudo
 # To test: real signatures, and real hosts under systemd-nspawn.
-TEST_PACKAGES := gpg:gnupg gpg-agent:gpg-agent ssh-keygen:openssh-client strace:strace systemd-nspawn:systemd-container \
+TEST_PACKAGES := gpg:gnupg gpg-agent:gpg-agent ssh-keygen:openssh-client openssl:openssl strace:strace systemd-nspawn:systemd-container \
   mmdebstrap:mmdebstrap nft:nftables ip:iproute2 pwck:passwd promtool:prometheus
 # To make the package and look it over.
 DEB_PACKAGES := dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev strip:binutils lintian:lintian
@@ -55,7 +55,7 @@ deb:
 
 bench:
 	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
-	@tests/oracle/install
+	@tests/oracle/install --fast
 	$(CARGO) bench --quiet
 
 # Rewrites expected texts and schemas after an intended change; read the diff before you commit it. Snapshots inside

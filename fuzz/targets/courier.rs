@@ -12,7 +12,11 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             let frame = wire::read_frame(&mut bytes.as_slice(), bytes.len()).unwrap().unwrap();
             assert!(Answer::parse(frame.0, frame.1, HashKind::Sha1).is_ok());
         }
-        let _ = Request::parse(*tag, body);
+        if let Ok(request) = Request::parse(*tag, body) {
+            let bytes = request.to_bytes();
+            let frame = wire::read_frame(&mut bytes.as_slice(), bytes.len()).unwrap().unwrap();
+            assert_eq!(Request::parse(frame.0, &frame.1).unwrap(), request);
+        }
     }
     let mut stream = data;
     while let Ok(Some(_)) = wire::read_frame(&mut stream, 1024) {}

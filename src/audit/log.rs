@@ -132,14 +132,36 @@ pub fn was_ordered(host: &(impl ReadHost + ?Sized), nonce: &str) -> Result<bool,
     Ok(find_last(host, 0, is_it)?.is_some())
 }
 
+/// Returns the entry of the last commit that was held, unless another was accepted or ordered after it.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn last_held(host: &(impl ReadHost + ?Sized)) -> Result<Option<Entry>, HostError> {
+    let text = host.read(Path::new(LOG))?.unwrap_or_default();
+    let moves = |event: &Event| matches!(event, Event::Accepted { .. } | Event::Ordered { .. } | Event::Held { .. });
+    let last = backwards(&text).find(|entry| moves(&entry.event));
+    Ok(last.filter(|entry| matches!(entry.event, Event::Held { .. })))
+}
+
+/// Returns the last event by which a commit was accepted.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn acceptance_of(host: &(impl ReadHost + ?Sized), commit: &str) -> Result<Option<Event>, HostError> {
+    find_last(host, 0, |event| matches!(event, Event::Accepted { commit: accepted, .. } if accepted == commit))
+}
+
 fn find_last(
     host: &(impl ReadHost + ?Sized),
     after: u64,
     wanted: impl Fn(&Event) -> bool,
 ) -> Result<Option<Event>, HostError> {
     let text = host.read(Path::new(LOG))?.unwrap_or_default();
-    let entries = text.rsplit(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Entry>(line).ok());
-    Ok(entries.take_while(|entry| entry.seq > after).map(|entry| entry.event).find(wanted))
+    Ok(backwards(&text).take_while(|entry| entry.seq > after).map(|entry| entry.event).find(wanted))
+}
+
+fn backwards(text: &[u8]) -> impl Iterator<Item = Entry> {
+    text.rsplit(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
 }
 
 /// Returns every entry of the host's log, oldest first; none if there is no log.

@@ -2,6 +2,7 @@
 //! The exit codes, the same for every command.
 
 use crate::engine::desired::Hindrance;
+use crate::engine::guard;
 use crate::engine::status::{Health, Status};
 use crate::trust::Code;
 
@@ -27,7 +28,7 @@ Exit codes:
   3  changes are pending (plan)
   4  refused by trust: the last good state stays enforced
   5  the infra repo is unsound: the last good state stays enforced
-  6  held: this host is paused, or it is not its turn in the rollout";
+  6  held: by a pause, maintenance, the rollout or a guard, or the commit was put back";
 
 impl Exit {
     /// Returns how a command ends whose cycle came to this.
@@ -38,6 +39,8 @@ impl Exit {
             "revocations-unreadable" | "pin-conflict" | "clock-suspect" => Some(Self::Refused),
             code if Code::ALL.iter().any(|known| known.as_str() == code) => Some(Self::Refused),
             "fetch-failed" | "facts-unreadable" => Some(Self::Failed),
+            "held" => Some(Self::Held),
+            code if guard::CODES.contains(&code) => Some(Self::Held),
             _ => None,
         };
         match status.health {
@@ -58,7 +61,7 @@ impl Exit {
             | Hindrance::PinConflict(_)
             | Hindrance::ClockSuspect { .. } => Self::Refused,
             Hindrance::Unsound { .. } => Self::Unsound,
-            Hindrance::Rollout(_) => Self::Held,
+            Hindrance::Rollout(_) | Hindrance::Held(_) | Hindrance::Guard { .. } => Self::Held,
         }
     }
 }

@@ -108,8 +108,13 @@ fn lines(status: &Status) -> Vec<String> {
     let health = match status.health {
         Health::Converged => "agrees with the remote",
         Health::LastGood => "agrees with the last good commit, and does not follow the remote",
-        Health::Held if status.paused.is_none() => "agrees with the last good commit, and waits for its turn",
-        Health::Held => "is paused, and something is held",
+        Health::Held if status.paused.is_some() => "is paused, and something is held",
+        Health::Held if status.rollout.is_some() => "agrees with the last good commit, and waits for its turn",
+        Health::Held if status.held_commit.is_some() || status.put_back.is_some() => {
+            "agrees with the last good commit, and does not follow the remote"
+        }
+        Health::Held if status.maintenance.is_some() => "is in maintenance, and something is held",
+        Health::Held => "stays as it is, and something is held",
         Health::Failing => "does not agree",
     };
     let mut lines = vec![
@@ -129,6 +134,20 @@ fn lines(status: &Status) -> Vec<String> {
         let of = status.held_commit.as_ref().map(|commit| format!(" of {commit}")).unwrap_or_default();
         lines.push(format!("  held        {}{of}", output::count(status.held, "step")));
     }
+    if let Some(checked) = &status.checked {
+        lines.push(format!(
+            "  checks      {} passed, {} failed, {}",
+            checked.passed,
+            checked.failed.len(),
+            checked.time
+        ));
+    }
+    if let Some(held) = &status.put_back {
+        lines.push(format!("  put back    {} since {} [{}]", held.commit, held.since, output::plain(&held.code)));
+    }
+    if let Some(maintenance) = &status.maintenance {
+        lines.push(format!("  maintenance until {}: {}", maintenance.until, output::plain(&maintenance.reason)));
+    }
     let mut section = |title: &str, rows: Vec<String>| {
         if !rows.is_empty() {
             lines.push(format!("  {title}"));
@@ -146,7 +165,9 @@ fn lines(status: &Status) -> Vec<String> {
             })
             .collect(),
     );
+    section("found, left alone", status.findings.iter().map(|finding| output::plain(&finding.to_string())).collect());
     section("differ, only reported", status.reported.iter().map(ToString::to_string).collect());
+    section("differ, left alone during the maintenance", status.left_alone.iter().map(ToString::to_string).collect());
     section("no longer in the repo, left alone", status.unmanaged.iter().map(ToString::to_string).collect());
     lines
 }

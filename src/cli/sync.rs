@@ -55,6 +55,9 @@ fn told(status: serde_json::Value) -> Result<Exit, CommandError> {
     if let Some(pause) = &status.paused {
         output::warning(pause.to_string());
     }
+    if let Some(maintenance) = &status.maintenance {
+        output::warning(maintenance.to_string());
+    }
     for trouble in &status.problems {
         let object = trouble.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
         output::warning(format!("{object}{}", trouble.message));
@@ -62,12 +65,13 @@ fn told(status: serde_json::Value) -> Result<Exit, CommandError> {
     let (host, done) = (&status.host, output::count(status.done, "step"));
     let commit = status.commit.as_deref().map_or("any commit", output::short);
     output::answer(match (status.health, status.done) {
+        (Health::Held, done) if status.held == 0 => {
+            format!("{} done: {host} agrees with {commit}, the last good commit.", output::count(done, "step"))
+        }
         (Health::Held, _) => {
             let commit = status.held_commit.as_deref().map_or(commit, output::short);
-            format!(
-                "{} of {commit} held: {host} stays as it is while it is paused.",
-                output::count(status.held, "step")
-            )
+            let why = if status.paused.is_some() { " while it is paused" } else { "" };
+            format!("{} of {commit} held: {host} stays as it is{why}.", output::count(status.held, "step"))
         }
         (Health::Failing, _) => format!("{done} done: {host} does not agree with {commit} yet."),
         (_, 0) => {

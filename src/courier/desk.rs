@@ -16,11 +16,11 @@ use tracing::{info, warn};
 use crate::model::chain;
 use crate::model::git::{ObjectError, Objects as _, Oid};
 use crate::source::wire::{self, Answer, Request};
-use crate::source::{Access, Ask, HashKind, Limits, Mirror, MirrorError};
+use crate::source::{Access, Advertised, Ask, HashKind, Limits, Mirror, MirrorError};
 
 use super::hint::{self, Remembered};
 use super::outbox::Outbox;
-use super::prometheus;
+use super::{probe, prometheus};
 
 /// With more packs than this, a mirror is fetched anew: every one is looked into for every object.
 const MAX_PACKS: usize = 64;
@@ -29,6 +29,8 @@ const MAX_PACKS: usize = 64;
 pub(super) struct Desk {
     mirror: PathBuf,
     access: Access,
+    /// What the Git server said that it can do.
+    advertised: Advertised,
     outbox: Option<Outbox>,
     /// How many stewards are being answered.
     present: AtomicUsize,
@@ -53,6 +55,7 @@ impl Desk {
         Self {
             mirror,
             access,
+            advertised: Advertised::default(),
             outbox,
             present: AtomicUsize::new(0),
             is_spent: AtomicBool::new(false),
@@ -84,6 +87,10 @@ impl Desk {
                 Request::Object(id) => self.object(&mut mirror, &id),
                 Request::Number(query) => match prometheus::ask(&query) {
                     Ok(number) => Answer::Number(number),
+                    Err(error) => Answer::Failed(chain(&error)),
+                },
+                Request::Probe(probe) => match probe::attempt(&probe) {
+                    Ok(()) => Answer::Probed,
                     Err(error) => Answer::Failed(chain(&error)),
                 },
                 Request::Report(batch) => self.outbox.as_ref().map_or_else(no_outbox, |outbox| outbox.spool(&batch)),
@@ -169,7 +176,7 @@ impl Desk {
             None => Mirror::open(&self.mirror, hash, limits)?,
         };
         books.is_open = true;
-        Ok(mirror.insert(opened.with_access(self.access.clone())))
+        Ok(mirror.insert(opened.with_access(self.access.clone()).with_advertised(self.advertised.clone())))
     }
 }
 

@@ -10,6 +10,7 @@
 mod desk;
 mod hint;
 mod outbox;
+mod probe;
 mod prometheus;
 
 use std::io;

@@ -231,7 +231,10 @@ fn of_status(status: &Status, interval: Option<Duration>, now: SystemTime) -> Ch
             let found = format!("the last pull was {} ago", format_duration(age));
             Check::warning(NAME, found, "look at what the daemon does: journalctl -u hostwrit")
         }
-        (Health::Held, ..) => Check::ok(NAME, "what there is to do is held by a pause"),
+        (Health::Held, ..) if !codes.is_empty() => {
+            Check::warning(NAME, format!("what there is to do is held: {codes}"), advice)
+        }
+        (Health::Held, ..) => Check::ok(NAME, "what there is to do is held by a pause or the rollout"),
         (Health::Converged, ..) if !codes.is_empty() => {
             Check::warning(NAME, format!("the host agrees, but: {codes}"), advice)
         }

@@ -51,13 +51,14 @@ const MEANINGS: &[(&[&str], &str)] = &[
         "the server does not take the courier's SSH key: register its public half there, and look at the credential ssh-key",
     ),
     (
-        &["401", "403", "password", "authentication", "credential"],
+        // Not "password" or "credential": what is said to every trouble over HTTP has these words.
+        &["401", "403", "were not accepted", "no credentials were"],
         "the server wants a password: look at the credential git-token",
     ),
     (&["404", "not found", "no such file"], "look at the path in `remote`"),
     (
-        &["connection refused", "timed out", "timeout", "unreachable", "no route", "took more than"],
-        "look at the network between this host and the server, and at its firewall",
+        &["connection refused", "connect to", "timed out", "timeout", "unreachable", "no route", "took more than"],
+        "look at the network between this host and the server, or the proxy that it goes through, and at its firewall",
     ),
     (&["has no refs/"], "push the ref, or correct `ref` in the configuration"),
     (&["courier"], "look at the courier: systemctl status hostwrit-courier"),
@@ -83,6 +84,10 @@ mod tests {
             ("ssh: Host key verification failed.", "ssh-keyscan"),
             ("git@example.org: Permission denied (publickey)", "ssh-key"),
             ("Received HTTP status 401", "git-token"),
+            ("Credentials provided for \"https://a\" were not accepted by the remote", "git-token"),
+            ("No credentials were returned at all", "git-token"),
+            ("or take the credential git-token: Received HTTP status 404", "path"),
+            ("ask for no password: Failed to connect to 192.0.2.1 port 3128", "firewall"),
             ("curl: (7) Failed to connect: Connection refused", "firewall"),
             ("cannot reach the courier at /run/hostwrit/courier.sock", "systemctl status hostwrit-courier"),
             ("Could not resolve proxy: proxy.example.org", "name server"),

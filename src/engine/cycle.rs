@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One reconciliation, top to bottom: pull, prove, compile, authorize, plan, apply, observe again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -10,19 +10,26 @@ use crate::audit::entry::Signer;
 use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
-use crate::model::ownership::{OwnershipChange, Parts};
-use crate::model::{Mode, ObjectId, Step};
+use crate::model::{Maintenance, ObjectId, Step};
+use crate::resources::findings::Finding;
 use crate::resources::{Desired, ObserveError, Operation, ShelfError, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
-use crate::trust::{Authorized, Cache, HEARTBEAT_REF};
+use crate::trust::Cache;
+use crate::trust::{Allowance, Authorized, HEARTBEAT_REF};
 
 use super::agreement::Agreement;
 use super::alarm::{self, Alarm};
 use super::apply::{Outcome, carry_out};
-use super::desired::{Hindrance, Judge, Selected};
+use super::checks::Checked;
+use super::claims::{close_interrupted, forget_the_gone, forget_the_unmade, promise, remember_the_altered};
+use super::confirm::{self, BackError, Memory, Need, Verdict};
+use super::desired::{Hindrance, Judge};
+use super::guard::Objection;
+use super::hold::{Bad, HeldCommit};
 use super::last_good::Store;
 use super::pause::{self, Kept, Pause, PauseError};
 use super::pin::{self, Known};
+use super::planning::{Planned, allowance};
 use super::rollout::Rollout;
 use super::state::{self, Refused, StateError};
 use super::trust_cache;
@@ -58,6 +65,8 @@ pub struct Report {
     pub hindrance: Option<Hindrance>,
     /// What somebody must know, although it keeps nothing from being done.
     pub alarms: Vec<Alarm>,
+    /// What was found around what is declared.
+    pub findings: Vec<Finding>,
     /// What the commit would change that waits for its turn; `None` if none waits.
     pub ahead: Option<Plan>,
     /// The host's ring.
@@ -66,19 +75,33 @@ pub struct Report {
     pub accepted: bool,
     /// Nothing is changed because of this.
     pub pause: Option<Pause>,
+    /// Why a guard lets nothing of the plan be done.
+    pub objection: Option<Objection>,
+    /// What the checks came to when they last ran.
+    pub checked: Option<Checked>,
+    /// The commit that was put back, as long as it is the last one accepted.
+    pub put_back: Option<HeldCommit>,
     /// The pin before the cycle: what a held host is left with.
     pub pin: Option<String>,
     pub signers: Vec<Signer>,
     /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
     pub stale_from: Option<SystemTime>,
+    /// When maintenance begins or ends.
+    pub maintenance_turns: Option<SystemTime>,
     /// What is enforced, where the cycle had to read it.
     pub enforced: Option<Authorized<Desired>>,
 }
 
 impl Report {
-    /// Whether a pause holds back a commit or steps.
+    /// Whether a pause or a guard holds back a commit or steps.
     pub fn is_held(&self) -> bool {
-        self.pause.is_some() && (self.accepted || !self.plan.steps.is_empty())
+        let is_kept = self.pause.is_some() || self.objection.is_some();
+        is_kept && (self.accepted || !self.plan.steps.is_empty())
+    }
+
+    /// Whether the host may be known to agree until something changes.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        matches!(self.hindrance, None | Some(Hindrance::Held(_)))
     }
 
     /// Notes the pause under which the cycle ran.
@@ -88,9 +111,19 @@ impl Report {
         self
     }
 
-    /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.
-    pub fn converged(&self) -> bool {
+    /// Whether no check failed that counts.
+    pub fn is_well(&self) -> bool {
+        self.checked.as_ref().is_none_or(Checked::is_well)
+    }
+
+    /// Whether every step was carried out and the host, observed again, is as the plan wants it.
+    pub fn is_done(&self) -> bool {
         self.remaining.is_empty() && self.outcomes.iter().all(|outcome| outcome.result == OutcomeResult::Done)
+    }
+
+    /// Whether all is done and nothing was held back: the host agrees with the plan's commit.
+    pub fn converged(&self) -> bool {
+        self.is_done() && self.plan.held.is_empty()
     }
 }
 
@@ -105,6 +138,8 @@ pub enum CycleError {
     Audit(#[from] AuditError),
     #[error(transparent)]
     Pause(#[from] PauseError),
+    #[error(transparent)]
+    Back(#[from] BackError),
     /// There is no commit to obey: the tip does not count, and no earlier one was accepted or can still be read.
     #[error(transparent)]
     Hindered(#[from] Hindrance),
@@ -156,33 +191,40 @@ impl<'c> Cycle<'c> {
     pub fn plan(&self) -> Result<Report, CycleError> {
         let (pause, unreadable) = Kept::read(self.host, self.host.now())?.standing();
         let fetched = self.fetch();
-        let mut state = State::read(self.host)?;
+        let mut state = State::recall(self.host)?;
         if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report.under(pause, unreadable));
         }
         let heartbeat = heartbeat_of(&fetched);
         let known = self.known(&state)?;
-        let (selected, plan, ahead) =
+        let Planned { selected, plan, ahead, objection } =
             self.select_and_plan(fetched, &known, &state, &mut trust_cache::read(self.host))?;
         state.ordered = known.ordered;
         state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state);
+        let mut report = report(selected.hindrance, plan, &selected.desired, &state, self.host.now());
+        (report.ahead, report.objection) = (ahead, objection);
         if report.accepted {
             state.ordered = None;
         }
         report.alarms = alarm::of(&state, refused, self.host.now());
+        report.findings = self.look_around(&selected.desired);
         Ok(report.under(pause, unreadable))
     }
 
     /// Returns the desired state of the last good commit, without asking the remote.
     ///
     /// # Errors
-    /// No commit was accepted yet, or it cannot be read any more.
+    /// No commit was accepted yet, none was good, or it cannot be read any more.
     pub fn last_good(&self) -> Result<Authorized<Desired>, CycleError> {
-        let state = State::read(self.host)?;
-        let pin = self.known(&state)?.pin.ok_or(CycleError::NothingAccepted)?;
-        Ok(self.judge(&mut trust_cache::read(self.host), None).last_good(pin)?.desired)
+        let state = State::recall(self.host)?;
+        let Some(good) = state.ground(&self.known(&state)?)? else {
+            return Err(match state.held {
+                Some(held) => Hindrance::Held(Box::new(held)).into(),
+                None => CycleError::NothingAccepted,
+            });
+        };
+        Ok(self.judge(&mut trust_cache::read(self.host), None).last_good(good)?.desired)
     }
 
     /// Asks the remote, and makes the host agree with its tip, or with the last good state.
@@ -204,7 +246,8 @@ impl<'c> Cycle<'c> {
         fetched: Result<Fetched, FetchError>,
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
     ) -> Result<Report, CycleError> {
-        let mut state = State::read(self.host)?;
+        let mut state = State::recall(self.host)?;
+        self.take_up(&mut state)?;
         let (pause, unreadable) = pause::settle(self.host, &mut state)?.standing();
         if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report.under(pause, unreadable));
@@ -225,7 +268,7 @@ impl<'c> Cycle<'c> {
             // Without them the next cycle proves again, and that is all.
             tracing::warn!("cannot keep what was proven: {}", chain(&error));
         }
-        let (selected, plan, ahead) = match selected {
+        let Planned { selected, plan, ahead, objection } = match selected {
             Err(CycleError::Hindered(hindrance)) => {
                 // Nothing to fall back to; what was refused is recorded all the same.
                 self.record_refusal(&hindrance, &mut state)?;
@@ -233,9 +276,12 @@ impl<'c> Cycle<'c> {
             }
             other => other?,
         };
-        match &selected.hindrance {
-            None | Some(Hindrance::Rollout(_)) => state.refused = None,
-            Some(hindrance) => self.record_refusal(hindrance, &mut state)?,
+        match (&selected.hindrance, &objection) {
+            (None | Some(Hindrance::Rollout(_) | Hindrance::Held(_)), Some(objection)) => {
+                self.record_refused(Some(plan.commit.clone()), objection.code, objection.to_string(), &mut state)?;
+            }
+            (None | Some(Hindrance::Rollout(_) | Hindrance::Held(_)), None) => state.refused = None,
+            (Some(hindrance), _) => self.record_refusal(hindrance, &mut state)?,
         }
         state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
         if state.rollout.waiting != before.rollout.waiting {
@@ -248,25 +294,34 @@ impl<'c> Cycle<'c> {
             state.root = Some(self.root());
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, ahead, &selected.desired, &state).under(pause, unreadable);
+        let mut desired = selected.desired;
+        let report = report(selected.hindrance, plan, &desired, &state, self.host.now());
+        let mut report = report.under(pause, unreadable);
+        (report.ahead, report.objection) = (ahead, objection);
         if report.is_held() {
+            report.findings = self.look_around(&desired);
             return self.hold(report, refused, state, &before);
         }
-        match (self.keep(selected.desired.commit()), report.accepted) {
+        match (self.keep(desired.commit()), report.accepted) {
             (Err(error), true) => return Err(error),
             // It is enforced already, and may be so for as long as the courier has it.
             (Err(error), false) => tracing::warn!("cannot keep the objects of the last good commit: {}", chain(&error)),
             (Ok(()), _) => {}
         }
+        let mut bad = None;
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
-            self.carry_out(&selected.desired, &mut report, &mut state, watch)?;
+            bad = self.carry_out(&desired, &mut report, &mut state, watch)?;
+            // A commit that was accepted takes the place of one that is held.
+            report.put_back = state.held_pin().cloned();
         }
-        remember_the_altered(&mut state, selected.desired.desired(), &report.remaining);
-        if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
-            let mut log = Log::open(self.host, state.log)?;
-            log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
-            state.log = Some(log.head());
-            state.converged = Some(report.plan.commit.clone());
+        self.record_maintenance(report.plan.maintenance.as_ref(), &mut state)?;
+        self.settle(&desired, &report, &mut state)?;
+        if let Some(bad) = bad.or_else(|| self.examine(&desired, &mut report, &mut state)) {
+            desired = self.put_back(bad, &mut report, &mut state, watch)?;
+            confirm::forget_reverted(self.host)?;
+            self.settle(&desired, &report, &mut state)?;
+            // Whether the way back was one is told as well.
+            self.examine(&desired, &mut report, &mut state);
         }
         self.record_staleness(&mut state)?;
         report.alarms.extend(alarm::of(&state, refused, self.host.now()));
@@ -274,18 +329,24 @@ impl<'c> Cycle<'c> {
             state.write(self.host)?;
         }
         self.copy_pin(&report, &state)?;
-        self.keep_only(selected.desired.commit())?;
-        if report.converged() && report.hindrance.is_none() {
-            let (desired, commit) = (selected.desired.desired(), &report.plan.commit);
-            if let Some(agreement) = Agreement::find(self.config, desired, commit, &state, self.host)? {
-                // Without it the next cycle compiles the repo again, and that is all.
-                if let Err(error) = agreement.write(self.host) {
-                    tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
-                }
-            }
-        }
-        report.enforced = Some(selected.desired);
+        self.keep_only(&state)?;
+        report.findings = self.look_and_keep(&desired, &report, &state)?;
+        report.enforced = Some(desired);
         Ok(report)
+    }
+
+    /// Writes down what the second plan has shown.
+    fn settle(&self, desired: &Authorized<Desired>, report: &Report, state: &mut State) -> Result<(), CycleError> {
+        let held = report.plan.held.iter().map(|step| step.object.clone());
+        let differing: Vec<ObjectId> = report.remaining.iter().cloned().chain(held).collect();
+        remember_the_altered(state, desired.desired(), &differing);
+        if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
+            state.log = Some(log.head());
+            state.converged = Some(report.plan.commit.clone());
+        }
+        Ok(())
     }
 
     /// Changes nothing but what hostwrit remembers of the remote: the pin stays, and the plan is left as it is.
@@ -305,15 +366,17 @@ impl<'c> Cycle<'c> {
         Ok(report)
     }
 
-    /// Accepts the commit, carries out the plan and observes again.
-    fn carry_out(
+    /// Accepts the commit, carries out the plan and observes again. Returns why the commit must go back, if the host could not
+    /// prove that it is reached as before; its changes are undone then.
+    pub(super) fn carry_out(
         &self,
         desired: &Authorized<Desired>,
         report: &mut Report,
         state: &mut State,
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
-    ) -> Result<(), CycleError> {
+    ) -> Result<Option<Bad>, CycleError> {
         let plan = &report.plan;
+        let memory = Memory::of(state);
         let mut log = Log::open(self.host, state.log)?;
         if state.applying {
             close_interrupted(&mut log)?;
@@ -328,10 +391,15 @@ impl<'c> Cycle<'c> {
             state.pin = Some(plan.commit.clone());
             state.root = Some(self.root());
             state.ordered = None;
+            state.held = None;
+            state.removals = match allowance(&desired.commit().to_string(), desired.removals(), state) {
+                Allowance::Granted(number) => Some(number),
+                Allowance::Unasked | Allowance::Denied(_) => None,
+            };
         }
         if !plan.steps.is_empty() {
             promise(plan, &mut log, state)?;
-            state.pending = triggers::owed(&plan.steps);
+            state.pending = triggers::owed(plan.steps.iter().chain(&plan.held));
         }
         state.applying = !plan.steps.is_empty();
         state.log = Some(log.head());
@@ -340,11 +408,31 @@ impl<'c> Cycle<'c> {
         // Where this fails the work is done all the same; it is tried again after it, and then its failure is told.
         let _ = self.copy_pin(report, state);
         if report.plan.steps.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let plan = &report.plan;
 
-        report.outcomes = carry_out(plan, self.host, &mut log, state, self.stop, watch)?;
+        let mut bad = None;
+        report.outcomes = match self.confirm(desired.desired(), plan, memory, state, &mut log)? {
+            Need::Nothing => carry_out(plan, self.host, &mut log, state, self.stop, watch)?,
+            Need::Proof(confirm) => {
+                let outcomes = match carry_out(plan, confirm.host(), &mut log, state, self.stop, watch) {
+                    Ok(outcomes) => outcomes,
+                    Err(error) => {
+                        confirm.abandon();
+                        return Err(error.into());
+                    }
+                };
+                if let Verdict::Back(why) = confirm.conclude(state, &mut log)? {
+                    bad = why;
+                }
+                outcomes
+            }
+            Need::Refusal(why) => {
+                bad = Some(why);
+                Vec::new()
+            }
+        };
         let again = Plan::make(&plan.commit, desired.desired(), state, self.host)?;
         report.remaining = again.steps.iter().map(|step| step.object.clone()).collect();
         forget_the_unmade(&again, state);
@@ -352,7 +440,7 @@ impl<'c> Cycle<'c> {
         forget_the_gone(owned, desired.desired(), &again, state);
         state.applying = false;
         state.log = Some(log.head());
-        Ok(())
+        Ok(bad)
     }
 
     pub(super) fn fetch(&self) -> Result<Fetched, FetchError> {
@@ -365,7 +453,9 @@ impl<'c> Cycle<'c> {
         let tip = fetched.as_ref().ok()?.tip.to_string();
         let freshness = &state.freshness;
         let settled = state.pin.as_ref() == Some(&tip)
-            && state.converged.as_ref() == Some(&tip)
+            && state.converged.as_deref() == state.enforced()
+            && state.good.as_deref() == state.enforced()
+            && state.checked.as_ref().is_none_or(Checked::is_well)
             && state.root.as_ref() == Some(&self.root())
             && state.refused.is_none()
             && !state.applying
@@ -380,51 +470,34 @@ impl<'c> Cycle<'c> {
         }
         // What cannot be asked is looked at, and told, the long way.
         let agreement = Agreement::that_holds(self.config, self.host).ok().flatten()?;
+        let maintenance = agreement.maintenance;
+        let is_in_force = |maintenance: &&Maintenance| maintenance.is_in_force(freshness.at_least(now));
+        if maintenance.as_ref().filter(is_in_force) != state.maintenance.as_ref() {
+            return None;
+        }
+        let maintenance_turns = maintenance.and_then(|maintenance| maintenance.next_change(freshness.at_least(now)));
         Some(Report {
-            plan: Plan::of_nothing(&tip),
+            plan: Plan { maintenance: state.maintenance.clone(), ..Plan::of_nothing(state.enforced()?) },
             objects: agreement.objects,
             kinds: agreement.kinds,
             outcomes: Vec::new(),
             remaining: Vec::new(),
-            hindrance: None,
+            hindrance: state.held_pin().map(|held| Hindrance::Held(Box::new(held.clone()))),
             alarms: alarm::of(state, None, now),
+            findings: agreement.findings,
             ahead: None,
             ring: state.rollout.ring.clone(),
             accepted: false,
             pause: None,
+            objection: None,
+            checked: state.checked.clone(),
+            put_back: state.held_pin().cloned(),
             pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
+            maintenance_turns,
             enforced: None,
         })
-    }
-
-    fn select_and_plan(
-        &self,
-        fetched: Result<Fetched, FetchError>,
-        known: &Known,
-        state: &State,
-        cache: &mut Cache,
-    ) -> Result<(Selected, Plan, Option<Plan>), CycleError> {
-        let heartbeat = fetched.as_ref().ok().and_then(|fetched| fetched.beside);
-        let tip = self.may_follow(known, state).and_then(|()| Ok(fetched?.tip));
-        let selected = self.judge(cache, heartbeat).select(tip, known.pin)?;
-        let selected = self.in_turn(selected, known, state, cache)?;
-        let plan = |desired: &Authorized<Desired>| {
-            Plan::make(&desired.commit().to_string(), desired.desired(), state, self.host)
-        };
-        let (now, ahead) = (plan(&selected.desired)?, selected.held.as_ref().map(plan).transpose()?);
-        Ok((selected, now, ahead))
-    }
-
-    /// Returns what keeps this host from following the remote, whatever the remote has.
-    fn may_follow(&self, known: &Known, state: &State) -> Result<(), Hindrance> {
-        let now = self.host.now();
-        match (&known.conflict, state.freshness.newest()) {
-            (Some(conflict), _) => Err(Hindrance::PinConflict(conflict.clone())),
-            (None, Some(newest)) if state.freshness.doubts(now) => Err(Hindrance::ClockSuspect { now, newest }),
-            _ => Ok(()),
-        }
     }
 
     pub(super) fn judge<'j>(&'j self, cache: &'j mut Cache, heartbeat: Option<Oid>) -> Judge<'j> {
@@ -458,6 +531,23 @@ impl<'c> Cycle<'c> {
         Ok(())
     }
 
+    /// Records that maintenance has begun, or has ended.
+    fn record_maintenance(&self, in_force: Option<&Maintenance>, state: &mut State) -> Result<(), AuditError> {
+        if state.maintenance.as_ref() != in_force {
+            let event = match in_force.cloned() {
+                Some(Maintenance { from, until, reason, except }) => {
+                    Event::MaintenanceBegun { from, until, reason, except }
+                }
+                None => Event::MaintenanceEnded {},
+            };
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([event])?;
+            state.log = Some(log.head());
+            state.maintenance = in_force.cloned();
+        }
+        Ok(())
+    }
+
     /// Returns the configuration's root commit as the state writes it.
     pub(super) fn root(&self) -> String {
         self.config.anchor.root.to_string()
@@ -465,14 +555,27 @@ impl<'c> Cycle<'c> {
 
     /// Records a refused commit once, not at every pull.
     fn record_refusal(&self, hindrance: &Hindrance, state: &mut State) -> Result<(), CycleError> {
-        if matches!(hindrance, Hindrance::Fetch(_) | Hindrance::Facts(_) | Hindrance::Rollout(_)) {
+        // What is held stands in the log already.
+        let is_no_refusal =
+            matches!(hindrance, Hindrance::Fetch(_) | Hindrance::Facts(_) | Hindrance::Rollout(_) | Hindrance::Held(_));
+        if is_no_refusal {
             return Ok(());
         }
         let commit = hindrance.commit().map(|commit| commit.to_string());
-        let refused = Refused { commit: commit.clone(), code: hindrance.code().to_owned() };
+        self.record_refused(commit, hindrance.code(), hindrance.to_string(), state)
+    }
+
+    fn record_refused(
+        &self,
+        commit: Option<String>,
+        code: &str,
+        message: String,
+        state: &mut State,
+    ) -> Result<(), CycleError> {
+        let refused = Refused { commit: commit.clone(), code: code.to_owned() };
         if state.refused.as_ref() != Some(&refused) {
             let mut log = Log::open(self.host, state.log)?;
-            log.append([Event::Refused { commit, code: refused.code.clone(), message: hindrance.to_string() }])?;
+            log.append([Event::Refused { commit, code: refused.code.clone(), message }])?;
             state.log = Some(log.head());
             state.refused = Some(refused);
             state.write(self.host)?;
@@ -498,15 +601,18 @@ fn heartbeat_of(fetched: &Result<Fetched, FetchError>) -> Option<Option<String>>
     fetched.as_ref().ok().map(|fetched| fetched.beside.map(|commit| commit.to_string()))
 }
 
-fn report(
+/// Returns the report of a cycle that has not changed anything yet.
+pub(super) fn report(
     hindrance: Option<Hindrance>,
     plan: Plan,
-    ahead: Option<Plan>,
     desired: &Authorized<Desired>,
     state: &State,
+    now: SystemTime,
 ) -> Report {
+    let now = state.freshness.at_least(now);
+    let maintenance = desired.desired().maintenance.as_ref();
     Report {
-        accepted: state.pin.as_deref() != Some(&plan.commit),
+        accepted: state.pin.as_deref() != Some(&plan.commit) && state.enforced() != Some(&plan.commit),
         plan,
         objects: desired.desired().objects().len(),
         kinds: desired.desired().kinds(),
@@ -514,78 +620,18 @@ fn report(
         remaining: Vec::new(),
         hindrance,
         alarms: Vec::new(),
-        ahead,
+        findings: Vec::new(),
+        ahead: None,
         ring: state.rollout.ring.clone(),
         pause: None,
+        objection: None,
+        checked: state.checked.clone(),
+        put_back: state.held_pin().cloned(),
         pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
+        maintenance_turns: maintenance.and_then(|maintenance| maintenance.next_change(now)),
         enforced: None,
-    }
-}
-
-/// Records an outcome for each intent that a kill left without one.
-fn close_interrupted(log: &mut Log<'_>) -> Result<(), AuditError> {
-    let mut open = BTreeSet::new();
-    for entry in log.entries()? {
-        match entry.event {
-            Event::Intent { .. } => drop(open.insert(entry.seq)),
-            Event::Outcome { intent, .. } => drop(open.remove(&intent)),
-            _ => {}
-        }
-    }
-    let message = "hostwrit ended before it recorded an outcome";
-    log.append(open.into_iter().map(|intent| Event::Outcome {
-        intent,
-        result: OutcomeResult::Interrupted,
-        message: Some(message.to_owned()),
-    }))?;
-    Ok(())
-}
-
-/// Records what is planned, and claims what it is about to make: durable once the state is written.
-pub(super) fn promise(plan: &Plan, log: &mut Log<'_>, state: &mut State) -> Result<(), AuditError> {
-    log.append([Event::Planned {
-        commit: plan.commit.clone(),
-        plan: plan.digest,
-        cause: plan.cause,
-        steps: plan.steps.len(),
-    }])?;
-    plan.steps.iter().for_each(|step| state.owned.claim(&step.object, &step.ownership));
-    Ok(())
-}
-
-/// Forgets claims of what the second plan would still have to make: it was not made, so it is not ours if somebody else
-/// makes it.
-pub(super) fn forget_the_unmade(again: &Plan, state: &mut State) {
-    for step in &again.steps {
-        let unmade = OwnershipChange { claims: Parts::new(), gives_up: step.ownership.claims.clone() };
-        state.owned.give_up(&step.object, &unmade);
-    }
-}
-
-/// Forgets those of the `owned` objects that are neither declared nor, by the plan, on the host any more: somebody else may
-/// have removed them, and may make others of the same name.
-pub(super) fn forget_the_gone(owned: BTreeSet<ObjectId>, desired: &Desired, plan: &Plan, state: &mut State) {
-    let declared: BTreeSet<ObjectId> =
-        desired.objects().into_iter().filter(|object| !object.absent).map(|object| object.id).collect();
-    let still_there: BTreeSet<&ObjectId> =
-        plan.steps.iter().chain(&plan.reported).map(|step| &step.object).chain(&declared).collect();
-    owned.iter().filter(|id| !still_there.contains(id)).for_each(|id| state.owned.forget(id));
-}
-
-/// Notes declared objects that hostwrit did not make, to list them when they leave the repo, and drops those it removed.
-pub(super) fn remember_the_altered(state: &mut State, desired: &Desired, remaining: &[ObjectId]) {
-    let remaining: BTreeSet<&ObjectId> = remaining.iter().collect();
-    for object in desired.objects() {
-        if object.mode != Mode::Enforce || remaining.contains(&object.id) {
-            continue;
-        }
-        if object.absent || state.owned.is_whole(&object.id) {
-            state.altered.remove(&object.id);
-        } else {
-            state.altered.insert(object.id);
-        }
     }
 }
 

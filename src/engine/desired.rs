@@ -12,6 +12,8 @@ use crate::source::FetchError;
 use crate::trust::{self, Anchor, AuthenticTree, Authorized, Cache, Refusal, Revocations};
 
 use super::Config;
+use super::guard::Objection;
+use super::hold::HeldCommit;
 use super::pin::Pin;
 use super::revocations::{self, RevocationsError};
 use super::rollout::{Hold, Turn, Waiting};
@@ -73,6 +75,12 @@ pub enum Hindrance {
     /// The tip counts, and it is not this host's turn.
     #[error(transparent)]
     Rollout(#[from] Box<Hold>),
+    /// The tip was accepted and put back.
+    #[error(transparent)]
+    Held(Box<HeldCommit>),
+    /// The tip counts, and a guard refuses what it would do.
+    #[error("commit {commit} is not begun: {objection}")]
+    Guard { commit: Oid, objection: Objection },
     #[error("commit {commit} is proven, but the repo is not sound:\n{faults}")]
     Unsound { commit: Oid, faults: Faults },
 }
@@ -90,6 +98,8 @@ impl Hindrance {
             Self::NoLastGood { tip, .. } => tip.code(),
             Self::Rollout(hold) if hold.is_wrong() => "gate-silent",
             Self::Rollout(_) => "rollout",
+            Self::Held(_) => "held",
+            Self::Guard { objection, .. } => objection.code,
             Self::Unsound { .. } => "unsound",
         }
     }
@@ -105,7 +115,8 @@ impl Hindrance {
             Self::Refused(refusal) => refusal.commit().copied(),
             Self::NoLastGood { tip, .. } => tip.commit(),
             Self::Rollout(hold) => Some(hold.commit),
-            Self::Unsound { commit, .. } => Some(*commit),
+            Self::Held(held) => Oid::from_hex(held.commit.as_bytes()).ok(),
+            Self::Guard { commit, .. } | Self::Unsound { commit, .. } => Some(*commit),
         }
     }
 }
@@ -121,21 +132,31 @@ pub struct Judge<'j> {
 }
 
 impl Judge<'_> {
-    /// Returns the desired state of the remote's tip, or of the pin where the tip does not count.
+    /// Returns the desired state of the remote's tip, judged from the pin, or that of `ground` where the tip does not count.
     ///
     /// # Errors
-    /// The tip does not count, and there is no pin to fall back to, or it cannot be read any more.
-    pub fn select(&mut self, tip: Result<Oid, Hindrance>, pin: Option<Pin>) -> Result<Selected, Hindrance> {
-        let hindrance = match tip.and_then(|tip| self.accept(pin, &tip)) {
-            Ok(selected) => return Ok(selected),
-            Err(hindrance) => hindrance,
-        };
-        match pin {
-            Some(pin) => match self.last_good(pin) {
-                Ok(selected) => Ok(Selected { hindrance: Some(hindrance), ..selected }),
-                Err(source) => Err(Hindrance::NoLastGood { tip: Box::new(hindrance), source: Box::new(source) }),
-            },
-            None => Err(hindrance),
+    /// The tip does not count, and there is nothing to fall back to, or it cannot be read any more.
+    pub fn select(
+        &mut self,
+        tip: Result<Oid, Hindrance>,
+        pin: Option<Pin>,
+        ground: Option<Pin>,
+    ) -> Result<Selected, Hindrance> {
+        match tip.and_then(|tip| self.accept(pin, &tip)) {
+            Ok(selected) => Ok(selected),
+            Err(hindrance) => self.fall_back(hindrance, ground),
+        }
+    }
+
+    /// Returns the desired state of `ground`, because of what hinders the tip.
+    ///
+    /// # Errors
+    /// There is nothing to fall back to, or it cannot be read any more.
+    pub fn fall_back(&mut self, hindrance: Hindrance, ground: Option<Pin>) -> Result<Selected, Hindrance> {
+        let Some(ground) = ground else { return Err(hindrance) };
+        match self.last_good(ground) {
+            Ok(selected) => Ok(Selected { hindrance: Some(hindrance), ..selected }),
+            Err(source) => Err(Hindrance::NoLastGood { tip: Box::new(hindrance), source: Box::new(source) }),
         }
     }
 

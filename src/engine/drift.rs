@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use super::enforced::Enforced;
 use super::fights::{Fights, Fought};
 use super::repair::{Repair, Repaired, repair};
 use super::watch::Watch;
+use super::who;
 
 /// A look at the whole host that events ask for comes at the most so often.
 const FULL_LOOKS_APART: Duration = Duration::from_secs(10);
@@ -43,26 +45,35 @@ pub struct Drift {
     /// Objects that are to be looked at, and when.
     waiting: BTreeSet<ObjectId>,
     due: Option<Instant>,
+    /// What maintenance holds back, as far as a look at the whole host has told of it or is owed.
+    held: BTreeSet<ObjectId>,
     /// When a look at the whole host is owed.
     full_look: Option<Instant>,
     last_full_look: Instant,
+    /// Who changes what is fought over, as it is found out.
+    found: (Sender<Blame>, Receiver<Blame>),
     /// The repair under way.
     work: Option<JoinHandle<Worked>>,
     stop: Arc<AtomicBool>,
 }
 
+/// An object that is fought over, and who changes it.
+type Blame = (ObjectId, String);
+
 /// What the daemon has to know of.
 #[derive(Debug)]
 pub enum Next {
     /// Something was put right, or could not be.
-    Repaired(Repaired),
+    Repaired(Box<Repaired>),
     /// The whole host must be looked at.
     Cycle,
 }
 
 /// What a repair came to.
 struct Worked {
-    repaired: Option<Repaired>,
+    repaired: Option<Box<Repaired>>,
+    /// What maintenance holds back of it.
+    held: BTreeSet<ObjectId>,
     /// The repair could not be made, or numbers of accounts changed.
     needs_cycle: bool,
     /// What was put away cannot be had back, so the next cycle has to give it anew.
@@ -86,8 +97,10 @@ impl Drift {
             fights: Fights::default(),
             waiting: BTreeSet::new(),
             due: None,
+            held: BTreeSet::new(),
             full_look: None,
             last_full_look: Instant::now(),
+            found: channel(),
             work: None,
             stop: Arc::default(),
         }
@@ -96,6 +109,11 @@ impl Drift {
     /// Returns the commit that is watched over.
     pub fn commit(&self) -> Option<String> {
         self.enforced.as_ref().map(|enforced| enforced.commit().to_owned())
+    }
+
+    /// Returns what the host is held to.
+    pub fn enforced(&self) -> Option<&Enforced> {
+        self.enforced.as_ref()
     }
 
     /// Returns what something else on the host changes again and again.
@@ -113,6 +131,9 @@ impl Drift {
     }
 
     fn set(&mut self, enforced: Enforced) {
+        if enforced.declared().at_hand().maintenance.is_none() {
+            self.held.clear();
+        }
         if let Some(watch) = &mut self.watch {
             // What happened to a new object was, until now, no matter of ours, although its directory may have been watched.
             let is_new = self.enforced.as_ref().is_none_or(|before| !before.is_of(&enforced));
@@ -208,13 +229,28 @@ impl Drift {
         self.due = [self.due, release].into_iter().flatten().min();
     }
 
+    /// Finds out who changes the object, in a thread of its own: the next repair tells it.
+    fn find_out(&self, object: ObjectId) {
+        let (host, found) = (Arc::clone(&self.host), self.found.0.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Some(by) = who::changes(&object, &host) {
+                warn!(object = %object, by, "fought over");
+                // Nobody listens any more where the daemon is about to end.
+                let _ = found.send((object, by));
+            }
+        });
+    }
+
     fn owe_full_look(&mut self) {
         self.full_look.get_or_insert(Instant::now().max(self.last_full_look + FULL_LOOKS_APART));
     }
 
-    fn done(&mut self, worked: Worked) -> Option<Repaired> {
+    fn done(&mut self, worked: Worked) -> Option<Box<Repaired>> {
         self.record = worked.record;
-        if worked.needs_cycle {
+        // What is held back is told by a cycle, once and not at each change.
+        let is_new = worked.held.iter().any(|object| !self.held.contains(object));
+        self.held.extend(worked.held);
+        if worked.needs_cycle || is_new {
             self.owe_full_look();
         }
         let is_current = |enforced: &Enforced| self.enforced.as_ref().is_some_and(|current| current.is_of(enforced));
@@ -228,8 +264,16 @@ impl Drift {
         let known: BTreeSet<ObjectId> = self.fights.fought().into_iter().map(|fought| fought.object).collect();
         let objects: BTreeSet<&ObjectId> = repaired.outcomes.iter().map(|outcome| &outcome.object).collect();
         objects.into_iter().for_each(|object| self.fights.repaired(object, now));
-        for fought in self.fights.fought().iter().filter(|fought| !known.contains(&fought.object)) {
-            warn!(object = %fought.object, "{fought}");
+        for (object, by) in self.found.1.try_iter() {
+            self.fights.blame(&object, by);
+        }
+        for fought in self.fights.fought() {
+            if !known.contains(&fought.object) {
+                warn!(object = %fought.object, "{fought}");
+            }
+            if fought.by.is_none() && repaired.outcomes.iter().any(|outcome| outcome.object == fought.object) {
+                self.find_out(fought.object);
+            }
         }
         Some(repaired)
     }
@@ -248,10 +292,18 @@ fn work(
         _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
     });
     let is_lost = matches!(done, Err(CycleError::Shelf(_)));
+    let mut held_back = BTreeSet::new();
     let (repaired, mut needs_cycle) = match done {
         Ok(Repair::Nothing) => (None, false),
+        Ok(Repair::Held(objects)) => {
+            held_back = objects;
+            (None, false)
+        }
         Ok(Repair::NeedsCycle) => (None, true),
-        Ok(Repair::Done(repaired)) => (Some(repaired), false),
+        Ok(Repair::Done(repaired)) => {
+            held_back = repaired.plan.held.iter().map(|step| step.object.clone()).collect();
+            (Some(repaired), false)
+        }
         Err(error) => {
             warn!("drift cannot be put right: {}", chain(&error));
             (None, true)
@@ -261,10 +313,10 @@ fn work(
     needs_cycle |= enforced.watchlist().is_renumbered(host).unwrap_or(true);
     let moves =
         |repaired: &Repaired| repaired.plan.steps.iter().any(|step| enforced.watchlist().may_move_with(&step.object));
-    let is_other = needs_cycle || repaired.as_ref().is_some_and(moves);
+    let is_other = needs_cycle || repaired.as_deref().is_some_and(moves);
     let known = record.as_ref().filter(|_| is_other);
     let enforced = known.and_then(|record| enforced.moved(record, host).ok().flatten());
-    Worked { repaired, needs_cycle, is_lost, enforced, record }
+    Worked { repaired, held: held_back, needs_cycle, is_lost, enforced, record }
 }
 
 async fn watched(watch: Option<&mut Watch>) -> Concerned {

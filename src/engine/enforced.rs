@@ -8,7 +8,7 @@ use crate::host::RealHost;
 use crate::model::Record;
 use crate::resources::file::File;
 use crate::resources::{Desired, Resource as _, Shelf, Watchlist};
-use crate::trust::Authorized;
+use crate::trust::{Allowance, Authorized};
 
 use super::{CycleError, State};
 
@@ -19,6 +19,7 @@ const SCRATCH: &str = "/var/lib/hostwrit/.scratch";
 #[derive(Clone, Debug)]
 pub struct Enforced {
     commit: Arc<str>,
+    removals: Arc<Allowance>,
     declared: Arc<Shelf>,
     watchlist: Arc<Watchlist>,
 }
@@ -30,14 +31,20 @@ impl Enforced {
     /// The host or its state cannot be read, or nothing can be put away.
     pub fn of(desired: Authorized<Desired>, host: &RealHost) -> Result<Self, CycleError> {
         let commit = desired.commit().to_string().into();
+        let removals = Arc::new(desired.removals().clone());
         let watchlist = Watchlist::of(desired.desired(), &State::read(host)?.owned, host)?;
         let declared = Shelf::of(desired.into_desired(), host.scratch(Path::new(SCRATCH))?)?;
-        Ok(Self { commit, declared: Arc::new(declared), watchlist: Arc::new(watchlist) })
+        Ok(Self { commit, removals, declared: Arc::new(declared), watchlist: Arc::new(watchlist) })
     }
 
     /// Returns the commit that asks for it.
     pub fn commit(&self) -> &str {
         &self.commit
+    }
+
+    /// Returns how many removals the signers of the commit allow.
+    pub fn removals(&self) -> &Allowance {
+        &self.removals
     }
 
     /// Returns what is declared.

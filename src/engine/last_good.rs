@@ -11,9 +11,10 @@ use crate::trust::Cache;
 
 use super::desired::Judge;
 use super::pin::Pin;
-use super::{Cycle, CycleError};
+use super::{Cycle, CycleError, State};
 
-/// Where the objects are kept: one file for each commit, named by its id. There are two while the pin moves.
+/// Where the objects are kept: one file for each commit, named by its id. There are two from when a commit is accepted until it
+/// has proven good.
 pub const DIR: &str = "/var/lib/hostwrit/last-good";
 
 /// What was kept, and whoever can be asked for more.
@@ -69,15 +70,18 @@ impl Cycle<'_> {
         Ok(())
     }
 
-    /// Drops what was kept of other commits, once `commit` is the pin.
-    pub(super) fn keep_only(&self, commit: &Oid) -> Result<(), HostError> {
-        let own = path(commit);
-        if self.host.stat(&own)?.is_none() {
+    /// Drops what was kept of commits that nobody will go back to: all but the pin and the last good one.
+    pub(super) fn keep_only(&self, state: &State) -> Result<(), HostError> {
+        let own: Vec<PathBuf> =
+            [&state.pin, &state.good].into_iter().flatten().map(|id| Path::new(DIR).join(id)).collect();
+        let is_kept =
+            state.enforced().map(|id| self.host.stat(&Path::new(DIR).join(id))).transpose()?.flatten().is_some();
+        if !is_kept {
             return Ok(());
         }
         for name in self.host.list(Path::new(DIR))?.unwrap_or_default() {
             let path = Path::new(DIR).join(name);
-            if path != own {
+            if !own.contains(&path) {
                 self.host.remove(&path)?;
             }
         }

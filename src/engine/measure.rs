@@ -15,6 +15,7 @@ use crate::model::ObjectId;
 use crate::trust::Code;
 
 use super::freshness::Freshness;
+use super::guard;
 use super::state::STATE;
 use super::status::{Health, Status};
 
@@ -97,10 +98,8 @@ impl Counters {
         let commit = status.commit.as_ref().filter(|commit| self.policy.as_ref().is_none_or(|(of, _)| of != *commit));
         if let Some(commit) = commit {
             // The log is read whole, but only where the commit is another than in the last cycle.
-            self.policy = match log::last_pinned(host, 0) {
-                Ok(Some(Event::Accepted { commit: accepted, policy_version, .. })) if accepted == *commit => {
-                    Some((accepted, policy_version))
-                }
+            self.policy = match log::acceptance_of(host, commit) {
+                Ok(Some(Event::Accepted { commit, policy_version, .. })) => Some((commit, policy_version)),
                 _ => None,
             };
         }
@@ -115,6 +114,10 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
     for trouble in &status.problems {
         *problems.entry((trouble.code.clone(), sort(&trouble.code))).or_default() += 1;
     }
+    let mut findings = BTreeMap::new();
+    for finding in &status.findings {
+        *findings.entry(finding.code.as_str()).or_default() += 1;
+    }
     Metrics {
         host: status.host.clone(),
         fleet: status.fleet.clone(),
@@ -123,11 +126,12 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         policy_version: counters.policy.as_ref().map(|(_, version)| *version),
         state: word(status.health),
         problems,
+        findings,
         last_pull: status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
         last_cycle: time_of(status),
         objects: objects(status),
         counts: counters.counts.clone(),
-        held: status.paused.iter().map(|_| "pause").chain(status.rollout.iter().map(|_| "rollout")).collect(),
+        held: held_by(status),
         newest_statement: remembered.freshness.newest(),
         statement_max_age: remembered.freshness.max_age(),
         reboot_needed: reboot_needed(host),
@@ -183,6 +187,8 @@ fn objects(status: &Status) -> BTreeMap<(String, &'static str), u64> {
     }
     failing.iter().for_each(|object| add(object.kind(), "failing", 1));
     reported.iter().for_each(|object| add(object.kind(), "reported", 1));
+    let left_alone: BTreeSet<&ObjectId> = status.left_alone.iter().collect();
+    left_alone.iter().for_each(|object| add(object.kind(), "held", 1));
     status.unmanaged.iter().for_each(|object| add(object.kind(), "unmanaged", 1));
     objects
 }
@@ -196,6 +202,19 @@ fn sort(code: &str) -> &'static str {
         code if Code::ALL.iter().any(|known| known.as_str() == code) => "refusal",
         _ => "other",
     }
+}
+
+/// Returns what may hold changes back, whether or not there are any: some of [`HOLDERS`](crate::metrics::HOLDERS).
+fn held_by(status: &Status) -> BTreeSet<&'static str> {
+    let guard = status.problems.iter().any(|trouble| guard::CODES.contains(&trouble.code.as_str()));
+    let holders = [
+        ("pause", status.paused.is_some()),
+        ("maintenance", status.maintenance.is_some()),
+        ("rollout", status.rollout.is_some()),
+        ("guard", guard),
+        ("put-back", status.put_back.is_some()),
+    ];
+    holders.into_iter().filter(|(_, holds)| *holds).map(|(holder, _)| holder).collect()
 }
 
 fn reboot_needed(host: &dyn ReadHost) -> Option<bool> {

@@ -7,11 +7,14 @@ use std::sync::atomic::AtomicBool;
 use crate::audit::{Log, OutcomeResult};
 use crate::host::{ReadHost as _, RealHost};
 use crate::model::{ObjectId, Record, Step};
-use crate::resources::{Operation, Part, Pending, triggers};
+use crate::resources::{Operation, Part, triggers};
 
 use super::apply::{Outcome, carry_out};
-use super::cycle::{LOCK_WAIT, forget_the_gone, forget_the_unmade, promise, remember_the_altered};
+use super::claims::{forget_the_gone, forget_the_unmade, promise, remember_the_altered};
+use super::cycle::LOCK_WAIT;
 use super::enforced::Enforced;
+use super::guard::{self, Proposal};
+use super::planning::allowance;
 use super::{CycleError, Pause, Plan, State};
 
 /// What came of a repair.
@@ -19,9 +22,21 @@ use super::{CycleError, Pause, Plan, State};
 pub enum Repair {
     /// Nothing differs that may be put right now.
     Nothing,
-    Done(Repaired),
+    /// Maintenance holds back all that would be put right: these objects.
+    Held(BTreeSet<ObjectId>),
+    Done(Box<Repaired>),
     /// The host's memory is not as this repair knew it: only a whole cycle can go on from there.
     NeedsCycle,
+}
+
+impl Repair {
+    /// Returns what comes of a plan without a step.
+    fn of_nothing(plan: &Plan) -> Self {
+        match plan.held.as_slice() {
+            [] => Self::Nothing,
+            held => Self::Held(held.iter().map(|step| step.object.clone()).collect()),
+        }
+    }
 }
 
 /// What was put right.
@@ -65,26 +80,36 @@ pub fn repair(
     let mut state = State::read_part(host, record.as_ref())?;
     let known = state.record().cloned().unwrap_or_default();
     *record = Some(known.clone());
-    if state.applying || state.pin.as_deref() != Some(enforced.commit()) {
+    if state.applying || state.enforced() != Some(enforced.commit()) {
         return Ok(Repair::NeedsCycle);
     }
-    // As a rule nothing differs, for we see what we do ourselves: then no service need be asked for.
-    let make = |objects, with_reactions, record: &Record, pending: &Pending| -> Result<_, CycleError> {
-        let part = Part::around(objects, with_reactions, enforced.declared(), record, pending)?;
-        let mut plan = Plan::of_part(enforced.commit(), &part, host)?;
+    let around =
+        |objects, with_reactions| Part::around(objects, with_reactions, enforced.declared(), &known, &state.pending);
+    let plan_of = |part: &Part, state: &State| -> Result<Plan, CycleError> {
+        let mut plan = Plan::of_part(enforced.commit(), part, state, host)?;
         plan.hold(held);
-        Ok((part, plan))
+        Ok(plan)
     };
-    let (mut part, mut plan) = make(concerned, false, &known, &state.pending)?;
+    // As a rule nothing differs, for we see what we do ourselves: then no service need be asked for.
+    let mut part = around(concerned, false)?;
+    let mut plan = plan_of(&part, &state)?;
     if plan.steps.is_empty() {
-        return Ok(Repair::Nothing);
+        return Ok(Repair::of_nothing(&plan));
     }
-    let whole = Part::around(part.objects.clone(), true, enforced.declared(), &known, &state.pending)?;
+    let whole = around(part.objects.clone(), true)?;
     if whole.objects != part.objects {
-        (part, plan) = make(whole.objects, true, &known, &state.pending)?;
+        part = whole;
+        plan = plan_of(&part, &state)?;
     }
     if plan.steps.is_empty() {
-        return Ok(Repair::Nothing);
+        return Ok(Repair::of_nothing(&plan));
+    }
+    let allowance = allowance(enforced.commit(), enforced.removals(), &state);
+    // Of the files a guard looks at those alone that have a step.
+    let desired = enforced.declared().at_hand();
+    // A cycle looks at the whole, and says what a guard objects to.
+    if guard::judge(&Proposal { plan: &plan, desired, host, allowance: &allowance, is_way_back: false }).is_err() {
+        return Ok(Repair::NeedsCycle);
     }
 
     state.enter(&part.objects);
@@ -92,24 +117,24 @@ pub fn repair(
     promise(&plan, &mut log, &mut state)?;
     // What services outside of this part are owed they are owed still.
     state.pending.0.retain(|object, _| !part.objects.contains(object) || held.contains(object));
-    state.pending.0.extend(triggers::owed(&plan.steps).0);
+    state.pending.0.extend(triggers::owed(plan.steps.iter().chain(&plan.held)).0);
     state.applying = true;
     state.log = Some(log.head());
     // From here on a kill is found by the next start, as with a cycle.
     state.write(host)?;
     let outcomes = carry_out(&plan, host, &mut log, &mut state, stop, watch)?;
     let after = Part { owned: state.owned.clone(), pending: state.pending.only(&part.objects), ..part.clone() };
-    let mut again = Plan::of_part(enforced.commit(), &after, host)?;
-    again.hold(held);
+    let again = plan_of(&after, &state)?;
     let remaining: Vec<ObjectId> = again.steps.iter().map(|step| step.object.clone()).collect();
     forget_the_unmade(&again, &mut state);
     let owned = part.owned.objects().filter(|object| !held.contains(*object)).cloned().collect();
     forget_the_gone(owned, &part.desired, &again, &mut state);
-    let differing: Vec<ObjectId> = remaining.iter().chain(held).cloned().collect();
+    let left = again.held.iter().map(|step| &step.object).chain(held);
+    let differing: Vec<ObjectId> = remaining.iter().chain(left).cloned().collect();
     remember_the_altered(&mut state, &part.desired, &differing);
     state.applying = false;
     state.log = Some(log.head());
     state.write(host)?;
     *record = state.record().cloned();
-    Ok(Repair::Done(Repaired { plan, outcomes, remaining }))
+    Ok(Repair::Done(Box::new(Repaired { plan, outcomes, remaining })))
 }

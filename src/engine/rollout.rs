@@ -19,7 +19,7 @@ use crate::source::{NoNumber, Query};
 use crate::trust::{Cache, Urgency};
 
 use super::desired::{Hindrance, Selected, Times};
-use super::pin::Known;
+use super::pin::Pin;
 use super::{Cycle, Report, State};
 
 /// A gate that has not answered for so long is told as something that is wrong.
@@ -205,7 +205,7 @@ impl Cycle<'_> {
     pub(super) fn in_turn(
         &self,
         mut selected: Selected,
-        known: &Known,
+        ground: Option<Pin>,
         state: &State,
         cache: &mut Cache,
     ) -> Result<Selected, Hindrance> {
@@ -214,7 +214,7 @@ impl Cycle<'_> {
             selected.waiting.clone_from(&state.rollout.waiting);
             return Ok(selected);
         }
-        let Some((turn, pin)) = selected.turn.take().zip(known.pin) else { return Ok(selected) };
+        let Some((turn, ground)) = selected.turn.take().zip(ground) else { return Ok(selected) };
         let signed = selected.times.signed;
         let now = state.freshness.at_least(self.host.now());
         // A clock that has not been set yet would have the time come as soon as it is.
@@ -242,14 +242,8 @@ impl Cycle<'_> {
                 Urgency::Unasked | Urgency::Allowed => None,
             },
         });
-        let last = match self.judge(cache, None).last_good(pin) {
-            Ok(last) => last,
-            Err(source) => {
-                return Err(Hindrance::NoLastGood { tip: Box::new(hold.into()), source: Box::new(source) });
-            }
-        };
+        let last = self.judge(cache, None).fall_back(hold.into(), Some(ground))?;
         Ok(Selected {
-            hindrance: Some(hold.into()),
             // The commit that waits is proven, and so is what it says of time.
             times: Times { max_age: last.times.max_age, ..selected.times },
             waiting: Some(waiting),

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Head, LOG};
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::record::NotARecord;
-use crate::model::{Digest, ObjectId, Owned, Record};
+use crate::model::{Digest, Maintenance, ObjectId, Owned, Record};
 use crate::resources::Pending;
 
+use super::checks::Checked;
 use super::desired::Times;
 use super::freshness::Freshness;
+use super::hold::HeldCommit;
 use super::pin::Ordered;
 use super::rollout::Rollout;
 use crate::model::chain;
@@ -49,6 +51,18 @@ pub struct State {
     /// Times that were signed for.
     #[serde(default)]
     pub freshness: Freshness,
+    /// The last commit with which the host agreed and whose checks passed.
+    #[serde(default)]
+    pub good: Option<String>,
+    /// The last commit that was accepted and put back, until another is accepted.
+    #[serde(default)]
+    pub held: Option<HeldCommit>,
+    /// What the checks came to when they last ran; `None` where there are none.
+    #[serde(default)]
+    pub checked: Option<Checked>,
+    /// How many removals the pin allows.
+    #[serde(default)]
+    pub removals: Option<u64>,
     /// The commit that the host agreed with when it was last observed.
     #[serde(default)]
     pub converged: Option<String>,
@@ -66,6 +80,9 @@ pub struct State {
     /// Restarts and reloads that are owed.
     #[serde(default)]
     pub pending: Pending,
+    /// The commit whose change was put back because hostwrit ended before it was proven: a second time it is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<String>,
     /// An apply is under way, or was killed.
     #[serde(default)]
     pub applying: bool,
@@ -78,6 +95,9 @@ pub struct State {
     /// The last refusal that is in the log, so that it is not recorded again at every pull.
     #[serde(default)]
     pub refused: Option<Refused>,
+    /// The maintenance that the log says has begun and has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// The host's ring, and what waits for its turn.
     #[serde(default)]
     pub rollout: Rollout,
@@ -204,6 +224,9 @@ impl State {
         self.pin = Some(ordered.commit.clone());
         self.root = Some(root);
         self.nonces.insert(ordered.nonce.clone());
+        // Whoever orders a commit that is held wants it tried again.
+        self.held = None;
+        self.removals = None;
         self.ordered = Some(ordered);
     }
 

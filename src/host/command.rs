@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starts programs of the running system.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -20,7 +20,7 @@ use super::HostError;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How long a program may take.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// How long after a program's end its output may still come, from programs that it left behind.
 const LINGER: Duration = Duration::from_secs(1);
@@ -48,6 +48,24 @@ pub(super) fn run(program: &str, args: &[&str]) -> Result<Output, HostError> {
 /// Like [`run`], for programs that may take longer or must take less.
 pub(super) fn run_within(limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
     start(limit, program, args, Environment::Clean)
+}
+
+/// Like [`run_within`], for a program that reads `input` and of whose answer more is kept. More than `output_max` bytes of
+/// it are an error, for what is cut off cannot be told from what is whole.
+pub(super) fn run_with_input(
+    limit: Duration,
+    output_max: usize,
+    program: &str,
+    args: &[&str],
+    input: &[u8],
+) -> Result<Output, HostError> {
+    let output = start_with(limit, output_max + 1, program, args, Environment::Clean, Some(input))?;
+    if output.stdout.len() > output_max {
+        let source =
+            io::Error::new(io::ErrorKind::FileTooLarge, format!("it answers with more than {output_max} bytes"));
+        return Err(HostError::Run { program: program.to_owned(), source });
+    }
+    Ok(output)
 }
 
 /// Runs a program with the environment and in the directory of the person who called hostwrit: for that person's own
@@ -80,6 +98,17 @@ enum Environment {
 }
 
 fn start(limit: Duration, program: &str, args: &[&str], environment: Environment) -> Result<Output, HostError> {
+    start_with(limit, OUTPUT_MAX, program, args, environment, None)
+}
+
+fn start_with(
+    limit: Duration,
+    output_max: usize,
+    program: &str,
+    args: &[&str],
+    environment: Environment,
+    input: Option<&[u8]>,
+) -> Result<Output, HostError> {
     let failed = |source: io::Error| HostError::Run { program: program.to_owned(), source };
     let deadline = Instant::now() + limit;
     let mut command = Command::new(program);
@@ -89,13 +118,19 @@ fn start(limit: Duration, program: &str, args: &[&str], environment: Environment
     let mut child = command
         .args(args)
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(failed)?;
-    let stdout = Capture::start(child.stdout.take());
-    let stderr = Capture::start(child.stderr.take());
+    let stdout = Capture::start(child.stdout.take(), output_max);
+    let stderr = Capture::start(child.stderr.take(), OUTPUT_MAX);
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        let input = input.to_vec();
+        // In a thread, for a program may answer before it has read all. One that reads no further tells by its exit status
+        // what it thinks of the input.
+        thread::spawn(move || drop(stdin.write_all(&input)));
+    }
 
     let ended = wait(&child, &[&stdout, &stderr], deadline).map_err(failed);
     if matches!(ended, Ok(true)) {
@@ -149,7 +184,7 @@ struct Capture {
 }
 
 impl Capture {
-    fn start(stream: Option<impl Read + Send + 'static>) -> Self {
+    fn start(stream: Option<impl Read + Send + 'static>, max: usize) -> Self {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let (ended, end) = channel::<()>();
         if let Some(mut stream) = stream {
@@ -163,7 +198,7 @@ impl Capture {
                         Ok(0) => break,
                         Ok(length) => {
                             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                            let room = OUTPUT_MAX.saturating_sub(kept.len()).min(length);
+                            let room = max.saturating_sub(kept.len()).min(length);
                             kept.extend_from_slice(&buffer[..room]);
                         }
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -219,6 +254,18 @@ mod tests {
         assert!(output.success);
         assert_eq!(output.stdout.len(), OUTPUT_MAX);
         assert_eq!(output.stderr.len(), OUTPUT_MAX);
+    }
+
+    #[test]
+    fn a_program_reads_its_input_whole_while_it_answers_and_a_cut_answer_is_an_error() {
+        let input = vec![b'x'; 1_000_000];
+        let limit = Duration::from_secs(20);
+        let output = run_with_input(limit, 2_000_000, "cat", &[], &input).unwrap();
+        assert_eq!(output.stdout, input);
+        let error = run_with_input(limit, 999_999, "cat", &[], &input).unwrap_err();
+        assert!(matches!(error, HostError::Run { source, .. } if source.kind() == io::ErrorKind::FileTooLarge));
+        let output = run_with_input(limit, 10, "false", &[], &input).unwrap();
+        assert!(!output.success, "one that does not read does not hold us up");
     }
 
     #[test]

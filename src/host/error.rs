@@ -35,6 +35,13 @@ pub enum HostError {
     Accounts(String),
     #[error("systemd cannot {action} {unit}: {why}")]
     Unit { action: &'static str, unit: String, why: String },
+    /// `nft` or the kernel's packet filter refused; no table was changed.
+    #[error("cannot {action} the packet filter's ruleset: {why}")]
+    Ruleset {
+        /// `read` or `load`.
+        action: &'static str,
+        why: String,
+    },
     #[error("cannot ask systemd: {0}")]
     Systemd(String),
 }

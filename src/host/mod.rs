@@ -9,29 +9,39 @@
 pub mod accounts;
 pub mod append;
 pub mod command;
+mod connect;
+pub mod effective;
 pub mod error;
 pub mod files;
 mod listen;
+pub mod listeners;
 pub mod lock;
 pub mod memory;
+mod processes;
 pub mod real;
 pub mod room;
+pub mod ruleset;
 pub mod scratch;
 pub mod units;
 pub mod watch;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use accounts::AccountFiles;
 pub use command::Output;
+pub use effective::Effective;
 pub use error::HostError;
+pub use listeners::{Listener, Listening, Transport};
 pub use lock::RunLock;
+pub use processes::{Process, that_names, that_writes};
 pub use real::RealHost;
 pub use room::Room;
+pub use ruleset::{Ruleset, RulesetMonitor, Tables};
 pub use scratch::Scratch;
-pub use units::{UnitAction, UnitState};
+pub use units::{Timer, UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};
 
 /// Reads the host and never changes it.
@@ -83,6 +93,40 @@ pub trait ReadHost {
     /// # Errors
     /// The service manager does not answer.
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError>;
+
+    /// Returns what listens on the running system; `None` under another root, where nothing runs.
+    ///
+    /// # Errors
+    /// The kernel's lists cannot be read.
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        Ok(None)
+    }
+
+    /// Returns the process that holds each of these sockets, where that can be told, by inode.
+    fn holders(&self, _inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        BTreeMap::new()
+    }
+
+    /// Asks a program of the running system how it would read a configuration. Nothing of the host is changed.
+    ///
+    /// # Errors
+    /// The program cannot be run or does not end in time; under another root there is none to ask. A configuration that it
+    /// finds faulty is no error here.
+    fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
+        Err(question.unanswerable())
+    }
+
+    /// Returns tables of the packet filter; under another root those that are kept for the next boot.
+    ///
+    /// # Errors
+    /// `nft` is not there or fails, or what is kept is damaged.
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError>;
+
+    /// Returns a text that is another one whenever any table may have changed. It costs one question to the kernel.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or what is kept cannot be read.
+    fn ruleset_generation(&self) -> Result<String, HostError>;
 }
 
 /// Changes the host. Every method is whole or not at all, and doing it twice does no harm.
@@ -139,17 +183,50 @@ pub trait WriteHost: ReadHost {
         edit: &mut dyn FnMut(AccountFiles) -> Result<AccountFiles, String>,
     ) -> Result<(), HostError>;
 
-    /// Runs a program of the *running system* with a clean environment and waits for it, with a time limit.
+    /// Runs a program of the *running system* with a clean environment and waits for it, no longer than `limit`.
     ///
     /// # Errors
     /// The program cannot be started or does not end in time. A bad exit status is no error here.
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError>;
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError>;
+
+    /// Runs a program as [`WriteHost::run_within`] does, for a minute at the most.
+    ///
+    /// # Errors
+    /// As there.
+    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.run_within(command::LIMIT, program, args)
+    }
+
+    /// Connects to the unix stream socket at `path` of the *running system*, and hangs up.
+    ///
+    /// # Errors
+    /// Nobody takes connections there.
+    fn connect(&self, path: &Path) -> Result<(), HostError>;
 
     /// Has the service manager act on a unit, and waits for the outcome.
     ///
     /// # Errors
     /// The unit does not exist, the job failed, or the service manager does not answer.
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError>;
+
+    /// Has the service manager run a command after a while, whatever becomes of this process.
+    ///
+    /// # Errors
+    /// The service manager does not answer or refuses; then nothing will be run.
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError>;
+
+    /// Calls off what [`arm`](Self::arm) has made under this name; that there is nothing is fine.
+    ///
+    /// # Errors
+    /// The service manager does not answer.
+    fn disarm(&self, name: &str) -> Result<(), HostError>;
+
+    /// Has the packet filter carry out these commands (libnftables-json(5)) in one transaction. Under another root nothing
+    /// filters, and this does nothing: what is kept for the next boot is an ordinary file.
+    ///
+    /// # Errors
+    /// `nft` is not there or refuses; the tables are as they were.
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError>;
 }
 
 /// What is at a path.

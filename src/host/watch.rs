@@ -30,6 +30,8 @@ pub enum Touched {
     Unit(String),
     /// Unit files, and systemd does not say whose.
     Units,
+    /// hostwrit's table of the packet filter.
+    Ruleset,
     /// Perhaps anything: what was told is not complete, for this reason.
     Everything(&'static str),
 }

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 
 use crate::model::fault::closest;
 use crate::model::{Declared, Fault, Faults, Location, ObjectId};
+use crate::resources::egress::Egress;
 use crate::resources::file::{File, What};
+use crate::resources::firewall::Ports;
+use crate::resources::port::Port;
 use crate::resources::{Desired, Resource, triggers};
 use crate::{trust, yaml};
 
+use super::maintenance;
 use super::repo::Repo;
 
 const POLICY: &str = "policy/policy.yaml";
@@ -19,8 +23,15 @@ type HostCheck = fn(&Desired, &mut Faults);
 /// True of the repo, whichever the host.
 const REPO_CHECKS: &[RepoCheck] = &[names_of_hosts_and_profiles, files_that_would_be_overlooked, policy, fleet];
 /// True of the desired state of one host.
-const HOST_CHECKS: &[HostCheck] =
-    &[references_to_objects, users_of_one_number, groups_of_one_number, files_inside_of_what_is_no_directory];
+const HOST_CHECKS: &[HostCheck] = &[
+    references_to_objects,
+    users_of_one_number,
+    groups_of_one_number,
+    files_inside_of_what_is_no_directory,
+    ports_once,
+    block_lists_have_files,
+    checks_without_a_way,
+];
 
 /// Checks what does not depend on a host.
 pub fn of_repo(repo: &Repo<'_>) -> Faults {
@@ -45,6 +56,18 @@ fn names_of_hosts_and_profiles(repo: &Repo<'_>, faults: &mut Faults) {
                 Fault::new(at, format!("\"{name}\" cannot be the name of a {}", folder.trim_end_matches('s'))).hint(
                     "names consist of letters, digits, dots and hyphens, and begin and end with a letter or digit",
                 ),
+            );
+        }
+    }
+}
+
+/// A check that checks nothing would always pass.
+fn checks_without_a_way(desired: &Desired, faults: &mut Faults) {
+    for declared in &desired.checks {
+        if declared.want.as_ref().is_some_and(|want| want.way.is_none()) {
+            let what = format!("nothing says how to check {}", declared.name);
+            faults.push(
+                Fault::new(declared.origin.object.clone(), what).hint("write one of http, tcp, unix and command"),
             );
         }
     }
@@ -97,8 +120,22 @@ fn fleet(repo: &Repo<'_>, faults: &mut Faults) {
 
 /// A service that waits for an object that is not declared would wait for ever.
 fn references_to_objects(desired: &Desired, faults: &mut Faults) {
+    declared(desired, triggers::references(desired), faults);
+}
+
+/// An exception for an object that is not declared would be none, and nobody would notice before it matters.
+pub fn exceptions(desired: &Desired, entry: &yaml::Entry) -> Faults {
+    let mut faults = Faults::default();
+    let named = maintenance::read(entry).map(|maintenance| maintenance.except).unwrap_or_default();
+    let at = entry.value.get("except").map_or(&entry.key_at, |except| &except.at);
+    declared(desired, named.into_iter().map(|object| (object, at.clone())).collect(), &mut faults);
+    faults
+}
+
+/// Each of the objects must be declared; each comes with the place that names it.
+fn declared(desired: &Desired, named: Vec<(ObjectId, Location)>, faults: &mut Faults) {
     let objects = desired.objects();
-    for (wanted, at) in triggers::references(desired) {
+    for (wanted, at) in named {
         if objects.iter().any(|object| object.id == wanted) {
             continue;
         }
@@ -153,5 +190,35 @@ fn files_inside_of_what_is_no_directory(desired: &Desired, faults: &mut Faults) 
             let fault = Fault::new(file.origin.object.clone(), format!("it lies inside of {outer}, which {what}"));
             faults.push(fault.hint("declare the one a directory, or move the other"));
         }
+    }
+}
+
+/// A port that two objects name would be open as the one says, or as the other.
+fn ports_once(desired: &Desired, faults: &mut Faults) {
+    overlaps(Port::KIND, &desired.ports, |port| port.opening.ports, faults);
+    overlaps(Egress::KIND, &desired.egress, |way| way.ports, faults);
+}
+
+fn overlaps<D>(kind: &'static str, all: &[Declared<D>], ports: impl Fn(&D) -> Ports, faults: &mut Faults) {
+    let mut sorted: Vec<(Ports, &Declared<D>)> =
+        all.iter().filter_map(|declared| Some((ports(declared.want.as_ref()?), declared))).collect();
+    sorted.sort_by_key(|(ports, _)| *ports);
+    let mut widest: Option<Ports> = None;
+    for (ports, declared) in sorted {
+        if let Some(other) = widest.filter(|other| other.overlaps(ports)) {
+            let other = ObjectId::new(kind, other.to_string());
+            let fault = Fault::new(declared.origin.object.clone(), format!("{other} has some of these ports too"));
+            faults.push(fault.hint("let each port be in one object only"));
+        }
+        widest = widest.filter(|widest| widest.protocol == ports.protocol && widest.last >= ports.last).or(Some(ports));
+    }
+}
+
+/// Only a list that shall be absent needs no file.
+fn block_lists_have_files(desired: &Desired, faults: &mut Faults) {
+    let lists = desired.blocklists.iter().filter(|list| list.want.as_ref().is_some_and(|want| want.file.is_none()));
+    for list in lists {
+        let fault = Fault::new(list.origin.object.clone(), "the list has no file");
+        faults.push(fault.hint("write file: and the path of a file below files/"));
     }
 }

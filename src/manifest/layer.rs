@@ -7,8 +7,11 @@ use serde::de::DeserializeOwned;
 
 use crate::model::fault::closest;
 use crate::model::{Fault, Faults, Location};
+use crate::resources::firewall::Network;
 use crate::resources::{EachKind, Resource, each_kind};
 use crate::yaml::{self, Entry, Node, Value};
+
+use super::{maintenance, zones};
 
 /// A key of every object: `absent: true` removes it.
 pub const ABSENT: &str = "absent";
@@ -29,7 +32,10 @@ pub struct Layer {
     pub labels: BTreeMap<String, String>,
     /// Profiles by name, each with the place where the host lists it.
     pub profiles: Vec<(String, Location)>,
+    /// Where the host can be reached; `None` if what is written is faulty.
+    pub addresses: Option<Vec<Network>>,
     pub vars: Vec<Entry>,
+    pub maintenance: Option<Entry>,
     /// Objects by the kind's key.
     pub objects: BTreeMap<String, Vec<Object>>,
     /// Whether the file could be parsed at all. If not, much may be missing that other files rely on.
@@ -64,7 +70,9 @@ impl Layer {
             sort,
             labels: BTreeMap::new(),
             profiles: Vec::new(),
+            addresses: Some(Vec::new()),
             vars: Vec::new(),
+            maintenance: None,
             objects: BTreeMap::new(),
             is_readable: true,
             faults: Faults::default(),
@@ -74,6 +82,7 @@ impl Layer {
             Err(faults) => {
                 layer.faults = faults;
                 layer.is_readable = false;
+                layer.addresses = None;
             }
         }
         layer
@@ -95,18 +104,26 @@ impl Layer {
         for entry in entries {
             match (entry.key.as_str(), self.sort) {
                 ("vars", _) => self.variables(entry),
+                (maintenance::KEY, _) => self.maintenance(entry),
                 ("labels", Sort::Host) => self.labels = self.typed(&entry).unwrap_or_default(),
                 ("profiles", Sort::Host) => self.profiles(&entry),
+                ("addresses", Sort::Host) => {
+                    // The type first: what is no list of texts is told in the reader's words.
+                    let is_list = self.typed::<Vec<String>>(&entry).is_some();
+                    self.addresses = zones::list(&entry.value, &mut self.faults).filter(|_| is_list);
+                }
                 (key, _) if kinds.contains(&key) => self.section(entry),
                 (key, sort) => {
                     let own: &[&str] = match sort {
-                        Sort::Host => &["labels", "profiles", "vars"],
-                        Sort::Profile => &["vars"],
+                        Sort::Host => &["addresses", "labels", "profiles", "vars", maintenance::KEY],
+                        Sort::Profile => &["vars", maintenance::KEY],
                     };
                     let known: Vec<&str> = own.iter().chain(&kinds).copied().collect();
                     let fault = Fault::new(entry.key_at, format!("unknown key \"{key}\""));
                     self.faults.push(match (key, closest(key, known.iter().copied())) {
-                        ("labels" | "profiles", _) => fault.hint("only a host file has labels and profiles"),
+                        ("addresses" | "labels" | "profiles", _) => {
+                            fault.hint("only a host file has addresses, labels and profiles")
+                        }
                         (_, Some(near)) => fault.hint(format!("did you mean \"{near}\"?")),
                         (_, None) => fault.hint(format!("known keys are {}", known.join(", "))),
                     });
@@ -156,6 +173,13 @@ impl Layer {
             }
         }
         self.vars = vars;
+    }
+
+    fn maintenance(&mut self, entry: Entry) {
+        match maintenance::read(&entry) {
+            Ok(_) => self.maintenance = Some(entry),
+            Err(faults) => self.faults.extend(faults),
+        }
     }
 
     fn profiles(&mut self, entry: &Entry) {

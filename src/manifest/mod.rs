@@ -8,6 +8,7 @@ mod checks;
 mod effects;
 mod facts;
 mod layer;
+mod maintenance;
 mod merge;
 mod repo;
 pub mod rollout;
@@ -15,6 +16,7 @@ pub mod schema;
 mod template;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -23,7 +25,7 @@ use handlebars::Context;
 use serde_json::{Map, Value as Json};
 
 use crate::model::fault::closest;
-use crate::model::{Declared, Fault, Faults, HostState, Location, Mode, Origin, RepoFiles};
+use crate::model::{Declared, Digest, Fault, Faults, HostState, Limits, Location, Mode, ObjectId, Origin, RepoFiles};
 use crate::resources::{Declarations, Desired, Resource};
 use crate::trust::AuthenticTree;
 use crate::yaml::{self, Entry};
@@ -110,7 +112,10 @@ fn compile_files(files: &dyn RepoFiles, host: &str, facts: &Facts) -> Result<Des
 /// Compiles one host of a repo that is sound as a whole.
 fn compile_repo(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<Compiled, Faults> {
     match (repo.top(), compile_host(repo, host, facts)) {
-        (Ok((top, _)), Ok((labels, desired))) => Ok(Compiled { rollout: top.rollout, labels, desired }),
+        (Ok((top, _)), Ok((labels, desired))) => {
+            let desired = Desired { limits: top.limits.clone().unwrap_or_default(), ..desired };
+            Ok(Compiled { rollout: top.rollout, limits: top.limits, labels, desired })
+        }
         (top, compiled) => {
             let mut faults = Faults::default();
             faults.extend(top.err().into_iter().flatten());
@@ -151,6 +156,7 @@ pub fn fleet(files: &dyn RepoFiles) -> Result<String, Faults> {
 /// What the repo says of one host.
 struct Compiled {
     rollout: Option<Rollout>,
+    limits: Option<Limits>,
     labels: Labels,
     desired: Desired,
 }
@@ -159,10 +165,18 @@ type Labels = BTreeMap<String, String>;
 
 impl Compiled {
     /// Returns what rights go by. The rings are an object like the labels: whoever may change them may have others not wait.
+    /// So are the limits.
     fn state(&self) -> HostState {
         let mut objects = self.desired.digests();
         objects.extend(self.rollout.as_ref().map(|rollout| (Rollout::object(), rollout.digest())));
-        HostState { labels: self.labels.clone(), objects }
+        objects.extend(self.limits.as_ref().map(|limits| {
+            // The name is that of the right to go past the limit once.
+            let digest = Digest::of(&serde_json::to_vec(limits).unwrap_or_default());
+            (ObjectId::new("limit", "removals"), digest)
+        }));
+        let absent =
+            self.desired.objects().into_iter().filter(|object| object.absent).map(|object| object.id).collect();
+        HostState { labels: self.labels.clone(), objects, absent }
     }
 }
 
@@ -196,12 +210,16 @@ fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<(Labels, D
     let variables = variables(&layers, facts, &mut faults);
     let contents = HostContents { repo, variables };
     let mut compiler = Compiler { layers: &layers, contents: &contents, faults };
-    let desired = Desired::collect(&mut compiler);
+    let mut desired = Desired::collect(&mut compiler);
     let mut faults = compiler.faults;
+    let maintenance = merge::maintenance(&layers, &mut faults);
     // What a fault has left out would be missed by objects that refer to it.
     if faults.is_empty() {
         faults.extend(checks::of_host(&desired));
+        faults.extend(maintenance.iter().flat_map(|entry| checks::exceptions(&desired, entry)));
     }
+    // What is wrong with it is a fault of its layer already.
+    desired.maintenance = maintenance.and_then(|entry| maintenance::read(&entry).ok());
     faults.or((own.labels.clone(), desired))
 }
 

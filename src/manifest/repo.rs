@@ -2,7 +2,7 @@
 //! The files of the infra repo, each read and parsed once, however many hosts use it, and only when it is asked for.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,13 +10,15 @@ use handlebars::Context;
 use serde::Deserialize;
 
 use crate::model::fault::closest;
-use crate::model::{Fault, Faults, Location, RepoFiles, chain};
+use crate::model::{Fault, Faults, Limits, Location, RepoFiles, chain};
 use crate::resources::Contents;
+use crate::resources::firewall::{Network, Place};
 use crate::yaml::{self, Node, Value};
 
 use super::layer::{Layer, Sort};
 use super::rollout::Rollout;
 use super::template::{self, Templates};
+use super::zones;
 
 /// The one version of the format that is read.
 const FORMAT: u32 = 1;
@@ -33,6 +35,10 @@ pub struct Top {
     pub fleet: String,
     /// In which order the hosts follow a new commit. Without it all do at once.
     pub rollout: Option<Rollout>,
+    /// How much one run may do to a host, unless the commit itself allows more.
+    pub limits: Option<Limits>,
+    /// Networks by name, for ports, egress and the like: an address, or a network in CIDR form.
+    pub zones: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// What was made of each path.
@@ -46,6 +52,8 @@ pub struct Repo<'f> {
     contents: Made<Result<Arc<[u8]>, String>>,
     templates: Templates,
     compiled: Made<Result<Rc<template::Compiled>, String>>,
+    zones: OnceCell<Result<BTreeMap<String, Vec<Network>>, String>>,
+    labelled: Made<Result<Vec<Network>, String>>,
     asked: RefCell<Asked>,
 }
 
@@ -70,6 +78,8 @@ impl<'f> Repo<'f> {
             contents: RefCell::default(),
             templates: Templates::new(),
             compiled: RefCell::default(),
+            zones: OnceCell::new(),
+            labelled: RefCell::default(),
             asked: RefCell::default(),
         }
     }
@@ -137,7 +147,8 @@ impl<'f> Repo<'f> {
         match (top, node.get("format")) {
             (Ok(top @ Top { format: FORMAT, .. }), _) => {
                 let rollout = top.rollout.as_ref().zip(node.get("rollout"));
-                let faults = rollout.map(|(rollout, section)| rollout.faults(section)).unwrap_or_default();
+                let mut faults = rollout.map(|(rollout, section)| rollout.faults(section)).unwrap_or_default();
+                faults.extend(node.get("zones").map(zones::faults).unwrap_or_default());
                 faults.or((top, node))
             }
             // Whatever else is wrong: another format may name its fields otherwise.
@@ -223,6 +234,73 @@ impl<'f> Repo<'f> {
     }
 }
 
+/// Addresses by the words of the repo.
+impl Repo<'_> {
+    fn addresses(&self, place: &Place) -> Result<Vec<Network>, String> {
+        match place {
+            Place::Zone(name) => self.zone(name),
+            Place::Host(name) => self.host_addresses(name),
+            Place::Label { key, value } => {
+                // Which hosts there are may change with any commit.
+                self.asked.borrow_mut().listing = true;
+                let label = format!("{key}={value}");
+                if let Some(known) = self.labelled.borrow().get(&label) {
+                    return known.clone();
+                }
+                let found = self.label_addresses(key, value);
+                self.labelled.borrow_mut().insert(label, found.clone());
+                found
+            }
+        }
+    }
+
+    fn zone(&self, name: &str) -> Result<Vec<Network>, String> {
+        self.ask(TOP);
+        let read = || match self.top() {
+            Ok((top, _)) => Ok(zones::networks(top.zones.unwrap_or_default())),
+            Err(_) => Err(format!("{TOP}, which holds the zones, is faulty")),
+        };
+        let zones = self.zones.get_or_init(read).as_ref().map_err(Clone::clone)?;
+        let near = || match closest(name, zones.keys().map(String::as_str)) {
+            Some(near) => format!("; did you mean \"{near}\"?"),
+            None => format!("; a zone is written in {TOP} under zones"),
+        };
+        zones.get(name).cloned().ok_or_else(|| format!("there is no zone \"{name}\"{}", near()))
+    }
+
+    fn host_addresses(&self, host: &str) -> Result<Vec<Network>, String> {
+        let path = format!("hosts/{host}.yaml");
+        match self.layer(&path, Sort::Host).map_err(|faults| faults.to_string())? {
+            None => Err(match closest(host, self.names("hosts")) {
+                Some(near) => format!("the repo has no host \"{host}\"; did you mean \"{near}\"?"),
+                None => format!("the repo has no host \"{host}\""),
+            }),
+            Some(layer) => match &layer.addresses {
+                Some(addresses) if addresses.is_empty() => {
+                    Err(format!("nobody knows the addresses of host \"{host}\"; write them in {path} under addresses"))
+                }
+                Some(addresses) => Ok(addresses.clone()),
+                None => Err(format!("the addresses in {path} are faulty")),
+            },
+        }
+    }
+
+    fn label_addresses(&self, key: &str, value: &str) -> Result<Vec<Network>, String> {
+        let mut all = Vec::new();
+        for host in self.names("hosts").map(str::to_owned).collect::<Vec<_>>() {
+            let layer = self.layer(&format!("hosts/{host}.yaml"), Sort::Host).map_err(|faults| faults.to_string())?;
+            let Some(layer) = layer else { continue };
+            if !layer.is_readable {
+                return Err(format!("hosts/{host}.yaml is faulty, so nobody knows its labels"));
+            }
+            if layer.labels.get(key).is_some_and(|label| label == value) {
+                all.extend(self.host_addresses(&host)?);
+            }
+        }
+        if all.is_empty() { Err(format!("no host has the label {key}: {value}")) } else { Ok(all) }
+    }
+}
+
 /// The contents of the repo as one host sees them.
 pub struct HostContents<'r, 'f> {
     pub repo: &'r Repo<'f>,
@@ -237,6 +315,10 @@ impl Contents for HostContents<'_, '_> {
     fn template(&self, path: &str) -> Result<Arc<[u8]>, String> {
         let template = self.repo.compiled(path)?;
         self.repo.templates.render(&format!("templates/{path}"), &template, &self.variables).map(Into::into)
+    }
+
+    fn addresses(&self, place: &Place) -> Result<Vec<Network>, String> {
+        self.repo.addresses(place)
     }
 }
 

@@ -7,10 +7,12 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use crate::model::Maintenance;
 use crate::resources::{EachKind, Resource, each_kind};
 use crate::trust::PolicyFile;
 
 use super::layer::{ABSENT, OBSERVE, Sort};
+use super::maintenance;
 use super::repo::Top;
 
 /// Returns the schema of each file of the repo that the manifest reads, by the name of the file in `schemas/`.
@@ -46,6 +48,11 @@ fn layer(sort: Sort) -> Schema {
             "items": {"type": "string"},
             "uniqueItems": true,
         });
+        properties.insert("addresses".to_owned(), json!({
+            "description": "Where the host is reached: addresses, or networks in CIDR form. Ports of other hosts name them as host:NAME and label:KEY=VALUE.",
+            "type": "array",
+            "items": {"type": "string"},
+        }));
         properties.insert("labels".to_owned(), json!({
             "description": "What the host is; rules of the policy choose hosts by it, and templates see it as labels.NAME.",
             "type": ["object", "null"],
@@ -58,6 +65,8 @@ fn layer(sort: Sort) -> Schema {
         "type": ["object", "null"],
     });
     properties.insert("vars".to_owned(), vars);
+    let maintenance = kinds.generator.subschema_for::<Maintenance>();
+    properties.insert(maintenance::KEY.to_owned(), maintenance.to_value());
     properties.extend(kinds.sections);
 
     let mut definitions: Map<String, Value> = kinds.generator.take_definitions(true);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::model::{Digest, Fault, Faults, Origin};
 
 use super::digest::{Digestible, Sum};
+use super::firewall::{Network, Place};
 
 /// Gives contents that the infra repo keeps beside the objects. Errors are texts: what is wrong, without the place.
 pub trait Contents {
@@ -24,6 +25,12 @@ pub trait Contents {
     /// # Errors
     /// There is no such template, or it cannot be rendered; the text names its line and column.
     fn template(&self, path: &str) -> Result<Arc<[u8]>, String>;
+
+    /// Returns the addresses that the infra repo knows by a word: those of a zone, of a host, of all hosts with a label.
+    ///
+    /// # Errors
+    /// The repo does not know it, or a host has no address.
+    fn addresses(&self, place: &Place) -> Result<Vec<Network>, String>;
 }
 
 /// Content as the repo writes it: exactly one of the three.

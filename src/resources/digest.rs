@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use openssl::sha::Sha256;
 
@@ -117,6 +118,13 @@ impl Digestible for bool {
 impl Digestible for u32 {
     fn add_to(&self, sum: &mut Sum) {
         sum.0.update(&self.to_be_bytes());
+    }
+}
+
+impl Digestible for Duration {
+    fn add_to(&self, sum: &mut Sum) {
+        self.as_secs().add_to(sum);
+        self.subsec_nanos().add_to(sum);
     }
 }
 

@@ -16,6 +16,7 @@ pub struct Interests {
     pub(super) objects: BTreeMap<ObjectId, u32>,
     pub(super) places: BTreeMap<PathBuf, Place>,
     pub(super) units: BTreeMap<String, Vec<u32>>,
+    pub(super) ruleset: Vec<u32>,
     /// Objects of which the host itself says where their places are.
     pub(super) moving: BTreeSet<u32>,
     /// Numbers of the users and groups that objects name; `None` for one that is not there.
@@ -77,6 +78,12 @@ impl Interests {
     pub fn unit(&mut self, unit: &str, object: &ObjectId) {
         let object = self.number_of(object);
         self.units.entry(unit.to_owned()).or_default().push(object);
+    }
+
+    /// The object depends on hostwrit's table of the packet filter.
+    pub fn ruleset(&mut self, object: &ObjectId) {
+        let object = self.number_of(object);
+        self.ruleset.push(object);
     }
 
     /// Some object depends on the number of this user.

@@ -32,6 +32,9 @@ enum Phase {
     Files,
     Units,
     RemoveFiles,
+    /// All ports are opened and closed at once. Before a unit starts: what is closed to the world is so from its first moment,
+    /// and behind a port that is open too early nobody listens.
+    Ports,
     /// After every file: what a unit reads when it starts is as declared by then.
     StartUnits,
     React,
@@ -46,6 +49,17 @@ pub fn sort(steps: &mut Vec<Step<Operation>>) {
     keyed.extend(steps.drain(..).map(|step| (plan.phase(&step), step)));
     keyed.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| by_path(*one, a, b)));
     steps.extend(keyed.into_iter().map(|(_, step)| step));
+}
+
+/// Returns what the step takes away from the host, by name: its object, or what does not belong into an exact directory.
+pub fn removals(step: &Step<Operation>) -> Vec<String> {
+    match (&step.operation, step.action) {
+        (_, Action::Remove) => vec![step.object.to_string()],
+        (Operation::File(operation), _) => {
+            operation.strays().iter().map(|path| format!("{}:{}", File::KIND, path.display())).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Parents before children where files are made, children before parents where they go.
@@ -88,6 +102,7 @@ impl Overview {
     fn phase(&self, step: &Step<Operation>) -> Phase {
         let removes = step.action == Action::Remove;
         match &step.operation {
+            Operation::Check(operation) => match *operation {},
             Operation::Group(_) if !removes => Phase::Groups,
             Operation::Group(_) if self.frees_groups => Phase::FreeGroups,
             Operation::Group(_) => Phase::RemoveGroups,
@@ -96,6 +111,7 @@ impl Overview {
             Operation::File(_) if !removes => Phase::Files,
             Operation::File(_) if self.in_the_way.contains(step.object.name()) => Phase::ClearPaths,
             Operation::File(_) => Phase::RemoveFiles,
+            Operation::Blocklist(_) | Operation::Port(_) | Operation::Egress(_) => Phase::Ports,
             Operation::Service(operation) => match operation.act {
                 Act::Remove { .. } | Act::Run(false) => Phase::StopUnits,
                 Act::Configure { .. } | Act::Load | Act::Mask(_) | Act::Enable(_) => Phase::Units,
@@ -128,10 +144,12 @@ fn has_below(paths: &BTreeSet<String>, path: &str) -> bool {
 /// Returns the objects that `step` needs: if a step of one of them failed, this one is skipped.
 pub fn needs(step: &Step<Operation>) -> Vec<ObjectId> {
     match &step.operation {
+        Operation::Check(operation) => match *operation {},
         Operation::Group(_) => Vec::new(),
         Operation::User(operation) => user_needs(operation),
         Operation::File(_) if step.action == Action::Remove => Vec::new(),
         Operation::File(_) => file_needs(step),
+        Operation::Blocklist(_) | Operation::Port(_) | Operation::Egress(_) => Vec::new(),
         Operation::Service(operation) => {
             let mut needs = operation.needs.clone();
             if matches!(operation.act, Act::Run(true) | Act::React(_) | Act::Enable(true)) {
@@ -140,6 +158,22 @@ pub fn needs(step: &Step<Operation>) -> Vec<ObjectId> {
             needs
         }
     }
+}
+
+/// Takes out the steps of these objects, and of those that need one that is taken out, which are added to them. The steps
+/// stand in the order in which they are carried out.
+pub fn take_out(steps: &mut Vec<Step<Operation>>, objects: &mut BTreeSet<ObjectId>) -> Vec<Step<Operation>> {
+    let all = std::mem::take(steps);
+    let (taken, left) = all.into_iter().partition(|step| {
+        // What is needed comes before what needs it.
+        let is_taken = objects.contains(&step.object) || needs(step).iter().any(|need| objects.contains(need));
+        if is_taken {
+            objects.insert(step.object.clone());
+        }
+        is_taken
+    });
+    *steps = left;
+    taken
 }
 
 fn user_needs(operation: &user::Operation) -> Vec<ObjectId> {

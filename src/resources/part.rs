@@ -11,9 +11,12 @@ use std::path::Path;
 
 use crate::model::{Declared, ObjectId, Owned, Record};
 
+use super::blocklist::Blocklist;
+use super::egress::Egress;
 use super::file::shelf::{ShelfError, Sort};
 use super::file::{self, File};
 use super::group::Group;
+use super::port::Port;
 use super::service::Service;
 use super::user::User;
 use super::{Desired, Pending, Resource, Shelf};
@@ -50,6 +53,7 @@ impl Part {
             let before = objects.len();
             add_accounts(&mut objects, declared.at_hand(), record);
             add_files(&mut objects, declared.files(), record);
+            add_filters(&mut objects, declared.at_hand(), record);
             if with_reactions {
                 add_reactions(&mut objects, declared);
             }
@@ -107,6 +111,16 @@ fn add_files(objects: &mut BTreeSet<ObjectId>, files: &file::shelf::Shelf, recor
             let below = format!("{}/", path.trim_end_matches('/'));
             objects.extend(files.paths(&below).map(|path| ObjectId::new(File::KIND, path)));
             objects.extend(record.owned_below(File::KIND, &below));
+        }
+    }
+}
+
+/// All ports are loaded at once, and so are all block lists.
+fn add_filters(objects: &mut BTreeSet<ObjectId>, desired: &Desired, record: &Record) {
+    for kind in [Port::KIND, Egress::KIND, Blocklist::KIND] {
+        if objects.iter().any(|object| object.kind() == kind) {
+            objects.extend(desired.objects().into_iter().map(|object| object.id).filter(|id| id.kind() == kind));
+            objects.extend(record.owned_of_kind(kind));
         }
     }
 }

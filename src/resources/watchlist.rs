@@ -31,6 +31,8 @@ pub struct Watchlist {
     places: Vec<Place>,
     paths: Texts,
     units: BTreeMap<String, Vec<u32>>,
+    /// Objects that depend on hostwrit's table of the packet filter.
+    ruleset: Vec<u32>,
     /// Objects of which the host itself says where their places are.
     moving: BTreeSet<u32>,
     /// Numbers of the users and groups that objects name; `None` for one that is not there.
@@ -135,8 +137,9 @@ impl Watchlist {
             let all: BTreeSet<(u32, bool)> = at.chain(within).collect();
             list.places.extend(all.into_iter().map(|(object, within)| Place { path: path_number, object, within }));
         }
-        let of_unit = |objects: &Vec<u32>| objects.iter().map(renumbered).collect();
-        list.units = interests.units.iter().map(|(unit, objects)| (unit.clone(), of_unit(objects))).collect();
+        let all = |objects: &Vec<u32>| objects.iter().map(renumbered).collect();
+        list.units = interests.units.iter().map(|(unit, objects)| (unit.clone(), all(objects))).collect();
+        list.ruleset = all(&interests.ruleset);
         list.moving = interests.moving.iter().map(renumbered).collect();
         (list.users, list.groups) = (interests.users.clone(), interests.groups.clone());
         list.objects.shrink();
@@ -201,6 +204,11 @@ impl Watchlist {
         self.units.keys().cloned().collect()
     }
 
+    /// Whether any object depends on the packet filter.
+    pub fn has_ruleset(&self) -> bool {
+        !self.ruleset.is_empty()
+    }
+
     /// Whether anything depends on what is at `path`, below it, or on which names there are beside it.
     pub fn concerns(&self, path: &Path) -> bool {
         self.at_or_below(path).next().is_some() || self.beside(path).next().is_some()
@@ -217,6 +225,7 @@ impl Watchlist {
                 }
                 Touched::Unit(unit) => numbers.extend(self.units.get(unit).into_iter().flatten()),
                 Touched::Units => numbers.extend(self.units.values().flatten()),
+                Touched::Ruleset => numbers.extend(&self.ruleset),
             }
         }
         Concerned::Objects(numbers.into_iter().filter_map(|number| self.object(number)).collect())

@@ -48,9 +48,10 @@ impl Access {
         Ok(Self { ssh_key: file("ssh-key"), known_hosts: file("known-hosts"), token })
     }
 
-    /// Returns the command that connects to an SSH server. Nobody is there to answer a question.
-    pub(super) fn ssh_command(&self) -> String {
+    /// Returns the command that connects to an SSH server, and writes its `words`. Nobody is there to answer a question.
+    pub(super) fn ssh_command(&self, words: &Path) -> String {
         let mut command = "ssh -o BatchMode=yes -o ConnectTimeout=20 -o StrictHostKeyChecking=yes".to_owned();
+        command.push_str(&format!(" -E {}", quoted(words)));
         if let Some(key) = &self.ssh_key {
             command.push_str(&format!(" -o IdentitiesOnly=yes -i {}", quoted(key)));
         }

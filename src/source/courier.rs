@@ -20,7 +20,7 @@ use crate::model::chain;
 use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 
 use super::wire::{self, Answer, Request};
-use super::{Ask, FetchError, Fetched, HashKind, Limits, NoNumber, Query, Source};
+use super::{Ask, FetchError, Fetched, HashKind, Limits, NoAnswer, NoNumber, Probe, Query, Source};
 
 /// Where systemd listens for the courier; root alone may connect.
 pub const SOCKET: &str = "/run/hostwrit/courier.sock";
@@ -273,6 +273,15 @@ impl Source for Courier {
         match self.ask(&Request::Number(query.clone()), NUMBER_TIME, stop).map_err(words)? {
             Answer::Number(number) => Ok(number),
             Answer::Failed(words) => Err(NoNumber(words)),
+            _ => Err(words(CourierError::Confused)),
+        }
+    }
+
+    fn probe(&self, probe: &Probe, stop: &AtomicBool) -> Result<(), NoAnswer> {
+        let words = |error: CourierError| NoAnswer(chain(&error));
+        match self.ask(&Request::Probe(probe.clone()), probe.time() + GRACE, stop).map_err(words)? {
+            Answer::Probed => Ok(()),
+            Answer::Failed(why) => Err(NoAnswer(why)),
             _ => Err(words(CourierError::Confused)),
         }
     }

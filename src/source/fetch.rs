@@ -2,7 +2,6 @@
 //! Fetches one ref, and a second one where there is one, with a limit on everything that a remote could stretch.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -10,21 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gix::bstr::ByteSlice as _;
-use gix::remote::Direction;
-use gix::remote::fetch::Tags;
 use gix::url::Scheme;
 
 use crate::model::git::Oid;
 
-use super::access::Access;
 use super::courier::CourierError;
+use super::exchange::{Exchange, Failure};
 use super::leftovers;
 use super::mirror::{self, Mirror};
+use super::ssh;
 
-/// Where the remote's ref is put. It follows the remote wherever it goes: what it may mean, trust decides.
-const INCOMING: &str = "refs/hostwrit/incoming";
-/// Where the second ref is put, so that its objects stay.
-const BESIDE: &str = "refs/hostwrit/beside";
 /// How often the limits are looked at.
 const WATCH: Duration = Duration::from_millis(50);
 /// How long a fetch that was told to stop has to clear up before it is left behind.
@@ -156,13 +150,6 @@ pub struct Fetched {
     pub beside: Option<Oid>,
 }
 
-/// How far the thread came.
-enum Failure {
-    Connect(gix::Error),
-    MissingRef,
-    Receive(gix::Error),
-}
-
 impl Mirror {
     /// Fetches `git_ref` of `remote` into `refs/hostwrit/incoming` and, in the same exchange, `beside` where the remote
     /// has it. Returns the ids that the remote has there.
@@ -199,14 +186,19 @@ impl Mirror {
 
         let interrupt = Arc::new(AtomicBool::new(false));
         let (sender, receiver) = mpsc::channel();
-        let (flag, wanted, also) = (Arc::clone(&interrupt), name(), beside.map(str::to_owned));
         // A thread that was left behind must own all that it uses.
-        let (options, directory) = (mirror::options(self.limits, &self.access), self.directory.clone());
-        let access = self.access.clone();
-        let work = move || {
-            // Nobody listens any more if this came too late.
-            let _ = sender.send(receive(options, &directory, url, &access, &wanted, also.as_deref(), &flag));
+        let exchange = Exchange {
+            options: mirror::options(&self.directory, self.limits, &self.access),
+            directory: self.directory.clone(),
+            url,
+            access: self.access.clone(),
+            advertised: self.advertised.clone(),
+            git_ref: name(),
+            beside: beside.map(str::to_owned),
+            interrupt: Arc::clone(&interrupt),
         };
+        // Nobody listens any more if the answer came too late.
+        let work = move || drop(sender.send(exchange.receive()));
         thread::Builder::new().name("fetch".to_owned()).spawn(work).map_err(FetchError::Thread)?;
 
         let begin = Instant::now();
@@ -221,11 +213,11 @@ impl Mirror {
                     return Err(match failure {
                         Failure::MissingRef => FetchError::MissingRef { remote: shown(), git_ref: name() },
                         Failure::Connect(error) => {
-                            let source = Cause::of(&error, Some(remote));
+                            let source = self.cause(&error, remote, scheme);
                             FetchError::Connect { remote: shown(), git_ref: name(), scheme, source }
                         }
                         Failure::Receive(error) => {
-                            let source = Cause::of(&error, Some(remote));
+                            let source = self.cause(&error, remote, scheme);
                             FetchError::Receive { remote: shown(), git_ref: name(), source }
                         }
                     });
@@ -275,51 +267,23 @@ impl Mirror {
     }
 }
 
+impl Mirror {
+    /// Returns what the Git library says, and before it what it did not hear.
+    fn cause(&self, error: &gix::Error, remote: &str, scheme: RemoteKind) -> Cause {
+        let Cause(words) = Cause::of(error, Some(remote));
+        match ssh::last_words(&self.directory).filter(|_| scheme == RemoteKind::Ssh) {
+            Some(said) => Cause(format!("ssh says: {said}: {words}")),
+            None => Cause(words),
+        }
+    }
+}
+
 /// Why a fetch was told to stop.
 enum Broken {
     Stop,
     Time,
     Size,
     Room,
-}
-
-/// The part that may hang.
-fn receive(
-    options: gix::open::Options,
-    directory: &Path,
-    url: gix::Url,
-    access: &Access,
-    git_ref: &str,
-    beside: Option<&str>,
-    interrupt: &AtomicBool,
-) -> Result<Fetched, Failure> {
-    let repo = options.open(directory).map_err(Failure::Receive)?.to_thread_local();
-    // Without the plus a remote that was rewound would look like one without news.
-    let mut refspecs = vec![format!("+{git_ref}:{INCOMING}")];
-    refspecs.extend(beside.map(|beside| format!("+{beside}:{BESIDE}")));
-    let server = url.clone();
-    let remote = repo
-        .remote_at(url)
-        .and_then(|remote| {
-            remote.with_fetch_tags(Tags::None).with_refspecs(refspecs.iter().map(String::as_str), Direction::Fetch)
-        })
-        .map_err(Failure::Connect)?;
-    let fetch = remote
-        .connect(Direction::Fetch)
-        .map_err(Failure::Connect)?
-        .with_credentials(|action| access.identity(&server, action))
-        .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
-        .map_err(Failure::Connect)?;
-    // A ref that the remote lacks has no mapping; the library does not mind.
-    let id_of = |place: &str| {
-        let mut mappings = fetch.ref_map().mappings.iter();
-        let mapping = mappings.find(|mapping| mapping.local.as_ref().is_some_and(|local| *local == place))?;
-        mapping.remote.as_id().map(ToOwned::to_owned)
-    };
-    let tip = id_of(INCOMING).ok_or(Failure::MissingRef)?;
-    let beside = id_of(BESIDE);
-    fetch.receive(gix::progress::Discard, interrupt).map_err(Failure::Receive)?;
-    Ok(Fetched { tip, beside })
 }
 
 /// Returns a remote as it may be shown: without a user's name and password.

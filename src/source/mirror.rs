@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 
 use super::access::Access;
+use super::advertisement::Advertised;
 use super::fetch::Cause;
 use super::leftovers;
+use super::ssh;
 
 /// How much a remote may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,7 @@ pub struct Mirror {
     repo: gix::Repository,
     pub(super) limits: Limits,
     pub(super) access: Access,
+    pub(super) advertised: Advertised,
     pub(super) left_behind: Cell<bool>,
 }
 
@@ -122,14 +125,21 @@ impl Mirror {
         if directory.join("objects/info/alternates").exists() {
             return unsound("borrows objects from another store");
         }
-        let repo = options(limits, &Access::default())
+        let repo = options(directory, limits, &Access::default())
             .open(directory)
             .map_err(|source| MirrorError::Open { directory: path(), source: Cause::of(&source, None) })?
             .to_thread_local();
         if repo.object_hash() != hash {
             return Err(MirrorError::Hash { directory: path(), found: repo.object_hash(), wanted: hash });
         }
-        Ok(Self { directory: path(), repo, limits, access: Access::default(), left_behind: Cell::new(false) })
+        Ok(Self {
+            directory: path(),
+            repo,
+            limits,
+            access: Access::default(),
+            advertised: Advertised::default(),
+            left_behind: Cell::new(false),
+        })
     }
 
     /// Returns how many packs the mirror at `directory` has, and how many bytes they are.
@@ -145,6 +155,11 @@ impl Mirror {
     /// Shows these credentials to remotes that ask.
     pub fn with_access(self, access: Access) -> Self {
         Self { access, ..self }
+    }
+
+    /// Asks no server again for what it has advertised there.
+    pub fn with_advertised(self, advertised: Advertised) -> Self {
+        Self { advertised, ..self }
     }
 }
 
@@ -164,7 +179,7 @@ fn make(directory: &Path, hash: HashKind) -> Result<(), MakeError> {
 }
 
 /// Everything that the library would otherwise take from the environment or from Git's own configuration.
-pub(super) fn options(limits: Limits, access: &Access) -> gix::open::Options {
+pub(super) fn options(directory: &Path, limits: Limits, access: &Access) -> gix::open::Options {
     let settings = [
         // What is read must be what the id says, whatever refs the mirror has.
         "core.useReplaceRefs=false",
@@ -188,7 +203,7 @@ pub(super) fn options(limits: Limits, access: &Access) -> gix::open::Options {
     ];
     let own = [
         format!("gitoxide.objects.allocLimit={}", limits.object_bytes),
-        format!("core.sshCommand={}", access.ssh_command()),
+        format!("core.sshCommand={}", access.ssh_command(&ssh::words_file(directory))),
     ];
     gix::open::Options::isolated()
         .open_path_as_is(true)

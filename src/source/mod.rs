@@ -5,11 +5,15 @@
 //! none: it asks a [`Courier`], a process without rights that has one (docs/decisions/0016-two-processes.md).
 
 mod access;
+mod advertisement;
 mod courier;
+mod exchange;
 mod fetch;
 mod kept;
 mod leftovers;
 mod mirror;
+mod probe;
+mod ssh;
 pub mod wire;
 
 use std::sync::atomic::AtomicBool;
@@ -21,11 +25,13 @@ mod tests;
 
 pub use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 pub use access::Access;
+pub use advertisement::Advertised;
 pub use courier::{Courier, CourierError, DIRECTORY as COURIER_DIRECTORY, HandOverError, SOCKET};
 pub use fetch::{Cause, FetchError, Fetched, redact};
 pub use gix::hash::Kind as HashKind;
 pub use kept::{Kept, Recorder};
 pub use mirror::{Limits, Mirror, MirrorError};
+pub use probe::{LONGEST as LONGEST_PROBE, NoAnswer, Probe, Trial};
 
 /// Where a remote is, and what is wanted of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +65,15 @@ pub trait Source: Objects {
     fn number(&self, query: &Query, stop: &AtomicBool) -> Result<f64, NoNumber> {
         let _ = (query, stop);
         Err(NoNumber("a mirror can ask nobody but its remote".to_owned()))
+    }
+
+    /// Tries once whether a service answers. That it does is a claim.
+    ///
+    /// # Errors
+    /// It does not, or not as it should.
+    fn probe(&self, probe: &Probe, stop: &AtomicBool) -> Result<(), NoAnswer> {
+        let _ = (probe, stop);
+        Err(NoAnswer("a mirror can ask nobody but its remote".to_owned()))
     }
 }
 

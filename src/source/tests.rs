@@ -2,13 +2,13 @@
 //! Fetching from real repositories, and from remotes that do not mean well.
 #![allow(clippy::disallowed_methods)]
 
+mod web;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -328,115 +328,12 @@ fn no_password_is_shown() {
     }
 }
 
-/// Serves the repositories below `root` as a web server does that runs `git http-backend`, and counts the requests.
-fn web_server(root: &Path) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let root = root.to_owned();
-    let requests = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&requests);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            counter.fetch_add(1, Ordering::Relaxed);
-            // A client that hangs up is its own affair.
-            let _ = answer(stream.unwrap(), &root);
-        }
-    });
-    (format!("http://{address}"), requests)
-}
-
-fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let line = |reader: &mut BufReader<TcpStream>| {
-        let mut line = String::new();
-        reader.read_line(&mut line).map(|_| line.trim_end().to_owned())
-    };
-    let request = line(&mut reader)?;
-    let mut headers = std::collections::HashMap::new();
-    while let Some((name, value)) = line(&mut reader)?.split_once(": ") {
-        headers.insert(name.to_lowercase(), value.to_owned());
-    }
-    let mut body = Vec::new();
-    if headers.contains_key("transfer-encoding") {
-        loop {
-            let length = u64::from_str_radix(&line(&mut reader)?, 16).unwrap();
-            reader.by_ref().take(length).read_to_end(&mut body)?;
-            line(&mut reader)?;
-            if length == 0 {
-                break;
-            }
-        }
-    } else if let Some(length) = headers.get("content-length") {
-        reader.by_ref().take(length.parse().unwrap()).read_to_end(&mut body)?;
-    }
-    let mut words = request.split(' ');
-    let (method, target) = (words.next().unwrap(), words.next().unwrap());
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let header = |name: &str| headers.get(name).map_or("", String::as_str);
-    let mut backend = Command::new("git")
-        .args(["-c", "safe.directory=*", "http-backend"])
-        .env("GIT_PROJECT_ROOT", root)
-        .env("GIT_HTTP_EXPORT_ALL", "1")
-        .env("GIT_PROTOCOL", header("git-protocol"))
-        .env("REQUEST_METHOD", method)
-        .env("PATH_INFO", path)
-        .env("QUERY_STRING", query)
-        .env("CONTENT_TYPE", header("content-type"))
-        .env("CONTENT_LENGTH", body.len().to_string())
-        .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    backend.stdin.take().unwrap().write_all(&body)?;
-    let output = backend.wait_with_output()?.stdout;
-    let status = match output.strip_prefix(b"Status: ") {
-        Some(rest) => String::from_utf8_lossy(rest).lines().next().unwrap().to_owned(),
-        None => "200 OK".to_owned(),
-    };
-    stream.write_all(format!("HTTP/1.1 {status}\r\nConnection: close\r\n").as_bytes())?;
-    stream.write_all(&output)
-}
-
-#[test]
-fn a_ref_is_fetched_over_http() {
-    let scene = Scene::new();
-    let (server, _) = web_server(scene.dir.path());
-    let mirror = scene.mirror(Limits::default());
-    let first = mirror.fetch(&format!("{server}/remote/.git"), MAIN, None, &GO);
-    let first = first.unwrap_or_else(|error| panic!("{}", words(&error))).tip;
-    assert!(mirror.object(&first).is_ok());
-    let second = scene.commit("two");
-    assert_eq!(mirror.fetch(&format!("{server}/remote/.git"), MAIN, None, &GO).unwrap().tip, second);
-    let error = mirror.fetch(&format!("{server}/nothing.git"), MAIN, None, &GO).unwrap_err();
-    assert!(matches!(error, FetchError::Connect { .. }), "{}", words(&error));
-}
-
-#[test]
-fn a_second_ref_costs_no_further_request() {
-    let scene = Scene::new();
-    let (server, requests) = web_server(scene.dir.path());
-    let remote = format!("{server}/remote/.git");
-    let mirror = scene.mirror(Limits::default());
-    let count = |beside| {
-        let before = requests.load(Ordering::Relaxed);
-        mirror.fetch(&remote, MAIN, beside, &GO).unwrap();
-        requests.load(Ordering::Relaxed) - before
-    };
-    count(None);
-    let poll = count(None);
-    assert_eq!(count(Some(HEARTBEAT)), poll, "there is none");
-    scene.git(&["update-ref", HEARTBEAT, "HEAD"]);
-    count(Some(HEARTBEAT));
-    assert_eq!(count(Some(HEARTBEAT)), poll, "there is one, and no news");
-}
-
 #[test]
 fn an_empty_line_is_no_credential() {
     let dir = tempfile::tempdir().unwrap();
     let command = |key: &str| {
         fs::write(dir.path().join("ssh-key"), key).unwrap();
-        Access::in_directory(dir.path()).unwrap().ssh_command()
+        Access::in_directory(dir.path()).unwrap().ssh_command(Path::new("words"))
     };
     assert!(command("a key\n").contains("IdentitiesOnly"));
     assert!(!command("\n").contains("IdentitiesOnly"));
@@ -458,4 +355,15 @@ fn a_mirror_that_was_half_removed_is_made_anew() {
     let fetched = scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, None, &GO).unwrap();
     assert_eq!(fetched.tip, tip);
     assert!(!aside.exists());
+}
+
+#[test]
+fn what_ssh_says_is_told() {
+    let scene = Scene::new();
+    let mirror = scene.mirror(Limits::default());
+    // Nothing listens on port 1.
+    let error = mirror.fetch("ssh://git@127.0.0.1:1/x", MAIN, None, &GO).unwrap_err();
+    assert!(words(&error).contains("ssh says: ") && words(&error).contains("Connection refused"), "{}", words(&error));
+    let error = mirror.fetch("git://127.0.0.1:1/x", MAIN, None, &GO).unwrap_err();
+    assert!(!words(&error).contains("ssh says"), "what it said before is about another remote: {}", words(&error));
 }

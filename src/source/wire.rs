@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use crate::model::git::{ObjectType, Oid, RawObject};
 
-use super::{Ask, Fetched, HashKind, Query};
+use super::{Ask, Fetched, HashKind, Probe, Query};
 
 /// The longest request; a report is the longest there is.
 pub const MAX_REQUEST: usize = 1024 * 1024;
@@ -24,6 +24,8 @@ pub enum Request {
     Object(Oid),
     /// Ask a Prometheus.
     Number(Query),
+    /// Try whether a service answers.
+    Probe(Probe),
     /// Spool this for those who are told what happens here: a batch of entries, as JSON.
     Report(Vec<u8>),
     /// Give this page of metrics to those who ask.
@@ -36,6 +38,8 @@ pub enum Answer {
     Fetched(Fetched),
     Object(RawObject),
     Number(f64),
+    /// The service answers as it should.
+    Probed,
     /// There is no such object.
     Missing,
     /// The object has more bytes than the courier's limit, which this is.
@@ -64,6 +68,7 @@ impl Request {
             }
             Self::Object(id) => frame(b'o', id.to_hex().to_string().as_bytes()),
             Self::Number(query) => frame(b'n', &serde_json::to_vec(query).unwrap_or_default()),
+            Self::Probe(probe) => frame(b'p', &serde_json::to_vec(probe).unwrap_or_default()),
             Self::Report(entries) => frame(b'r', entries),
             Self::Publish(page) => frame(b'm', page),
         }
@@ -83,6 +88,7 @@ impl Request {
             }
             b'o' => Oid::from_hex(body).map(Self::Object).map_err(|_| Malformed("no object id")),
             b'n' => serde_json::from_slice(body).map(Self::Number).map_err(|_| Malformed("no query")),
+            b'p' => serde_json::from_slice(body).map(Self::Probe).map_err(|_| Malformed("nothing that can be tried")),
             b'r' => Ok(Self::Report(body.to_vec())),
             b'm' => Ok(Self::Publish(body.to_vec())),
             _ => Err(Malformed("an unknown request")),
@@ -106,6 +112,7 @@ impl Answer {
                 bytes
             }
             Self::Number(number) => frame(b'N', number.to_string().as_bytes()),
+            Self::Probed => frame(b'P', b""),
             Self::Missing => frame(b'M', b""),
             Self::TooLarge(limit) => frame(b'L', limit.to_string().as_bytes()),
             Self::Taken { waiting, lost } => frame(b'T', format!("{waiting} {lost}").as_bytes()),
@@ -140,6 +147,7 @@ impl Answer {
                 Ok(Self::Object(RawObject { kind, data: body }))
             }
             b'N' => text(body)?.parse().map(Self::Number).map_err(|_| Malformed("a number that is none")),
+            b'P' if body.is_empty() => Ok(Self::Probed),
             b'M' if body.is_empty() => Ok(Self::Missing),
             b'L' => text(body)?.parse().map(Self::TooLarge).map_err(|_| Malformed("a limit that is no number")),
             b'T' => {

@@ -47,7 +47,7 @@ mod tests;
 
 pub use anchor::Anchor;
 pub use authenticate::{AuthenticTree, Signature, authenticate};
-pub use authorize::{Authorized, Compile, Decision, Urgency, authorize};
+pub use authorize::{Allowance, Authorized, Compile, Decision, Urgency, authorize};
 pub use cache::Cache;
 pub use claim::{Claim, claim, parents};
 pub use heartbeat::{HEARTBEAT_REF, heartbeat};

@@ -12,6 +12,7 @@ const REPO: &str = "Hostwrit-Repo";
 const REF: &str = "Hostwrit-Ref";
 const SEQ: &str = "Hostwrit-Seq";
 const ROLLOUT: &str = "Hostwrit-Rollout";
+const ALLOW_REMOVALS: &str = "Hostwrit-Allow-Removals";
 
 /// What the trailers of a commit say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,26 +25,33 @@ pub(super) struct Trailers {
 impl Trailers {
     /// Reads the trailers of a message.
     pub(super) fn of(commit: &Commit) -> Result<Self, Refusal> {
-        Ok(Self {
-            repo: value(commit, REPO)?,
-            git_ref: value(commit, REF)?,
-            seq: match value(commit, SEQ)? {
-                None => None,
-                // One way to write a number, so that two programs never disagree on it.
-                Some(text) => match text.parse::<u64>() {
-                    Ok(seq) if seq.to_string() == text => Some(seq),
-                    _ => {
-                        return Err(Refusal::new(Code::MalformedTrailers, format!("{SEQ} \"{text}\" is not a number")));
-                    }
-                },
-            },
-        })
+        Ok(Self { repo: value(commit, REPO)?, git_ref: value(commit, REF)?, seq: number(commit, SEQ)? })
     }
 }
 
 /// Returns what a commit says of how it is to be rolled out.
 pub(super) fn rollout(commit: &Commit) -> Result<Option<String>, Refusal> {
     value(commit, ROLLOUT)
+}
+
+/// Returns how many objects a commit allows to be removed from each host.
+pub(super) fn allow_removals(commit: &Commit) -> Result<Option<u64>, Refusal> {
+    number(commit, ALLOW_REMOVALS)
+}
+
+/// Returns the number that a trailer has for a value.
+fn number(commit: &Commit, name: &str) -> Result<Option<u64>, Refusal> {
+    match value(commit, name)? {
+        None => Ok(None),
+        // One way to write a number, so that two programs never disagree on it.
+        Some(text) => match text.parse::<u64>() {
+            Ok(number) if number.to_string() == text => Ok(Some(number)),
+            _ => {
+                let text = text.escape_debug();
+                Err(Refusal::new(Code::MalformedTrailers, format!("{name} \"{text}\" is not a number")))
+            }
+        },
+    }
 }
 
 /// Returns the value of a trailer, which may be there once.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use hostwrit::engine::{Cycle, Report};
 use hostwrit::model::chain;
 use hostwrit::model::git::{ObjectError, ObjectType, Objects as _, Oid, RawObject};
 use hostwrit::source::wire::{self, Answer, Request};
-use hostwrit::source::{Ask, Courier, FetchError, Fetched, HashKind, Limits, SOCKET, Source as _};
+use hostwrit::source::{Ask, Courier, FetchError, Fetched, HashKind, Limits, Probe, SOCKET, Source as _, Trial};
 use proptest::prelude::*;
 
 use crate::site::Site;
@@ -243,6 +243,28 @@ fn what_was_kept_and_then_damaged_is_asked_for_again() {
     assert_eq!(site.get("/etc/motd").as_deref(), Some("good\n"));
 }
 
+#[test]
+fn a_courier_that_lies_about_a_probe_is_no_answer_and_one_that_hangs_is_waited_for_no_longer_than_until_stop() {
+    let probe = Probe { what: Trial::Tcp { address: "127.0.0.1:1".to_owned(), banner: None }, time: 1000 };
+    let answered = |bytes: Vec<u8>| courier(Limits::default(), move |_| Some(bytes.clone())).probe(&probe, &GO);
+    assert_eq!(answered(Answer::Probed.to_bytes()), Ok(()));
+    for (bytes, words) in [
+        (Answer::Failed("it is\u{1b} gone".to_owned()).to_bytes(), "it is  gone"),
+        (Answer::Missing.to_bytes(), "asked for one thing and sent another"),
+        (b"P\0\0\0\x01x".to_vec(), "no answer"),
+    ] {
+        let told = answered(bytes).unwrap_err().to_string();
+        assert!(told.contains(words), "{told}");
+    }
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let silent = courier(Limits::default(), |_| {
+        STOP.store(true, Ordering::Relaxed);
+        thread::sleep(Duration::from_secs(60));
+        None
+    });
+    assert!(silent.probe(&probe, &STOP).is_err());
+}
+
 fn answers() -> impl Strategy<Value = Answer> {
     let oid = any::<[u8; 20]>().prop_map(|bytes| Oid::from_bytes_or_panic(&bytes));
     let kind = prop_oneof![Just(ObjectType::Blob), Just(ObjectType::Tree), Just(ObjectType::Commit)];
@@ -250,6 +272,8 @@ fn answers() -> impl Strategy<Value = Answer> {
         (oid.clone(), proptest::option::of(oid)).prop_map(|(tip, beside)| Answer::Fetched(Fetched { tip, beside })),
         (kind, any::<Vec<u8>>()).prop_map(|(kind, data)| Answer::Object(RawObject { kind, data })),
         Just(Answer::Missing),
+        Just(Answer::Probed),
+        any::<f64>().prop_filter("no number", |number| !number.is_nan()).prop_map(Answer::Number),
         any::<u64>().prop_map(Answer::TooLarge),
         "[a-z ]{0,40}".prop_map(Answer::Failed),
     ]
@@ -262,6 +286,16 @@ proptest! {
         let (tag, body) = wire::read_frame(&mut bytes.as_slice(), usize::MAX).unwrap().unwrap();
         let arrived = Answer::parse(tag, body, HashKind::Sha1).unwrap();
         prop_assert_eq!(format!("{answer:?}"), format!("{arrived:?}"));
+    }
+
+    #[test]
+    fn what_is_to_be_tried_arrives_as_it_was_asked_for(address: String, banner: Option<String>, status: u16, time: u64) {
+        for what in [Trial::Tcp { address: address.clone(), banner }, Trial::Http { url: address, status }] {
+            let request = Request::Probe(Probe { what, time });
+            let bytes = request.to_bytes();
+            let (tag, body) = wire::read_frame(&mut bytes.as_slice(), wire::MAX_REQUEST).unwrap().unwrap();
+            prop_assert_eq!(Request::parse(tag, &body).unwrap(), request);
+        }
     }
 
     #[test]

@@ -74,6 +74,11 @@ fn apply_on(site: &Site, fault: Fault, at: usize, service: Option<&RunningServic
     host.struck()
 }
 
+/// Runs one apply that is killed right after its n-th write.
+pub fn kill_at_write_of_apply(site: &Site, at: usize) {
+    assert!(apply_with(site, Fault::KillAfter, at), "fewer than {at} writes");
+}
+
 fn apply(site: &Site) {
     let (host, config, stop) = (site.open(), site.config(), AtomicBool::new(false));
     let report = Cycle::begin(&config, &host, &site.source(), &stop).unwrap().apply(&mut |_, _| {}).unwrap();

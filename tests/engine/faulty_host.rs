@@ -2,13 +2,15 @@
 //! A host whose n-th write fails.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RealHost, Stat, UnitAction, UnitState, WriteHost,
+    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Ruleset, Stat, Tables,
+    Timer, UnitAction, UnitState, WriteHost,
 };
 
 /// What happens at the n-th write.
@@ -31,6 +33,9 @@ pub struct RunningService {
     pub read: RefCell<Vec<u8>>,
 }
 
+/// The command of a check that passes as long as the service has not read the word "bad".
+pub const CHECK: &str = "/bin/check-the-service";
+
 pub struct FaultyHost<'h> {
     host: &'h RealHost,
     service: Option<&'h RunningService>,
@@ -40,11 +45,13 @@ pub struct FaultyHost<'h> {
     writes: Cell<usize>,
     /// How far the clock is ahead.
     ahead: Duration,
+    /// The timers that run.
+    pub armed: RefCell<BTreeSet<String>>,
 }
 
 impl<'h> FaultyHost<'h> {
     pub fn new(host: &'h RealHost, fault: Fault, at: usize) -> Self {
-        Self { host, service: None, fault, at, writes: Cell::new(0), ahead: Duration::ZERO }
+        Self { host, service: None, fault, at, writes: Cell::new(0), ahead: Duration::ZERO, armed: RefCell::default() }
     }
 
     /// Makes the host a live one whose every unit is this service.
@@ -131,6 +138,22 @@ impl ReadHost for FaultyHost<'_> {
             None => host.units(names),
         })
     }
+
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.read(ReadHost::listening)
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
+    }
+
+    fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
+        self.read(|host| host.ruleset(tables))
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.read(|host| host.ruleset_generation())
+    }
 }
 
 impl WriteHost for FaultyHost<'_> {
@@ -172,10 +195,21 @@ impl WriteHost for FaultyHost<'_> {
         self.write(|host| host.edit_accounts(edit))
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        if let (Some(service), CHECK) = (self.service, program) {
+            return self.read(|_| {
+                let success = !service.read.borrow().windows(3).any(|word| word == b"bad");
+                let status = if success { "exit status: 0" } else { "exit status: 1" }.to_owned();
+                Ok(Output { success, status, stdout: Vec::new(), stderr: b"it read \x1bbad\nmore".to_vec() })
+            });
+        }
         let mut output = None;
-        self.write(|host| host.run(program, args).map(|done| output = Some(done)))?;
+        self.write(|host| host.run_within(limit, program, args).map(|done| output = Some(done)))?;
         output.ok_or_else(Self::error)
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        self.read(|host| host.connect(path))
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
@@ -188,5 +222,23 @@ impl WriteHost for FaultyHost<'_> {
             }
             None => host.act_on_unit(action, unit),
         })
+    }
+
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {
+        self.write(|_| {
+            self.armed.borrow_mut().insert(timer.name.to_owned());
+            Ok(())
+        })
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        self.write(|_| {
+            self.armed.borrow_mut().remove(name);
+            Ok(())
+        })
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.write(|host| host.load_ruleset(commands))
     }
 }

@@ -31,6 +31,7 @@ const LOG: &str = "/var/log/hostwrit/audit/log.jsonl";
 /// What the package brings, and where it goes.
 const PACKAGED: &[(&str, &str)] = &[
     ("hostwrit.service", "/usr/lib/systemd/system/hostwrit.service"),
+    ("hostwrit-firewall.service", "/usr/lib/systemd/system/hostwrit-firewall.service"),
     ("hostwrit-courier.service", "/usr/lib/systemd/system/hostwrit-courier.service"),
     ("hostwrit-courier.socket", "/usr/lib/systemd/system/hostwrit-courier.socket"),
     ("sysusers.conf", "/usr/lib/sysusers.d/hostwrit.conf"),
@@ -85,16 +86,7 @@ impl<'lab> Fleet<'lab> {
             self.server.as_ref().map_or("", GitServer::url)
         );
         host.write("/etc/hostwrit/config.yaml", config);
-        for (name, place) in PACKAGED {
-            let file = project().join("packaging/systemd").join(name);
-            let content = fs::read(&file).unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
-            host.write(place, content);
-        }
-        host.sh(
-            "systemd-sysusers hostwrit.conf && systemd-tmpfiles --create hostwrit.conf && systemctl daemon-reload &&
-             systemctl start hostwrit-courier.socket hostwrit.service",
-        )
-        .ok();
+        start_units(host);
     }
 
     /// Starts the true server, in place of whatever stood there.
@@ -216,6 +208,18 @@ impl<'lab> Fleet<'lab> {
 }
 
 /// Returns what the daemon left for `hostwrit status`; null if there is nothing yet.
+/// Gives the host the units of the package, and starts them.
+pub fn start_units(host: &Machine<'_>) {
+    for (name, place) in PACKAGED {
+        let file = project().join("packaging/systemd").join(name);
+        let content = fs::read(&file).unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
+        host.write(place, content);
+    }
+    host.sh("systemd-sysusers hostwrit.conf && systemd-tmpfiles --create hostwrit.conf && systemctl daemon-reload &&
+         systemctl start hostwrit-courier.socket hostwrit.service")
+        .ok();
+}
+
 pub fn status(host: &Machine<'_>) -> Value {
     let text = host.read("/run/hostwrit/status.json").unwrap_or_default();
     serde_json::from_str(&text).unwrap_or(Value::Null)

@@ -2,9 +2,10 @@
 //! Where hosts fetch the infra repo: a server in the fabric, or a host's sshd.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::authority::Authority;
 use crate::fabric::ADDRESS;
 use crate::hostile_server::{self, Manner};
 use crate::http_server;
@@ -12,10 +13,12 @@ use crate::infra::Infra;
 use crate::lab::Lab;
 use crate::machine::{Machine, eventually};
 use crate::process::{Background, Output};
+use crate::proxy;
 
 /// A server in the fabric; ends on drop.
 pub struct GitServer {
     url: String,
+    log: PathBuf,
     _process: Background,
 }
 
@@ -41,6 +44,23 @@ impl GitServer {
         Self::start(lab, command, "http-server.log", "listening", format!("http://{ADDRESS}/infra.git"))
     }
 
+    /// Starts a server of smart HTTP with TLS, for who has the `token`.
+    pub fn https(lab: &Lab<'_>, infra: &Infra<'_>, authority: &Authority, token: &str) -> Self {
+        let program = std::env::current_exe().expect("a program knows its own file");
+        let mut command = lab.fabric().command(program.to_str().expect("target/ has a UTF-8 name"));
+        command.args([http_server::PRIVATE, &format!("{ADDRESS}:443")]).arg(infra.served());
+        command.args([&authority.server, &authority.server_key]).arg(token);
+        Self::start(lab, command, "https-server.log", "listening", format!("https://{ADDRESS}/infra.git"))
+    }
+
+    /// Starts a web proxy; its address stands in the place of that of a repo.
+    pub fn proxy(lab: &Lab<'_>) -> Self {
+        let program = std::env::current_exe().expect("a program knows its own file");
+        let mut command = lab.fabric().command(program.to_str().expect("target/ has a UTF-8 name"));
+        command.args([proxy::ARGUMENT, &format!("{ADDRESS}:3128")]);
+        Self::start(lab, command, "proxy.log", "listening", format!("http://{ADDRESS}:3128"))
+    }
+
     /// Starts a server that does not mean well, at the address of [`GitServer::http`].
     pub fn hostile(lab: &Lab<'_>, manner: Manner) -> Self {
         let program = std::env::current_exe().expect("a program knows its own file");
@@ -57,27 +77,35 @@ impl GitServer {
         command.stdout(file.try_clone().expect("a file descriptor can be duplicated")).stderr(file);
         let process = Background::start(command);
         eventually("the Git server is ready", || fs::read_to_string(&path).is_ok_and(|text| text.contains(ready)));
-        Self { url, _process: process }
+        Self { url, log: path, _process: process }
     }
 
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// Returns what it has said so far: who asked for what.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("it is written from the start")
+    }
 }
 
-/// Lets `client` fetch from `server` over SSH with a key, and returns the repo's address.
+/// Lets who has the test run's key fetch from `server` over SSH, and returns the repo's address.
 ///
 /// The repo is the server's own copy; [`push_over_ssh`] brings it up to date.
-pub fn serve_over_ssh(lab: &Lab<'_>, infra: &Infra<'_>, server: &Machine<'_>, client: &Machine<'_>) -> String {
+pub fn serve_over_ssh(lab: &Lab<'_>, infra: &Infra<'_>, server: &Machine<'_>) -> String {
     server.run(&["useradd", "--create-home", "--shell", "/usr/bin/git-shell", "git"]).ok();
     server.write("/home/git/.ssh/authorized_keys", lab.keys().ssh_public());
     server.sh("chown -R git: /home/git/.ssh && chmod -R go= /home/git/.ssh").ok();
     push_over_ssh(infra, server);
+    format!("ssh://git@{}/srv/infra.git", server.address())
+}
 
+/// Gives the key to root of `client`, who then knows the server.
+pub fn let_root_fetch(lab: &Lab<'_>, server: &Machine<'_>, client: &Machine<'_>) {
     client.write("/root/.ssh/id_ed25519", fs::read(lab.keys().ssh_private()).expect("ssh-keygen wrote it"));
     client.run(&["chmod", "-R", "go=", "/root/.ssh"]).ok();
-    trust_host_key(client, server);
-    format!("ssh://git@{}/srv/infra.git", server.address())
+    client.write("/etc/ssh/ssh_known_hosts", known_host(server));
 }
 
 /// Makes the server's copy of the repo what the infra repo is now.
@@ -88,11 +116,6 @@ pub fn push_over_ssh(infra: &Infra<'_>, server: &Machine<'_>) {
     let unpack =
         "rm -rf /srv/infra.git && tar --extract --no-same-owner --directory /srv && chown -R git: /srv/infra.git";
     server.run_with(&[], &["sh", "-c", unpack], &archive).ok();
-}
-
-/// Writes down the server's host key for all users of the client.
-fn trust_host_key(client: &Machine<'_>, server: &Machine<'_>) {
-    client.write("/etc/ssh/ssh_known_hosts", known_host(server));
 }
 
 /// Returns the line of `known_hosts` for a host.

@@ -1,24 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Git's smart HTTP: `git http-backend` behind the least of an HTTP server.
 //!
-//! It runs in the fabric as a process of its own: this test program with [`ARGUMENT`].
+//! It runs in the fabric as a process of its own: this test program with [`ARGUMENT`] or [`PRIVATE`].
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use openssl::base64;
+use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
 
 /// The first argument that makes this program a server; the address and the folder of the repos follow.
 pub const ARGUMENT: &str = "--serve-http";
+/// The first argument that makes this program a server with TLS; also the files of its certificate and key follow, and
+/// the `USER:PASSWORD` that it asks for.
+#[allow(dead_code, reason = "the benches need none")]
+pub const PRIVATE: &str = "--serve-https";
 
-/// Serves the repos in `folder` until it is killed.
+/// Serves the repos in `folder` to everybody until it is killed.
 pub fn serve(address: &str, folder: &str) -> io::Result<()> {
-    let listener = TcpListener::bind(address)?;
+    let folder = folder.to_owned();
+    listen(address, move |mut stream| answer(&mut stream, &folder, None))
+}
+
+/// Serves the repos in `folder`, over TLS, to who has the `token`, until it is killed.
+#[allow(dead_code, reason = "the benches need none")]
+pub fn serve_private(address: &str, folder: &str, certificate: &str, key: &str, token: &str) -> io::Result<()> {
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+    acceptor.set_certificate_chain_file(certificate)?;
+    acceptor.set_private_key_file(key, SslFiletype::PEM)?;
+    let (acceptor, folder) = (acceptor.build(), folder.to_owned());
+    let wanted = format!("Basic {}", base64::encode_block(token.as_bytes()));
+    listen(address, move |stream| {
+        let mut stream = acceptor.accept(stream).map_err(io::Error::other)?;
+        answer(&mut stream, &folder, Some(&wanted))?;
+        // Only so does the client know that nothing was cut off.
+        stream.shutdown().map(drop).map_err(io::Error::other)
+    })
+}
+
+fn listen(address: &str, answer: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> io::Result<()> {
+    let (listener, answer) = (TcpListener::bind(address)?, Arc::new(answer));
     println!("listening");
     for stream in listener.incoming() {
-        let (stream, folder) = (stream?, folder.to_owned());
+        let (stream, answer) = (stream?, Arc::clone(&answer));
         std::thread::spawn(move || {
-            if let Err(error) = answer(&stream, &folder) {
+            if let Err(error) = answer(stream) {
                 eprintln!("{error}");
             }
         });
@@ -26,8 +55,8 @@ pub fn serve(address: &str, folder: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers one request and closes the connection, which tells the client where the body ends.
-fn answer(mut stream: &TcpStream, folder: &str) -> io::Result<()> {
+/// Answers one request, of somebody who shows what is `wanted`; closing the connection tells him where the body ends.
+fn answer(stream: &mut (impl Read + Write), folder: &str, wanted: Option<&str>) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let request = line(&mut reader)?;
     let mut words = request.split(' ');
@@ -41,7 +70,7 @@ fn answer(mut stream: &TcpStream, folder: &str) -> io::Result<()> {
     }
     let header = |name: &str| headers.get(name).map_or("", String::as_str);
     if header("expect").eq_ignore_ascii_case("100-continue") {
-        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     let mut body = Vec::new();
     if header("transfer-encoding").eq_ignore_ascii_case("chunked") {
@@ -55,7 +84,13 @@ fn answer(mut stream: &TcpStream, folder: &str) -> io::Result<()> {
             }
         }
     } else if let Ok(length) = header("content-length").parse() {
-        reader.take(length).read_to_end(&mut body)?;
+        (&mut reader).take(length).read_to_end(&mut body)?;
+    }
+    let stream = reader.into_inner();
+    if wanted.is_some_and(|wanted| header("authorization") != wanted) {
+        eprintln!("{request}: who are you?");
+        let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"infra\"";
+        return write!(stream, "{head}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     }
     eprintln!("{request}");
 
@@ -87,7 +122,7 @@ fn answer(mut stream: &TcpStream, folder: &str) -> io::Result<()> {
         }
     }
     write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{head}\r\n")?;
-    io::copy(&mut output, &mut stream)?;
+    io::copy(&mut output, stream)?;
     backend.wait()?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! What one scenario is given: a fabric, hosts to plug into it, and a folder whose content stays if it fails.
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -59,20 +60,30 @@ impl<'run> Lab<'run> {
 
     /// Boots a host on which hostwrit was never installed.
     pub fn boot_without_hostwrit(&self, name: &'static str) -> Machine<'_> {
-        let mut machine = self.switch_on(name, Has::Nothing);
+        let mut machine = self.switch_on(name, self.image.as_os_str(), Has::Nothing);
         machine.wait_until_booted();
         machine
     }
 
-    fn switch_on(&self, name: &'static str, has: Has) -> Machine<'_> {
+    /// Boots a host from the image with a layer above it.
+    pub fn boot_layer(&self, name: &'static str, layer: &Path) -> Machine<'_> {
+        let mut image = layer.as_os_str().to_owned();
+        image.push(":");
+        image.push(self.image);
+        let mut machine = self.switch_on(name, &image, Has::Nothing);
+        machine.wait_until_booted();
+        machine
+    }
+
+    fn switch_on(&self, name: &'static str, image: &OsStr, has: Has) -> Machine<'_> {
         let number = self.next_address.get();
         self.next_address.set(number + 1);
-        Machine::switch_on(self, name, format!("192.0.2.{number}"), has)
+        Machine::switch_on(self, name, format!("192.0.2.{number}"), image, has)
     }
 
     /// Boots several hosts at the same time.
     pub fn boot_all<const N: usize>(&self, names: [&'static str; N]) -> [Machine<'_>; N] {
-        let mut machines = names.map(|name| self.switch_on(name, Has::Program));
+        let mut machines = names.map(|name| self.switch_on(name, self.image.as_os_str(), Has::Program));
         machines.iter_mut().for_each(Machine::wait_until_booted);
         machines
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One disposable host: a booted Debian in namespaces and a cgroup of its own.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -36,8 +37,9 @@ pub enum Has {
 }
 
 impl<'lab> Machine<'lab> {
-    /// Switches the host on; [`Machine::wait_until_booted`] waits for it.
-    pub fn switch_on(lab: &'lab Lab<'lab>, name: &'static str, address: String, has: Has) -> Self {
+    /// Switches the host on; [`Machine::wait_until_booted`] waits for it. `image` is a tree, or several, the uppermost first
+    /// and with a `:` between them.
+    pub fn switch_on(lab: &'lab Lab<'lab>, name: &'static str, address: String, image: &OsStr, has: Has) -> Self {
         let dir = lab.dir().join(name);
         fs::create_dir_all(dir.join("disk")).expect("the run's own folder can be written");
         let notify = UnixDatagram::bind(dir.join("notify")).expect("a socket in the run's own folder can be bound");
@@ -49,7 +51,7 @@ impl<'lab> Machine<'lab> {
         command
             .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
             .args(["sh", "-c", include_str!("wrapper.sh"), "wrapper.sh", name, &address])
-            .arg(lab.image())
+            .arg(image)
             .arg(&dir)
             .arg(&cgroup)
             .args(match has {

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test looks at hosts from outside, not through hostwrit")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner reports on stdout")]
 
+mod authority;
 mod fabric;
 mod fleet;
 mod git_server;
@@ -19,11 +20,14 @@ mod lab;
 mod machine;
 mod package;
 mod process;
+mod proxy;
 mod requirements;
 mod scenarios;
 mod site;
+mod wire;
 
 use std::cell::Cell;
+use std::io;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,27 +43,10 @@ const AT_A_TIME: usize = 2;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, first, address, folder] = &arguments[..]
-        && first == http_server::ARGUMENT
-    {
-        return match http_server::serve(address, folder) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("cannot serve {folder} at {address}: {error}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    if let [_, first, manner, address] = &arguments[..]
-        && first == hostile_server::ARGUMENT
-    {
-        return match hostile_server::serve(manner, address) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("cannot serve at {address}: {error}");
-                ExitCode::FAILURE
-            }
-        };
+    if let Some(ended) = serve(&arguments) {
+        let Err(error) = ended else { return ExitCode::SUCCESS };
+        eprintln!("cannot serve {:?}: {error}", &arguments[1..]);
+        return ExitCode::FAILURE;
     }
     // libtest's options come along when all of the project's tests are run with some; none of them applies here.
     let (options, filters): (Vec<String>, Vec<String>) =
@@ -86,6 +73,20 @@ fn main() -> ExitCode {
     let failed = if wanted.is_empty() { 0 } else { run_all(&wanted) };
     println!("{} passed, {failed} failed, {} skipped", wanted.len() - failed, ALL.len() - wanted.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Serves, if this program was started for that.
+fn serve(arguments: &[String]) -> Option<io::Result<()>> {
+    let arguments: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    match arguments[..] {
+        [http_server::ARGUMENT, address, folder] => Some(http_server::serve(address, folder)),
+        [http_server::PRIVATE, address, folder, certificate, key, token] => {
+            Some(http_server::serve_private(address, folder, certificate, key, token))
+        }
+        [hostile_server::ARGUMENT, manner, address] => Some(hostile_server::serve(manner, address)),
+        [proxy::ARGUMENT, address] => Some(proxy::serve(address)),
+        _ => None,
+    }
 }
 
 thread_local! {

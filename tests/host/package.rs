@@ -56,6 +56,10 @@ impl Package {
         Self { path, version: version.to_owned() }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Puts the file on the host, and returns where.
     pub fn copy_to(&self, machine: &Machine<'_>) -> String {
         let place = format!("/var/cache/hostwrit_{}.deb", self.version);

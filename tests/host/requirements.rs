@@ -11,7 +11,7 @@ use crate::image;
 const SOURCES: &str = "HOSTWRIT_HOST_TESTS_SOURCES";
 
 /// Debian's packages of all programs that the harness starts.
-const PACKAGES: &str = "systemd-container mmdebstrap nftables iproute2 util-linux git gnupg openssh-client";
+const PACKAGES: &str = "systemd-container mmdebstrap nftables iproute2 util-linux git gnupg openssh-client openssl";
 
 const PROGRAMS: &[&str] = &[
     "setpriv",
@@ -25,6 +25,7 @@ const PROGRAMS: &[&str] = &[
     "git",
     "gpg",
     "gpg-agent",
+    "openssl",
     "ssh",
     "ssh-keygen",
 ];

@@ -105,14 +105,16 @@ pub fn demand_convergence(machine: &Machine<'_>) {
 
 /// Writes the host's configuration.
 pub fn configure(machine: &Machine<'_>, infra: &Infra<'_>, remote: &str, interval: &str) {
-    let (root, fingerprint, name) = (infra.root(), infra.fingerprint(), machine.name());
-    machine.write(
-        "/etc/hostwrit/config.yaml",
-        format!(
-            "fleet: {FLEET}\nremote: {remote}\nref: {REF}\nhost: {name}\ninterval: {interval}\nsplay: 0s\nfull_check: {interval}\n\
-             trust:\n  root: {root}\n  signers: [\"openpgp:{fingerprint}\"]\n"
-        ),
-    );
+    machine.write("/etc/hostwrit/config.yaml", configuration(infra, machine.name(), remote, interval));
+}
+
+/// Returns the configuration of a host.
+pub fn configuration(infra: &Infra<'_>, name: &str, remote: &str, interval: &str) -> String {
+    let (root, fingerprint) = (infra.root(), infra.fingerprint());
+    format!(
+        "fleet: {FLEET}\nremote: {remote}\nref: {REF}\nhost: {name}\ninterval: {interval}\nsplay: 0s\nfull_check: {interval}\n\
+         trust:\n  root: {root}\n  signers: [\"openpgp:{fingerprint}\"]\n"
+    )
 }
 
 fn own_repo() -> PathBuf {

@@ -14,7 +14,7 @@ use crate::model::Digest;
 use crate::model::git::{Objects, Oid};
 use crate::trust::claim;
 
-/// List the commits that this host accepted, refused or was ordered to, newest first, with who signed them
+/// List the commits that this host accepted, refused, put back or was ordered to, newest first, with who signed them
 ///
 /// From the audit log; when each was signed, and the digest by which a policy bars a commit, from the mirror.
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ pub struct Line {
     time: String,
     verdict: Verdict,
     commit: Option<String>,
-    /// Why it was refused, or which order moved the host there.
+    /// Why it was refused or put back, or which order moved the host there.
     code: Option<String>,
     principal: Option<String>,
     /// The key that signed the commit; of an order, the key that signed the order.
@@ -54,6 +54,8 @@ pub struct Line {
 enum Verdict {
     Accepted,
     Refused,
+    /// It was accepted and did the host no good, so the last good commit was put back.
+    Held,
     /// The host moved there because a signed order said so.
     Ordered,
 }
@@ -82,6 +84,9 @@ impl LogCommand {
                 }
                 Event::Refused { commit, code, .. } => {
                     lines.push(Line { code: Some(code.clone()), ..line(Verdict::Refused, commit.as_ref()) });
+                }
+                Event::Held { commit, code, .. } => {
+                    lines.push(Line { code: Some(code.clone()), ..line(Verdict::Held, Some(commit)) });
                 }
                 Event::Ordered { order, commit, key, .. } => lines.push(Line {
                     code: Some(order.clone()),
@@ -128,6 +133,7 @@ impl Line {
         let verdict = match self.verdict {
             Verdict::Accepted => "accepted",
             Verdict::Refused => "refused",
+            Verdict::Held => "held",
             Verdict::Ordered => "ordered",
         };
         let who = self.principal.as_deref().or(self.code.as_deref()).unwrap_or("-");

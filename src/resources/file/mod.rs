@@ -209,6 +209,16 @@ pub struct Operation {
     act: Act,
 }
 
+impl Operation {
+    /// Returns what the operation removes because it does not belong into an exact directory.
+    pub fn strays(&self) -> Vec<PathBuf> {
+        match &self.act {
+            Act::Directory { strays, .. } => strays.iter().map(|name| self.path.join(name)).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Act {
     /// Puts a file of this content in the place of what is there.

@@ -134,6 +134,13 @@ fn every_fault_is_reported_where_it_was_written() {
         fn template(&self, _: &str) -> Result<std::sync::Arc<[u8]>, String> {
             Err("none".into())
         }
+
+        fn addresses(
+            &self,
+            place: &crate::resources::firewall::Place,
+        ) -> Result<Vec<crate::resources::firewall::Network>, String> {
+            Err(format!("there is no {place}"))
+        }
     }
     let mut origin = origin();
     origin.fields.insert("gid".into(), Location { file: "profiles/p.yaml".into(), line: 9, column: 1 });

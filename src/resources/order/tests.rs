@@ -22,6 +22,13 @@ impl Contents for NoContents {
     fn template(&self, path: &str) -> Result<Arc<[u8]>, String> {
         Err(path.to_owned())
     }
+
+    fn addresses(
+        &self,
+        place: &crate::resources::firewall::Place,
+    ) -> Result<Vec<crate::resources::firewall::Network>, String> {
+        Err(format!("there is no {place}"))
+    }
 }
 
 /// What a file step does plays no part in the order, only its path and whether it removes.

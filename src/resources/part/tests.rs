@@ -234,6 +234,14 @@ impl ReadHost for Host {
         };
         Ok(names.iter().map(state).collect())
     }
+
+    fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
+        self.real.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.real.ruleset_generation()
+    }
 }
 
 /// Returns the part that the daemon would look at, with what is declared put away and had back.
@@ -253,7 +261,7 @@ fn around(
 /// Returns what would be done, in words that hold all of it, sorted.
 fn steps(desired: &Desired, owned: &Owned, pending: &Pending, host: &Host) -> Vec<(ObjectId, String)> {
     let observed = observe(desired, owned, host).unwrap();
-    let difference = diff(desired, &observed, owned, pending);
+    let difference = diff(desired, &observed, owned, pending, None);
     let shown = |kind: &str, steps: Vec<Step<Operation>>| {
         steps.into_iter().map(|step| (step.object.clone(), format!("{kind} {step:?}"))).collect::<Vec<_>>()
     };

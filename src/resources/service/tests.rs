@@ -24,6 +24,13 @@ impl Contents for NoContents {
     fn template(&self, path: &str) -> Result<Arc<[u8]>, String> {
         Err(format!("there is no templates/{path}"))
     }
+
+    fn addresses(
+        &self,
+        place: &crate::resources::firewall::Place,
+    ) -> Result<Vec<crate::resources::firewall::Network>, String> {
+        Err(format!("there is no {place}"))
+    }
 }
 
 fn origin() -> Origin {

@@ -47,6 +47,13 @@ impl Contents for NoContents {
     fn template(&self, _: &str) -> Result<Arc<[u8]>, String> {
         Err("none".into())
     }
+
+    fn addresses(
+        &self,
+        place: &crate::resources::firewall::Place,
+    ) -> Result<Vec<crate::resources::firewall::Network>, String> {
+        Err(format!("there is no {place}"))
+    }
 }
 
 pub fn resolve(name: &str, spec: Spec) -> Result<Desired, Faults> {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use crate::model::ObjectId;
 use crate::model::git::Oid;
 
-use super::change::{Change, Lacking, States, Target, comparable, describe, host_changes, needs, state, too_few};
-use super::{Compile, Decision, Urgency};
+use super::change::{
+    Change, Lacking, Needed, States, Target, comparable, describe, host_changes, needs, state, too_few,
+};
+use super::{Allowance, Compile, Decision, Urgency};
 use crate::trust::authenticate::AuthenticTree;
 use crate::trust::history::{History, Judged};
 use crate::trust::policy::{Place, Policy, change};
@@ -18,6 +20,8 @@ use crate::trust::trailers;
 
 /// The object that rules name to say who may have hosts follow at once.
 const URGENT: (&str, &str) = ("rollout", "now");
+/// The object that rules name to say who may change how much one run removes, and who may go past it.
+const REMOVALS: (&str, &str) = ("limit", "removals");
 
 /// How many commits' states are remembered.
 const MAX_STATES: usize = 64;
@@ -28,6 +32,13 @@ struct Approval {
     branch: Vec<Oid>,
     /// Those who signed this very tree as what shall come next: by the policy of the first parent.
     principals: BTreeSet<String>,
+}
+
+/// What the new commits come to.
+pub(super) struct Verdict {
+    pub(super) decisions: Vec<Decision>,
+    pub(super) urgency: Urgency,
+    pub(super) removals: Allowance,
 }
 
 /// What was judged so far.
@@ -57,7 +68,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
     }
 
     /// Judges every new commit, oldest first, and returns which rule allowed each change.
-    pub(super) fn all(mut self, tip: &Oid) -> Result<(Vec<Decision>, Urgency), Refusal> {
+    pub(super) fn all(mut self, tip: &Oid) -> Result<Verdict, Refusal> {
         let history = Rc::clone(self.history);
         let on_its_own = self.on_their_own(tip)?;
         for commit in history.news().filter(|commit| commit.id != history.anchor.root) {
@@ -66,7 +77,8 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
         }
         self.check_net(tip).map_err(|refusal| refusal.of(tip))?;
         let urgency = self.urgency(tip).map_err(|refusal| refusal.of(tip))?;
-        Ok((self.decisions, urgency))
+        let removals = self.removals()?;
+        Ok(Verdict { decisions: self.decisions, urgency, removals })
     }
 
     /// Says whether the tip asks not to be waited for, and whether its signers may: on each host they need the rights to
@@ -86,10 +98,42 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
             }
             Err(refusal) => return Ok(Urgency::Denied(refusal.detail().to_owned())),
         }
+        Ok(match self.denial(commit, URGENT)? {
+            None => Urgency::Allowed,
+            Some(why) => Urgency::Denied(why),
+        })
+    }
+
+    /// Says how many removals the new commits allow each host, and whether their signers may: they need the rights to
+    /// change [`REMOVALS`] there. The largest number counts, whichever commit has it: a host may see several at once.
+    fn removals(&mut self) -> Result<Allowance, Refusal> {
+        let history = Rc::clone(self.history);
+        let mut allowance = Allowance::Unasked;
+        for commit in history.news().filter(|commit| commit.id != history.anchor.root) {
+            let message = history.objects.commit(&commit.id)?;
+            let number = match trailers::allow_removals(&message) {
+                Ok(None) => continue,
+                Ok(Some(number)) => Ok(number),
+                Err(refusal) => Err(refusal.detail().to_owned()),
+            };
+            let denial = self.denial(commit, REMOVALS).map_err(|refusal| refusal.of(&commit.id))?;
+            allowance = match (allowance, number, denial) {
+                (Allowance::Granted(before), Ok(number), None) => Allowance::Granted(before.max(number)),
+                (_, Ok(number), None) => Allowance::Granted(number),
+                (Allowance::Granted(before), ..) => Allowance::Granted(before),
+                (_, Err(why), _) | (_, Ok(_), Some(why)) => Allowance::Denied(why),
+            };
+        }
+        Ok(allowance)
+    }
+
+    /// Returns why the signers of a commit may not change `object` on some host; `None` if they may on every one.
+    fn denial(&mut self, commit: &Judged, object: (&'static str, &str)) -> Result<Option<String>, Refusal> {
+        let history = Rc::clone(self.history);
         let approval = self.approval(commit)?;
         // The policy on an approved branch is a part of what is proposed.
         let judges = if approval.is_some() { 1 } else { commit.parents.len() };
-        let after = self.states(tip)?;
+        let after = self.states(&commit.id)?;
         for parent in commit.parents.iter().take(judges) {
             let policy = history.policy(parent)?;
             let signers = match &approval {
@@ -102,18 +146,16 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
             for host in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
                 let labels =
                     [state(&before, host), state(&after, host)].into_iter().flatten().map(|state| &state.labels);
-                let target = (Some(host.clone()), ObjectId::new(URGENT.0, URGENT.1));
-                let change = Change { target, labels: labels.collect() };
+                let target = (Some(host.clone()), ObjectId::new(object.0, object.1));
+                let change = Change { target, labels: labels.collect(), removes: false };
                 match self.decide(commit, &policy, &change, &signers) {
                     Ok(None) => {}
-                    Ok(Some(needed)) => {
-                        return Ok(Urgency::Denied(format!("{} takes {needed}", describe(&change.target))));
-                    }
-                    Err(refusal) => return Ok(Urgency::Denied(refusal.detail().to_owned())),
+                    Ok(Some(needed)) => return Ok(Some(format!("{} takes {}", describe(&change.target), needed.who))),
+                    Err(refusal) => return Ok(Some(refusal.detail().to_owned())),
                 }
             }
         }
-        Ok(Urgency::Allowed)
+        Ok(None)
     }
 
     /// Returns the new commits that need all their signers themselves. The others lie under an approval merge.
@@ -257,6 +299,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
                 let known = lacking.entry(target).or_default();
                 known.needed = short.needed;
                 known.labels.extend(short.labels);
+                known.removes |= short.removes;
             }
         }
         let is_sound = |host: &String| sides.iter().all(|states| state(states, host).is_some());
@@ -267,7 +310,8 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
         for (target, short) in &lacking {
             // Under the labels of the whole, and under those that each commit was judged by.
             let whole = change_of(target).into_iter().flat_map(|change| change.labels.iter().copied());
-            let change = Change { target: target.clone(), labels: whole.chain(&short.labels).collect() };
+            let removes = short.removes || change_of(target).is_some_and(|change| change.removes);
+            let change = Change { target: target.clone(), labels: whole.chain(&short.labels).collect(), removes };
             if let Some(needed) = self.decide(merge, policy, &change, &approval.principals)? {
                 still.insert(target.clone(), change.short(needed));
             }
@@ -393,7 +437,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
         policy: &Policy,
         change: &Change<'_>,
         signers: &BTreeSet<String>,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<Needed>, Refusal> {
         let (host, object) = &change.target;
         let decision = |rule: usize, principals: Vec<String>| Decision {
             commit: commit.id,
@@ -419,14 +463,16 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
                     format!("it changes {what}, and no rule allows that to anybody"),
                 ));
             };
+            let asked = if change.removes { policy.signers_to_remove(object, rule) } else { rule.signers };
             let of_role: Vec<String> = signers.intersection(&rule.members).cloned().collect();
             if of_role.is_empty() {
                 let who = signers.iter().cloned().collect::<Vec<_>>().join(", ");
-                let detail = format!("it changes {what}, which takes {}; signed by {who}", needs(rule));
+                let detail = format!("it changes {what}, which takes {}; signed by {who}", needs(rule, asked));
                 return Err(Refusal::new(Code::NotAuthorized, detail));
             }
-            if of_role.len() < rule.signers {
-                needed = Some(needs(rule));
+            if of_role.len() < asked {
+                let is_protection = of_role.len() >= rule.signers;
+                needed = Some(Needed { who: needs(rule, asked), is_protection });
             } else {
                 self.decisions.push(decision(rule.number, of_role));
             }
@@ -479,7 +525,9 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
             return Ok(Vec::new());
         }
         let objects = change::changes(&before, &after).into_iter();
-        Ok(objects.map(|object| Change { target: (None, object), labels: Vec::new() }).collect())
+        let removes = |object: &ObjectId| change::unprotects(object, &before, &after);
+        let change = |object| Change { removes: removes(&object), target: (None, object), labels: Vec::new() };
+        Ok(objects.map(change).collect())
     }
 
     /// Returns the states of the judged hosts at a commit.

@@ -18,7 +18,7 @@ use crate::model::{HostState, ObjectId};
 use super::authenticate::{AuthenticTree, Signature};
 use super::refusal::Refusal;
 
-use judge::Judge;
+use judge::{Judge, Verdict};
 
 /// Desired state that its signers may ask for. Made only by [`authorize()`]; the engine accepts nothing else.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub struct Authorized<D> {
     signers: Vec<Signature>,
     decisions: Vec<Decision>,
     urgency: Urgency,
+    removals: Allowance,
 }
 
 impl<D> Authorized<D> {
@@ -66,6 +67,11 @@ impl<D> Authorized<D> {
     pub fn urgency(&self) -> &Urgency {
         &self.urgency
     }
+
+    /// Returns how many removals its signers allow each host.
+    pub fn removals(&self) -> &Allowance {
+        &self.removals
+    }
 }
 
 /// Whether a commit asks, by the signed trailer `Hostwrit-Rollout: now`, that hosts follow it at once.
@@ -73,6 +79,15 @@ impl<D> Authorized<D> {
 pub enum Urgency {
     Unasked,
     Allowed,
+    /// It asks, and why that does not count.
+    Denied(String),
+}
+
+/// Whether a commit allows hosts to remove more than the limit, by the signed trailer `Hostwrit-Allow-Removals: NUMBER`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    Unasked,
+    Granted(u64),
     /// It asks, and why that does not count.
     Denied(String),
 }
@@ -119,7 +134,7 @@ pub trait Compile {
 /// # Errors
 /// The first change, oldest commit first, that its signers may not make.
 pub fn authorize<D>(tree: &AuthenticTree<'_>, desired: D, compile: &mut dyn Compile) -> Result<Authorized<D>, Refusal> {
-    let (decisions, urgency) = Judge::new(&tree.history, compile).all(tree.commit())?;
+    let Verdict { decisions, urgency, removals } = Judge::new(&tree.history, compile).all(tree.commit())?;
     Ok(Authorized {
         desired,
         commit: *tree.commit(),
@@ -127,5 +142,6 @@ pub fn authorize<D>(tree: &AuthenticTree<'_>, desired: D, compile: &mut dyn Comp
         signers: tree.signers(),
         decisions,
         urgency,
+        removals,
     })
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A host that never ran hostwrit is made what the repo says, as others see it.
 
-use crate::git_server::{GitServer, log_in, push_over_ssh, serve_over_ssh};
+use crate::git_server::{GitServer, let_root_fetch, log_in, push_over_ssh, serve_over_ssh};
 use crate::infra::{Infra, Signer};
 use crate::lab::Lab;
 use crate::site::{Site, WEB1, configure, demand_convergence, hostwrit, project};
@@ -134,7 +134,8 @@ pub fn ssh_remote(lab: &Lab<'_>) {
     infra.replace(WEB1, "ALICE_KEY", &lab.keys().ssh_public());
     infra.publish("Alice's SSH key", Signer::Alice);
     let [web1, git] = lab.boot_all(["web1", "git"]);
-    let remote = serve_over_ssh(lab, &infra, &git, &web1);
+    let remote = serve_over_ssh(lab, &infra, &git);
+    let_root_fetch(lab, &git, &web1);
     configure(&web1, &infra, &remote, "1h");
     hostwrit(&web1, &["apply"]).ok();
     demand_convergence(&web1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The harness itself: what all other scenarios rely on.
 
-use crate::git_server::{GitServer, log_in, serve_over_ssh};
+use crate::git_server::{GitServer, let_root_fetch, log_in, serve_over_ssh};
 use crate::infra::{Infra, Signer};
 use crate::lab::Lab;
 use crate::machine::eventually;
@@ -61,7 +61,8 @@ pub fn serves_git(lab: &Lab<'_>) {
     let http = GitServer::http(lab, &infra);
     web1.run(&["git", "clone", "--quiet", http.url(), "/tmp/by-http"]).ok();
     assert_eq!(web1.run(&["git", "-C", "/tmp/by-http", "rev-parse", "HEAD"]).ok().text(), second);
-    let url = serve_over_ssh(lab, &infra, &git, &web1);
+    let url = serve_over_ssh(lab, &infra, &git);
+    let_root_fetch(lab, &git, &web1);
     web1.run(&["git", "clone", "--quiet", &url, "/tmp/by-ssh"]).ok();
     let signers = web1.run(&["git", "-C", "/tmp/by-ssh", "cat-file", "commit", "HEAD"]).ok();
     assert!(signers.stdout.contains("-----BEGIN PGP SIGNATURE-----"), "{signers}");

@@ -35,6 +35,14 @@ fn host() -> Host {
         fn units(&self, _: &[&str]) -> Result<Vec<crate::host::UnitState>, crate::host::HostError> {
             Ok(Vec::new())
         }
+
+        fn ruleset(&self, _: crate::host::Tables) -> Result<crate::host::Ruleset, crate::host::HostError> {
+            unreachable!()
+        }
+
+        fn ruleset_generation(&self) -> Result<String, crate::host::HostError> {
+            unreachable!()
+        }
     }
     Host(Observed { sets_owners: true, names: Names::read(&Fixed).unwrap(), ..Observed::default() })
 }

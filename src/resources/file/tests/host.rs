@@ -2,12 +2,13 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::host::{AccountFiles, HostError, NewFile, Output, Owner, RealHost, UnitAction, UnitState};
+use crate::host::{AccountFiles, HostError, NewFile, Output, Owner, RealHost, Timer, UnitAction, UnitState};
 
 struct Temp {
     directory: TempDir,
@@ -256,6 +257,14 @@ impl ReadHost for FailsAt<'_> {
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         self.host.units(names)
     }
+
+    fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
+        self.host.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.host.ruleset_generation()
+    }
 }
 
 impl WriteHost for FailsAt<'_> {
@@ -286,11 +295,26 @@ impl WriteHost for FailsAt<'_> {
     ) -> Result<(), HostError> {
         self.host.edit_accounts(edit)
     }
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        self.host.run(program, args)
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.host.run_within(limit, program, args)
+    }
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        self.host.connect(path)
     }
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         self.host.act_on_unit(action, unit)
+    }
+
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {
+        self.host.arm(timer)
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        self.host.disarm(name)
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.host.load_ruleset(commands)
     }
 }
 

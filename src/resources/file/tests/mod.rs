@@ -22,6 +22,13 @@ impl Contents for Repo {
     fn template(&self, path: &str) -> Result<Arc<[u8]>, String> {
         if path == "site" { Ok(b"rendered\n".as_slice().into()) } else { Err(format!("there is no templates/{path}")) }
     }
+
+    fn addresses(
+        &self,
+        place: &crate::resources::firewall::Place,
+    ) -> Result<Vec<crate::resources::firewall::Network>, String> {
+        Err(format!("there is no {place}"))
+    }
 }
 
 /// The object is named in line 1, and field number n of `fields` in line n + 1.

@@ -432,6 +432,14 @@ impl ReadHost for Live<'_> {
     fn units(&self, names: &[&str]) -> Result<Vec<crate::host::UnitState>, HostError> {
         self.0.units(names)
     }
+
+    fn ruleset(&self, tables: crate::host::Tables) -> Result<crate::host::Ruleset, HostError> {
+        self.0.ruleset(tables)
+    }
+
+    fn ruleset_generation(&self) -> Result<String, HostError> {
+        self.0.ruleset_generation()
+    }
 }
 
 impl WriteHost for Live<'_> {
@@ -470,12 +478,33 @@ impl WriteHost for Live<'_> {
         self.0.edit_accounts(edit)
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<crate::host::Output, HostError> {
-        self.0.run(program, args)
+    fn run_within(
+        &self,
+        limit: std::time::Duration,
+        program: &str,
+        args: &[&str],
+    ) -> Result<crate::host::Output, HostError> {
+        self.0.run_within(limit, program, args)
+    }
+
+    fn connect(&self, path: &Path) -> Result<(), HostError> {
+        self.0.connect(path)
     }
 
     fn act_on_unit(&self, action: crate::host::UnitAction, unit: &str) -> Result<(), HostError> {
         self.0.act_on_unit(action, unit)
+    }
+
+    fn arm(&self, timer: &crate::host::Timer<'_>) -> Result<(), HostError> {
+        self.0.arm(timer)
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        self.0.disarm(name)
+    }
+
+    fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
+        self.0.load_ruleset(commands)
     }
 }
 

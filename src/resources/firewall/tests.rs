@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+mod admits;
+mod networks;
+mod places;
+mod real;
+mod table;
