@@ -149,6 +149,8 @@ roles:
   owners: [{principal}]
 rules:                    # the first rule that matches what a commit changes decides; what none matches is refused
   - {{change: [\"*\"], needs: {{role: owners}}}}
+# With a second owner: what nobody may remove alone, whatever the rules say.
+# protect: [\"user:*\", \"port:22/tcp\", \"file:/etc/ssh/*\", \"file:/etc/sudoers*\"]
 "
         );
         NewFiles(BTreeMap::from([

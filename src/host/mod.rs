@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod append;
 pub mod command;
 mod connect;
+pub mod effective;
 pub mod error;
 pub mod files;
 mod listen;
@@ -26,6 +27,7 @@ use std::time::{Duration, SystemTime};
 
 pub use accounts::AccountFiles;
 pub use command::Output;
+pub use effective::Effective;
 pub use error::HostError;
 pub use lock::RunLock;
 pub use real::RealHost;
@@ -74,6 +76,15 @@ pub trait ReadHost {
     /// # Errors
     /// The service manager does not answer.
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError>;
+
+    /// Asks a program of the running system how it would read a configuration. Nothing of the host is changed.
+    ///
+    /// # Errors
+    /// The program cannot be run or does not end in time; under another root there is none to ask. A configuration that it
+    /// finds faulty is no error here.
+    fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
+        Err(question.unanswerable())
+    }
 
     /// Returns tables of the packet filter; under another root those that are kept for the next boot.
     ///

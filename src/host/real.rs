@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use super::files::Root;
 use super::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, Room, Ruleset, RunLock, Stat, Tables, UnitAction,
-    UnitState, WriteHost, accounts, append, command, connect, files, listen, room, ruleset, units,
+    AccountFiles, Effective, HostError, NewFile, Output, Owner, ReadHost, Room, Ruleset, RunLock, Stat, Tables,
+    UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files, listen, room, ruleset,
+    units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -97,6 +98,13 @@ impl ReadHost for RealHost {
 
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         units::states(&self.root, names)
+    }
+
+    fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
+        match self.is_live() {
+            true => effective::ask(question),
+            false => Err(question.unanswerable()),
+        }
     }
 
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {

@@ -173,7 +173,9 @@ impl Compiled {
             let digest = Digest::of(&serde_json::to_vec(limits).unwrap_or_default());
             (ObjectId::new("limit", "removals"), digest)
         }));
-        HostState { labels: self.labels.clone(), objects }
+        let absent =
+            self.desired.objects().into_iter().filter(|object| object.absent).map(|object| object.id).collect();
+        HostState { labels: self.labels.clone(), objects, absent }
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a commit means for a host, as far as rights go by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Digest, ObjectId};
 
@@ -12,6 +12,8 @@ pub struct HostState {
     pub labels: BTreeMap<String, String>,
     /// Every declared object, with a digest of all that is asked of it.
     pub objects: BTreeMap<ObjectId, Digest>,
+    /// Those of the declared objects that shall not be there; the digests tell them apart already.
+    pub absent: BTreeSet<ObjectId>,
 }
 
 impl HostState {

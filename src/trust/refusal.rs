@@ -110,6 +110,8 @@ codes! {
     NotAuthorized = "not-authorized", "have somebody of that role make the change";
     /// Too few of the role have signed.
     NeedsApproval = "needs-approval", "have another of that role approve the branch: hostwrit approve BRANCH";
+    /// Too few have signed the removal of something that is protected.
+    Protected = "protected", "have another of that role approve the branch: hostwrit approve BRANCH; nobody removes alone what protect of the policy names";
     /// An object changed, and no commit accounts for it.
     Unexplained = "unexplained-change", "report this with the commits: the rules were applied to every commit, and yet something slipped through";
     /// The heartbeat is not signed by somebody who may.

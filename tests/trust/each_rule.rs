@@ -325,6 +325,7 @@ fn every_section_of_the_policy_needs_the_right_to_it() {
         ("dbas: [dan, alice]", "dbas: [dan]"),
         ("owners, signers: 3", "owners, signers: 2"),
         ("rules:", "freshness: {max_age: 2d}\nrules:"),
+        ("rules:", "protect: [\"user:*\"]\nrules:"),
         ("rules:", &format!("revoked: [{{commit: \"sha256:{}\"}}]\nrules:", "0".repeat(64))),
     ] {
         office.fleet.repo.checkout(&root);

@@ -30,7 +30,13 @@ fn parse(text: &str) -> Option<HostState> {
         let (name, value) = line.split_once(" = ")?;
         match name.strip_prefix("label ") {
             Some(key) => drop(state.labels.insert(key.to_owned(), value.to_owned())),
-            None => drop(state.objects.insert(name.parse().unwrap(), Digest::of(value.as_bytes()))),
+            None => {
+                let object: ObjectId = name.parse().unwrap();
+                if value == "absent" {
+                    state.absent.insert(object.clone());
+                }
+                state.objects.insert(object, Digest::of(value.as_bytes()));
+            }
         }
     }
     Some(state)
@@ -179,6 +185,69 @@ fn two_must_sign_where_the_rule_says_so() {
     // Oneself does not make two, nor does somebody without the role.
     team.refused(&team.approve(&root, &alone, &team.fleet.alice), Code::NeedsApproval);
     team.refused(&team.approve(&root, &alone, &team.carol), Code::NeedsApproval);
+}
+
+/// One owner may change anything, the policy included; some things nobody may remove alone.
+const PROTECTED: &str = r#"roles: {owners: [alice, bob], dbas: [carol]}
+rules:
+  - {change: ["file:*"], needs: {role: dbas}}
+  - {change: ["*"], needs: {role: owners}}
+protect: ["port:*", "file:/a", "label:tenant"]
+"#;
+
+#[test]
+fn nobody_removes_alone_what_is_protected() {
+    let team = Team::with(PROTECTED);
+    let root = team.fleet.root;
+    for removed in [
+        // Left out, declared absent, and with the label or the host that it hangs on.
+        with("port:80 = open\n", ""),
+        with("port:80 = open", "port:80 = absent"),
+        with("label tenant = shop\n", ""),
+        "label tenant = shop\nfile:/a = 1\n".to_owned(),
+    ] {
+        team.fleet.repo.checkout(&root);
+        let alone = team.change(&removed, &team.fleet.alice);
+        let refusal = team.refused(&alone, Code::Protected);
+        assert!(
+            refusal.detail().contains("2 of owners (alice, bob) by rule 2, for nobody removes what is protected alone")
+        );
+        team.allowed(&team.approve(&root, &alone, &team.bob));
+        // Those who may not change it at all do not make two.
+        team.refused(&team.approve(&root, &alone, &team.carol), Code::Protected);
+    }
+    // To alter it, to remove something else, and to say once more that it shall be absent takes what the rule asks for.
+    for harmless in [
+        with("port:80 = open", "port:80 = shut"),
+        with("user:deploy = 1\n", ""),
+        with("port:80", "port:443 = absent\nport:80"),
+    ] {
+        team.fleet.repo.checkout(&root);
+        team.allowed(&team.change(&harmless, &team.fleet.alice));
+    }
+    // Carol is alone in her role.
+    team.fleet.repo.checkout(&root);
+    team.refused(&team.change(&with("file:/a = 1\n", ""), &team.carol), Code::Protected);
+}
+
+#[test]
+fn nobody_takes_protection_away_alone() {
+    let team = Team::with(PROTECTED);
+    let root = team.fleet.root;
+    for list in ["[\"file:/a\", \"label:tenant\"]", "[]"] {
+        team.fleet.repo.checkout(&root);
+        team.rules(&PROTECTED.replace("[\"port:*\", \"file:/a\", \"label:tenant\"]", list));
+        let alone = team.fleet.repo.commit("less", Some(&team.fleet.alice));
+        let refusal = team.refused(&alone, Code::Protected);
+        assert!(refusal.detail().contains("policy:protect"), "{refusal}");
+        team.allowed(&team.approve(&root, &alone, &team.bob));
+    }
+    // More of it is what the rule says.
+    team.fleet.repo.checkout(&root);
+    team.rules(&PROTECTED.replace("protect: [", "protect: [\"user:*\", "));
+    team.allowed(&team.fleet.repo.commit("more", Some(&team.fleet.alice)));
+    // From the next commit on it counts.
+    team.refused(&team.change(&with("user:deploy = 1\n", ""), &team.fleet.alice), Code::Protected);
 }
 
 #[test]
@@ -364,7 +433,8 @@ fn a_change_that_no_commit_accounts_for_is_refused() {
         fn hosts(&mut self, _: &AuthenticTree<'_>) -> BTreeMap<String, Option<Rc<HostState>>> {
             self.0 += 1;
             let objects = [(ObjectId::new("file", "/a"), Digest::of(&[u8::from(self.0 > 71)]))].into();
-            [("web1".to_owned(), Some(Rc::new(HostState { labels: BTreeMap::new(), objects })))].into()
+            [("web1".to_owned(), Some(Rc::new(HostState { labels: BTreeMap::new(), objects, ..HostState::default() })))]
+                .into()
         }
     }
     let fleet = Fleet::new();

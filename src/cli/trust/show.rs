@@ -108,6 +108,10 @@ impl Answer {
         section(self.principals());
         section(self.rules());
         section(self.revoked());
+        if !policy.protect.is_empty() {
+            lines.push(String::new());
+            lines.push(format!("Removed by two signers only: {}", output::plain(&policy.protect.join(" "))));
+        }
         if let Some(FreshnessView { max_age, heartbeat }) = &policy.freshness {
             lines.push(String::new());
             let who = if heartbeat.is_empty() { "nobody".to_owned() } else { join(heartbeat) };

@@ -2,6 +2,7 @@
 //! Looks at a finished plan and may refuse it. What is refused is not begun.
 
 pub mod limits;
+pub mod lockout;
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use crate::trust::Allowance;
 use super::Plan;
 
 /// The code of every objection.
-pub const CODES: &[&str] = &[limits::CODE];
+pub const CODES: &[&str] = &[limits::CODE, lockout::CODE];
 
 /// A plan, and what it is judged by.
 pub struct Proposal<'p> {
@@ -48,5 +49,6 @@ impl std::error::Error for Objection {}
 /// # Errors
 /// The first objection.
 pub fn judge(proposal: &Proposal<'_>) -> Result<(), Objection> {
-    limits::judge(proposal)
+    limits::judge(proposal)?;
+    lockout::judge(proposal)
 }

@@ -121,6 +121,19 @@ impl Key {
         &self.line
     }
 
+    /// Returns the type, such as `ssh-ed25519`.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Returns the options before the type, with commas between them; empty if there are none.
+    pub fn options(&self) -> &str {
+        match end_of_options(&self.line) {
+            Ok(end) if self.restricted => &self.line[..end],
+            _ => "",
+        }
+    }
+
     /// Returns the fingerprint, as `ssh-keygen -l` prints it.
     pub fn fingerprint(&self) -> String {
         let digest = base64::encode_block(&openssl::sha::sha256(&self.blob));

@@ -22,23 +22,37 @@ pub(super) struct Change<'a> {
     pub(super) target: Target,
     /// The labels of the host before and after: the change needs the rights under each. None for the policy.
     pub(super) labels: Vec<&'a Labels>,
+    /// It was there, and is not any more or shall be absent.
+    pub(super) removes: bool,
 }
 
 /// What is missing for a change.
 #[derive(Clone, Default)]
 pub(super) struct Short {
     /// Who is needed, in words.
-    pub(super) needed: String,
+    pub(super) needed: Needed,
     pub(super) labels: BTreeSet<Labels>,
+    /// A commit that changes it removes it.
+    pub(super) removes: bool,
+}
+
+/// Who is needed for a change that too few have signed.
+#[derive(Clone, Default)]
+pub(super) struct Needed {
+    /// In words.
+    pub(super) who: String,
+    /// By the rule alone there would be enough: it is the protection that asks for more.
+    pub(super) is_protection: bool,
 }
 
 impl Change<'_> {
-    pub(super) fn short(&self, needed: String) -> Short {
-        Short { needed, labels: self.labels.iter().map(|labels| (*labels).clone()).collect() }
+    pub(super) fn short(&self, needed: Needed) -> Short {
+        let labels = self.labels.iter().map(|labels| (*labels).clone()).collect();
+        Short { needed, labels, removes: self.removes }
     }
 }
 
-static NO_STATE: HostState = HostState { labels: BTreeMap::new(), objects: BTreeMap::new() };
+static NO_STATE: HostState = HostState { labels: BTreeMap::new(), objects: BTreeMap::new(), absent: BTreeSet::new() };
 
 /// Returns the state of a host, or `None` where the repo is unsound for it. A host that is not there has an empty one.
 pub(super) fn state<'s>(states: &'s States, host: &str) -> Option<&'s HostState> {
@@ -61,8 +75,13 @@ pub(super) fn host_changes<'a>(host: &str, before: &'a HostState, after: &'a Hos
         .map(|object| Change {
             target: (Some(host.to_owned()), object.clone()),
             labels: vec![&before.labels, &after.labels],
+            removes: is_there(object, &old, before) && !is_there(object, &new, after),
         })
         .collect()
+}
+
+fn is_there(object: &ObjectId, everything: &BTreeMap<ObjectId, Digest>, state: &HostState) -> bool {
+    everything.contains_key(object) && !state.absent.contains(object)
 }
 
 /// Returns the objects of a state; labels are objects too, for rights hang on them.
@@ -86,14 +105,16 @@ pub(super) fn too_few(commit: &Judged, lacking: &Lacking) -> Refusal {
     let shown: Vec<String> = lacking
         .iter()
         .take(5)
-        .map(|(target, short)| format!("{}, which takes {}", describe(target), short.needed))
+        .map(|(target, short)| format!("{}, which takes {}", describe(target), short.needed.who))
         .collect();
     let more = match lacking.len() - shown.len() {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
     let detail = format!("it changes {}{more}; signed by {}", shown.join("; "), commit.principal);
-    Refusal::new(Code::NeedsApproval, detail)
+    // If a rule asks for more as well, that is the lesser news.
+    let protection = lacking.values().any(|short| short.needed.is_protection);
+    Refusal::new(if protection { Code::Protected } else { Code::NeedsApproval }, detail)
 }
 
 pub(super) fn describe((host, object): &Target) -> String {
@@ -103,7 +124,9 @@ pub(super) fn describe((host, object): &Target) -> String {
     }
 }
 
-pub(super) fn needs(rule: &Rule) -> String {
+/// Says who is needed; `signers` is how many.
+pub(super) fn needs(rule: &Rule, signers: usize) -> String {
     let members = rule.members.iter().cloned().collect::<Vec<_>>().join(", ");
-    format!("{} of {} ({members}) by rule {}", rule.signers, rule.role, rule.number)
+    let text = format!("{signers} of {} ({members}) by rule {}", rule.role, rule.number);
+    if signers > rule.signers { format!("{text}, for nobody removes what is protected alone") } else { text }
 }

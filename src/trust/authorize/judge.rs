@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::model::ObjectId;
 use crate::model::git::Oid;
 
-use super::change::{Change, Lacking, States, Target, comparable, describe, host_changes, needs, state, too_few};
+use super::change::{
+    Change, Lacking, Needed, States, Target, comparable, describe, host_changes, needs, state, too_few,
+};
 use super::{Allowance, Compile, Decision, Urgency};
 use crate::trust::authenticate::AuthenticTree;
 use crate::trust::history::{History, Judged};
@@ -145,10 +147,10 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
                 let labels =
                     [state(&before, host), state(&after, host)].into_iter().flatten().map(|state| &state.labels);
                 let target = (Some(host.clone()), ObjectId::new(object.0, object.1));
-                let change = Change { target, labels: labels.collect() };
+                let change = Change { target, labels: labels.collect(), removes: false };
                 match self.decide(commit, &policy, &change, &signers) {
                     Ok(None) => {}
-                    Ok(Some(needed)) => return Ok(Some(format!("{} takes {needed}", describe(&change.target)))),
+                    Ok(Some(needed)) => return Ok(Some(format!("{} takes {}", describe(&change.target), needed.who))),
                     Err(refusal) => return Ok(Some(refusal.detail().to_owned())),
                 }
             }
@@ -297,6 +299,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
                 let known = lacking.entry(target).or_default();
                 known.needed = short.needed;
                 known.labels.extend(short.labels);
+                known.removes |= short.removes;
             }
         }
         let is_sound = |host: &String| sides.iter().all(|states| state(states, host).is_some());
@@ -307,7 +310,8 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
         for (target, short) in &lacking {
             // Under the labels of the whole, and under those that each commit was judged by.
             let whole = change_of(target).into_iter().flat_map(|change| change.labels.iter().copied());
-            let change = Change { target: target.clone(), labels: whole.chain(&short.labels).collect() };
+            let removes = short.removes || change_of(target).is_some_and(|change| change.removes);
+            let change = Change { target: target.clone(), labels: whole.chain(&short.labels).collect(), removes };
             if let Some(needed) = self.decide(merge, policy, &change, &approval.principals)? {
                 still.insert(target.clone(), change.short(needed));
             }
@@ -433,7 +437,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
         policy: &Policy,
         change: &Change<'_>,
         signers: &BTreeSet<String>,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<Needed>, Refusal> {
         let (host, object) = &change.target;
         let decision = |rule: usize, principals: Vec<String>| Decision {
             commit: commit.id,
@@ -459,14 +463,16 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
                     format!("it changes {what}, and no rule allows that to anybody"),
                 ));
             };
+            let asked = if change.removes { policy.signers_to_remove(object, rule) } else { rule.signers };
             let of_role: Vec<String> = signers.intersection(&rule.members).cloned().collect();
             if of_role.is_empty() {
                 let who = signers.iter().cloned().collect::<Vec<_>>().join(", ");
-                let detail = format!("it changes {what}, which takes {}; signed by {who}", needs(rule));
+                let detail = format!("it changes {what}, which takes {}; signed by {who}", needs(rule, asked));
                 return Err(Refusal::new(Code::NotAuthorized, detail));
             }
-            if of_role.len() < rule.signers {
-                needed = Some(needs(rule));
+            if of_role.len() < asked {
+                let is_protection = of_role.len() >= rule.signers;
+                needed = Some(Needed { who: needs(rule, asked), is_protection });
             } else {
                 self.decisions.push(decision(rule.number, of_role));
             }
@@ -519,7 +525,9 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
             return Ok(Vec::new());
         }
         let objects = change::changes(&before, &after).into_iter();
-        Ok(objects.map(|object| Change { target: (None, object), labels: Vec::new() }).collect())
+        let removes = |object: &ObjectId| change::unprotects(object, &before, &after);
+        let change = |object| Change { removes: removes(&object), target: (None, object), labels: Vec::new() };
+        Ok(objects.map(change).collect())
     }
 
     /// Returns the states of the judged hosts at a commit.

@@ -15,12 +15,16 @@ pub(in crate::trust) const REMOVE_KEY: &str = "policy.remove_key";
 /// The kind of a certificate about which its owner says more: a later expiry, a new subkey, a revocation.
 pub(in crate::trust) const RENEW_KEY: &str = "policy.renew_key";
 
+/// The name of the list of what is protected.
+pub(super) const PROTECT: &str = "protect";
+
 /// Returns the objects of the policy that differ.
 pub(in crate::trust) fn changes(before: &Policy, after: &Policy) -> Vec<ObjectId> {
     let mut changed = Vec::new();
     for (section, differs) in [
         ("trailers", before.trailers_required != after.trailers_required),
         ("roles", before.roles != after.roles),
+        (PROTECT, before.protect != after.protect),
         ("rules", before.rules_without_members() != after.rules_without_members()),
         ("revoked", before.revoked != after.revoked),
         ("freshness", before.freshness != after.freshness),
@@ -45,6 +49,12 @@ pub(in crate::trust) fn changes(before: &Policy, after: &Policy) -> Vec<ObjectId
     changed.sort();
     changed.dedup();
     changed
+}
+
+/// Whether the changed part of the policy takes something out of the list of what is protected: that takes as many signers as
+/// the removal itself.
+pub(in crate::trust) fn unprotects(object: &ObjectId, before: &Policy, after: &Policy) -> bool {
+    *object == ObjectId::new("policy", PROTECT) && before.protect.iter().any(|pattern| !after.protect.contains(pattern))
 }
 
 /// Returns every key by the principal and its name.

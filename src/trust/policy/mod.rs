@@ -30,6 +30,9 @@ pub(super) const DIRECTORY: &str = "policy";
 pub(super) const FILE: &str = "policy.yaml";
 const PATH: &str = "policy/policy.yaml";
 
+/// How many must sign for the removal of something that is protected, if the rule does not ask for more.
+const SIGNERS_TO_REMOVE: usize = 2;
+
 /// A policy with its keys read.
 #[derive(Debug)]
 pub(super) struct Policy {
@@ -40,6 +43,8 @@ pub(super) struct Policy {
     pub(super) principals: BTreeMap<String, Vec<PublicKey>>,
     roles: BTreeMap<String, BTreeSet<String>>,
     pub(super) rules: Vec<Rule>,
+    /// What nobody may remove alone.
+    protect: Vec<Pattern>,
     revoked: Revocations,
     /// All that is revoked: in the list, and hard revocations in the certificates.
     pub(super) distrusted: Revocations,
@@ -126,6 +131,7 @@ impl Policy {
             roles.insert(role, members.into_iter().collect::<BTreeSet<_>>());
         }
         let rules = read_rules(file.rules, &roles, &mut faults);
+        let protect = read_protect(&file.protect, &mut faults);
         let revoked = Revocations::of(PATH, file.revoked);
         let freshness = file.freshness.map(|spec| {
             let Age(max_age) = spec.max_age;
@@ -160,6 +166,7 @@ impl Policy {
             principals,
             roles,
             rules,
+            protect,
             revoked,
             distrusted,
             freshness,
@@ -196,6 +203,13 @@ impl Policy {
     /// Returns the rule that decides about an object.
     pub(super) fn rule(&self, object: &ObjectId, place: Place<'_>) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.matches(object, place))
+    }
+
+    /// Returns how many must sign for the removal of the object, about which `rule` decides.
+    pub(super) fn signers_to_remove(&self, object: &ObjectId, rule: &Rule) -> usize {
+        let is_list = *object == ObjectId::new("policy", change::PROTECT);
+        let is_protected = is_list || self.protect.iter().any(|pattern| pattern.matches(object));
+        if is_protected { rule.signers.max(SIGNERS_TO_REMOVE) } else { rule.signers }
     }
 
     /// Whether this principal's key may sign heartbeats and nothing else.
@@ -299,6 +313,28 @@ fn read_rules(
         ));
     }
     rules
+}
+
+fn read_protect(texts: &[String], faults: &mut Faults) -> Vec<Pattern> {
+    let mut protect = Vec::new();
+    for text in texts {
+        match Pattern::parse(text) {
+            Some(Pattern::Glob(glob)) if glob.starts_with("policy") => faults.push(fault(
+                format!("protect: \"{text}\" is of the policy, which is not an object of a host"),
+                "protect what hosts have; let a rule with two signers keep the policy: {change: [policy], ...}",
+            )),
+            Some(Pattern::Policy) => faults.push(fault(
+                "protect: \"policy\" is not an object of a host",
+                "protect what hosts have; let a rule with two signers keep the policy: {change: [policy], ...}",
+            )),
+            Some(pattern) => protect.push(pattern),
+            None => faults.push(fault(
+                format!("protect: \"{text}\" names no objects"),
+                "write kind:name, with * for any characters; * for everything",
+            )),
+        }
+    }
+    protect
 }
 
 /// Finds every fault of the policy among `files`, for whoever edits them. Says nothing about who signed it.

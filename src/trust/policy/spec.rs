@@ -35,6 +35,9 @@ pub struct PolicyFile {
     pub(super) roles: BTreeMap<String, Vec<String>>,
     /// Which change needs whom. The first rule that matches a changed object decides; without one it is refused.
     pub(super) rules: Vec<RuleSpec>,
+    /// Objects that nobody may remove alone, whatever the rules say: kind:name, with * for any characters.
+    #[serde(default)]
+    pub(super) protect: Vec<String>,
     /// Keys that count no more, and commits that never shall.
     #[serde(default)]
     pub(super) revoked: Vec<Revocation>,

@@ -37,6 +37,8 @@ pub struct PolicyView {
     pub roles: BTreeMap<String, BTreeSet<String>>,
     /// In order: the first that matches a changed object decides.
     pub rules: Vec<RuleView>,
+    /// What nobody may remove alone, as patterns.
+    pub protect: Vec<String>,
     /// What counts no more, by the list of the policy.
     pub revoked: Vec<RevokedView>,
     pub freshness: Option<FreshnessView>,
@@ -168,6 +170,7 @@ impl PolicyView {
             principals: principals.collect(),
             roles: policy.roles.clone(),
             rules: rules.collect(),
+            protect: policy.protect.iter().map(Pattern::to_string).collect(),
             revoked: keys.chain(commits).collect(),
             freshness: policy.freshness.as_ref().map(|freshness| FreshnessView {
                 max_age: humantime::format_duration(freshness.max_age).to_string(),
