@@ -55,7 +55,7 @@ deb:
 
 bench:
 	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
-	@tests/oracle/install
+	@tests/oracle/install --fast
 	$(CARGO) bench --quiet
 
 # Rewrites expected texts and schemas after an intended change; read the diff before you commit it. Snapshots inside

@@ -110,8 +110,7 @@ impl Places {
         match &step.operation {
             Operation::Group(_) | Operation::User(_) | Operation::Port(_) | Operation::Blocklist(_) => true,
             // What goes out is answered to all the same: the confirmation after the change sees what that does.
-            Operation::Egress(_) => false,
-            Operation::Check(operation) => match *operation {},
+            Operation::Egress(_) | Operation::Check(_) => false,
             Operation::Service(operation) => {
                 let unit = operation.unit.as_str();
                 ["ssh.", "sshd."].iter().any(|name| unit.starts_with(name))

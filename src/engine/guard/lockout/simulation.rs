@@ -53,10 +53,12 @@ impl<'h> Simulation<'h> {
     pub fn of<'s>(steps: impl Iterator<Item = &'s Step<Operation>>, host: &'h dyn ReadHost) -> Self {
         let simulation = Self { host, changed: RefCell::default(), units: RefCell::default() };
         for step in steps {
-            // A load of the packet filter would be marked as done, and then left out when it is to be done in earnest.
-            if matches!(step.operation, Operation::Port(_) | Operation::Egress(_) | Operation::Blocklist(_)) {
+            let (Operation::Group(_) | Operation::User(_) | Operation::File(_) | Operation::Service(_)) =
+                step.operation
+            else {
+                // A load of the packet filter would be marked as done, and then left out when it is to be done in earnest.
                 continue;
-            }
+            };
             if let Err(error) = resources::apply(&step.operation, &simulation) {
                 tracing::debug!("{} would fail: {error}", step.object);
             }
@@ -367,7 +369,7 @@ impl WriteHost for Simulation<'_> {
     }
 
     fn connect(&self, path: &Path) -> Result<(), HostError> {
-        Err(Self::refuse(path, "nothing is asked to find out what a plan does"))
+        Err(Self::refuse(path, "nobody is asked to find out what a plan does"))
     }
 
     fn load_ruleset(&self, _: &str) -> Result<(), HostError> {
