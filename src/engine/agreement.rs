@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{HostError, NewFile, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost};
 use crate::manifest::Facts;
-use crate::model::Digest;
+use crate::model::{Digest, Maintenance};
 use crate::resources::{Desired, ObserveError};
 
 use super::state::{STATE, State};
@@ -38,6 +38,9 @@ pub struct Agreement {
     /// Number of declared objects of each kind.
     #[serde(default)]
     pub kinds: BTreeMap<String, usize>,
+    /// When the host is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// In the order in which they were asked.
     questions: Vec<Question>,
     answers: Digest,
@@ -78,12 +81,14 @@ impl Agreement {
         let Some(key) = key(config, host)? else { return Ok(None) };
         let recorder = Recorder::new(host);
         let plan = Plan::make(commit, desired, state, &recorder)?;
-        let is_empty = plan.steps.is_empty() && plan.reported.is_empty() && plan.unmanaged.is_empty();
+        let differs = [&plan.steps, &plan.reported, &plan.held].iter().any(|steps| !steps.is_empty());
+        let is_empty = !differs && plan.unmanaged.is_empty();
         let Recorded { questions, answers } = recorder.recorded.into_inner();
         Ok(questions.filter(|_| is_empty).map(|questions| Self {
             key,
             objects: desired.objects().len(),
             kinds: desired.kinds(),
+            maintenance: desired.maintenance.clone(),
             questions,
             answers: answers.digest(),
         }))

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod checks;
 mod claims;
 pub mod config;
+pub mod confirm;
 pub mod cycle;
 pub mod daemon;
 pub mod demands;
@@ -35,6 +36,8 @@ pub mod state;
 pub mod status;
 mod trust_cache;
 pub mod watch;
+mod who;
+pub mod why;
 
 pub use config::Config;
 pub use cycle::{Cycle, CycleError, Report};

@@ -38,6 +38,7 @@ fn status(health: Health) -> Status {
         cause: None,
         problems: Vec::new(),
         paused: None,
+        maintenance: None,
         ring: None,
         rollout: None,
         checked: None,
@@ -45,6 +46,7 @@ fn status(health: Health) -> Status {
         held: 0,
         held_commit: None,
         reported: Vec::new(),
+        left_alone: Vec::new(),
         unmanaged: Vec::new(),
     }
 }
@@ -135,6 +137,7 @@ fn an_object_with_several_problems_is_one_object() {
             trouble("fought-over", Some(ObjectId::new("file", "/c"))),
         ],
         reported: vec![b.clone(), b],
+        left_alone: Vec::new(),
         unmanaged: vec![ObjectId::new("service", "old")],
         ..status(Health::Failing)
     };
