@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The real host, under a root directory.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::files::Root;
+use super::listeners::{self, Holders};
 use super::{
-    AccountFiles, Effective, HostError, NewFile, Output, Owner, ReadHost, Room, Ruleset, RunLock, Stat, Tables,
-    UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files, listen, room, ruleset,
-    units,
+    AccountFiles, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock,
+    Stat, Tables, Timer, UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files,
+    listen, room, ruleset, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
 #[derive(Debug)]
 pub struct RealHost {
     root: Root,
+    holders: Holders,
 }
 
 impl RealHost {
@@ -25,7 +28,7 @@ impl RealHost {
     /// # Errors
     /// The directory cannot be opened.
     pub fn open(root: &Path) -> Result<Self, HostError> {
-        Ok(Self { root: Root::open(root)? })
+        Ok(Self { root: Root::open(root)?, holders: Holders::default() })
     }
 
     /// Returns the directory that stands for `/`.
@@ -39,6 +42,15 @@ impl RealHost {
     /// Another process holds the lock, or it cannot be made.
     pub fn lock(&self, wait: Duration) -> Result<RunLock, HostError> {
         RunLock::take(&self.root, wait)
+    }
+
+    /// Takes the run lock from whoever holds it: a hostwrit that does not give it up is killed. Returns `None` if it is held all
+    /// the same, by a process that the kernel cannot end yet.
+    ///
+    /// # Errors
+    /// The lock cannot be made.
+    pub fn seize(&self) -> Result<Option<RunLock>, HostError> {
+        RunLock::seize(&self.root)
     }
 
     /// Makes the directory at `path` with those above it, as hostwrit's own places need it.
@@ -98,6 +110,14 @@ impl ReadHost for RealHost {
 
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         units::states(&self.root, names)
+    }
+
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.is_live().then(listeners::listening).transpose()
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        if self.is_live() { self.holders.of(inodes) } else { BTreeMap::new() }
     }
 
     fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
@@ -162,6 +182,14 @@ impl WriteHost for RealHost {
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         units::act(&self.root, action, unit)
+    }
+
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {
+        units::timer::arm(&self.root, timer)
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        if self.is_live() { units::timer::disarm(&self.root, name) } else { Ok(()) }
     }
 
     fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {

@@ -2,14 +2,15 @@
 //! A host whose n-th write fails.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RealHost, Ruleset, Stat, Tables, UnitAction, UnitState,
-    WriteHost,
+    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Ruleset, Stat, Tables,
+    Timer, UnitAction, UnitState, WriteHost,
 };
 
 /// What happens at the n-th write.
@@ -44,11 +45,13 @@ pub struct FaultyHost<'h> {
     writes: Cell<usize>,
     /// How far the clock is ahead.
     ahead: Duration,
+    /// The timers that run.
+    pub armed: RefCell<BTreeSet<String>>,
 }
 
 impl<'h> FaultyHost<'h> {
     pub fn new(host: &'h RealHost, fault: Fault, at: usize) -> Self {
-        Self { host, service: None, fault, at, writes: Cell::new(0), ahead: Duration::ZERO }
+        Self { host, service: None, fault, at, writes: Cell::new(0), ahead: Duration::ZERO, armed: RefCell::default() }
     }
 
     /// Makes the host a live one whose every unit is this service.
@@ -136,6 +139,14 @@ impl ReadHost for FaultyHost<'_> {
         })
     }
 
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.read(ReadHost::listening)
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
+    }
+
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
         self.read(|host| host.ruleset(tables))
     }
@@ -210,6 +221,20 @@ impl WriteHost for FaultyHost<'_> {
                 Ok(())
             }
             None => host.act_on_unit(action, unit),
+        })
+    }
+
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {
+        self.write(|_| {
+            self.armed.borrow_mut().insert(timer.name.to_owned());
+            Ok(())
+        })
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        self.write(|_| {
+            self.armed.borrow_mut().remove(name);
+            Ok(())
         })
     }
 

@@ -13,14 +13,17 @@ mod site;
 
 mod announce;
 mod concurrency;
+mod confirm;
 mod courier;
 mod drift;
 mod faults;
 mod faulty_host;
+mod findings;
 mod freshness;
 mod hold;
 mod hostile_remote;
 mod limits;
+mod maintenance;
 mod memory;
 mod orders;
 mod pause;

@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::host::{
-    AccountFiles, Effective, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, UnitAction,
-    UnitState, WriteHost,
+    AccountFiles, Effective, FileKind, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Ruleset, Stat,
+    Tables, Timer, UnitAction, UnitState, WriteHost,
 };
 use crate::model::Step;
 use crate::resources::{self, Operation};
@@ -263,6 +263,14 @@ impl ReadHost for Simulation<'_> {
         self.host.ruleset_generation()
     }
 
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.host.listening()
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
+    }
+
     fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
         self.host.effective(question)
     }
@@ -377,6 +385,14 @@ impl WriteHost for Simulation<'_> {
 
     fn connect(&self, path: &Path) -> Result<(), HostError> {
         Err(Self::refuse(path, "nobody is asked to find out what a plan does"))
+    }
+
+    fn arm(&self, _: &Timer<'_>) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn disarm(&self, _: &str) -> Result<(), HostError> {
+        Ok(())
     }
 
     fn load_ruleset(&self, _: &str) -> Result<(), HostError> {
