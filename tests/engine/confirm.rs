@@ -209,17 +209,3 @@ fn killed_at_any_write_of_the_way_back_the_next_start_finishes_it() {
         assert_eq!(left_behind(site), Vec::<String>::new(), "at write {at}");
     });
 }
-
-#[test]
-fn a_commit_that_ends_hostwrit_twice_is_held() {
-    let (site, old) = prepared();
-    let mut writes = 0;
-    // Somewhere in the middle of the steps.
-    while site.open().read(Path::new("/var/lib/hostwrit/confirm/journal.jsonl")).unwrap().is_none() {
-        writes += 1;
-        apply(&site, Fault::KillBefore, writes, false);
-    }
-    apply(&site, Fault::KillBefore, writes + 20, false);
-    let _ = apply(&site, Fault::Fail, NEVER, false);
-    assert!(tree(&site) == old || site.events("held") == 0, "{}", site.log());
-}
