@@ -125,6 +125,16 @@ fn every_refusal_code_has_its_remedy_in_the_reference() {
     }
 }
 
+#[test]
+fn every_code_of_a_finding_has_a_row() {
+    let page = page("findings");
+    for code in hostwrit::resources::findings::Code::ALL {
+        assert!(rows(&page).contains_key(code.as_str()), "findings.md has no row for {code}");
+    }
+    let known: Vec<&str> = hostwrit::resources::findings::Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(hostwrit::metrics::FINDINGS, known, "the metric has one series for each code");
+}
+
 /// Returns what stands in backquotes.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
@@ -216,6 +226,13 @@ fn events() -> Vec<Event> {
         Event::Converged { commit: text() },
         Event::Paused { until: text(), reason: text(), by: actor() },
         Event::Resumed { by: Some(actor()) },
+        Event::MaintenanceBegun {
+            from: text(),
+            until: text(),
+            reason: text(),
+            except: [ObjectId::new("service", "a")].into(),
+        },
+        Event::MaintenanceEnded {},
         Event::Recovered { bytes: 1, digest: Digest::ZERO },
         Event::Cut { remembered: 1, remembered_digest: Digest::ZERO },
     ];
@@ -236,6 +253,8 @@ fn events() -> Vec<Event> {
             | Event::Converged { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
+            | Event::MaintenanceBegun { .. }
+            | Event::MaintenanceEnded { .. }
             | Event::Recovered { .. }
             | Event::Cut { .. } => {}
         }

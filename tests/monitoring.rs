@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hostwrit::metrics::family::{ALL, Kind};
 use hostwrit::metrics::serve::{Listener, Published, serve};
-use hostwrit::metrics::{HOLDERS, Metrics, RESULTS, SORTS, STATES};
+use hostwrit::metrics::{FINDINGS, HOLDERS, Metrics, RESULTS, SORTS, STATES};
 use serde_json::{Value, json};
 
 fn packaging(path: &str) -> PathBuf {
@@ -100,6 +100,7 @@ fn alerts_and_dashboard_name_only_metrics_that_there_are() {
             "by" => Some(HOLDERS),
             "result" => Some(RESULTS),
             "sort" => Some(SORTS),
+            "code" if expression.contains("hostwrit_findings") => Some(FINDINGS),
             "state" if expression.contains("hostwrit_health") => Some(STATES),
             _ => None,
         };

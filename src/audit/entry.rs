@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The format of one entry.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Action, Actor, Change, Digest, ObjectId};
@@ -121,6 +123,18 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Actor>,
     },
+    /// Maintenance that the enforced commit declares has begun, in the place of one that may have been there: but for the
+    /// objects that it excepts nothing is changed.
+    MaintenanceBegun {
+        /// RFC 3339, UTC.
+        from: String,
+        until: String,
+        reason: String,
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        except: BTreeSet<ObjectId>,
+    },
+    /// The maintenance has ended: its time is over, or a commit says so.
+    MaintenanceEnded {},
     /// Writes had been cut off; what stands between this entry and the one before is what was left of them.
     Recovered { bytes: u64, digest: Digest },
     /// The log did not hold the entry that this host remembers as its last: somebody cut or rewrote it.

@@ -11,6 +11,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod exit_code;
+mod firewall;
 mod fleet;
 mod heartbeat;
 mod hooks;
@@ -72,6 +73,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Why(why::Why),
     Fleet(fleet::FleetCommand),
+    Firewall(firewall::Firewall),
     Trust(trust::Trust),
     Audit(audit::Audit),
     Schema(schema::Schema),
@@ -97,6 +99,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Doctor(doctor) => doctor.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
         Command::Fleet(fleet) => fleet.run(),
+        Command::Firewall(firewall) => firewall.run(&cli.root),
         Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
         Command::Schema(schema) => schema.run(),

@@ -6,7 +6,7 @@
 //! host still gives those answers the plan is still empty, and neither the repo nor its contents need be read.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostError, NewFile, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost};
+use crate::host::{HostError, Listening, NewFile, Process, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost};
 use crate::manifest::Facts;
-use crate::model::Digest;
+use crate::model::{Digest, Maintenance};
+use crate::resources::findings::{self, Finding};
 use crate::resources::{Desired, ObserveError};
 
 use super::state::{STATE, State};
@@ -38,6 +39,12 @@ pub struct Agreement {
     /// Number of declared objects of each kind.
     #[serde(default)]
     pub kinds: BTreeMap<String, usize>,
+    /// When the host is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    /// What was found around what is declared: it follows from the answers as well.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// In the order in which they were asked.
     questions: Vec<Question>,
     answers: Digest,
@@ -58,13 +65,16 @@ enum Question {
     Units(Vec<String>),
     #[serde(rename = "d")]
     Day,
+    #[serde(rename = "p")]
+    Listening,
     /// Whatever was read of the packet filter: that its generation is the same is enough.
     #[serde(rename = "n")]
     Ruleset,
 }
 
 impl Agreement {
-    /// Plans once more and keeps the questions; `None` unless there is nothing at all to do or to tell.
+    /// Plans once more, looks around, and keeps the questions; `None` unless there is nothing at all to do or to list, or where
+    /// the surroundings cannot be looked at.
     ///
     /// # Errors
     /// The host cannot be observed.
@@ -78,12 +88,18 @@ impl Agreement {
         let Some(key) = key(config, host)? else { return Ok(None) };
         let recorder = Recorder::new(host);
         let plan = Plan::make(commit, desired, state, &recorder)?;
-        let is_empty = plan.steps.is_empty() && plan.reported.is_empty() && plan.unmanaged.is_empty();
+        let differs = [&plan.steps, &plan.reported, &plan.held].iter().any(|steps| !steps.is_empty());
+        if differs || !plan.unmanaged.is_empty() {
+            return Ok(None);
+        }
+        let Ok(findings) = findings::of(desired, &recorder) else { return Ok(None) };
         let Recorded { questions, answers } = recorder.recorded.into_inner();
-        Ok(questions.filter(|_| is_empty).map(|questions| Self {
+        Ok(questions.map(|questions| Self {
             key,
+            findings,
             objects: desired.objects().len(),
             kinds: desired.kinds(),
+            maintenance: desired.maintenance.clone(),
             questions,
             answers: answers.digest(),
         }))
@@ -112,6 +128,7 @@ impl Agreement {
                     answers.units(&host.units(&names)?);
                 }
                 Question::Day => answers.day(day(host.now())),
+                Question::Listening => answers.listening(host.listening()?.as_ref()),
                 Question::Ruleset => answers.bytes(Some(host.ruleset_generation()?.as_bytes())),
             }
         }
@@ -192,6 +209,10 @@ impl Answers {
 
     fn units(&mut self, units: &[UnitState]) {
         self.bytes(Some(format!("{units:?}").as_bytes()));
+    }
+
+    fn listening(&mut self, listening: Option<&Listening>) {
+        self.bytes(listening.map(|listening| format!("{listening:?}")).as_deref().map(str::as_bytes));
     }
 
     fn day(&mut self, number: u64) {
@@ -280,6 +301,17 @@ impl ReadHost for Recorder<'_> {
         let question = Question::Units(names.iter().map(|&name| name.to_owned()).collect());
         self.keep(Some(question), |answers| answers.units(&units));
         Ok(units)
+    }
+
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        let listening = self.host.listening()?;
+        self.keep(Some(Question::Listening), |answers| answers.listening(listening.as_ref()));
+        Ok(listening)
+    }
+
+    /// Is not kept: no step follows from a process, and another process seldom takes over the same socket.
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
     }
 
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {

@@ -10,7 +10,8 @@ use crate::audit::entry::Signer;
 use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
-use crate::model::{ObjectId, Step};
+use crate::model::{Maintenance, ObjectId, Step};
+use crate::resources::findings::Finding;
 use crate::resources::{Desired, ObserveError, Operation, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
 use crate::trust::Cache;
@@ -64,6 +65,8 @@ pub struct Report {
     pub hindrance: Option<Hindrance>,
     /// What somebody must know, although it keeps nothing from being done.
     pub alarms: Vec<Alarm>,
+    /// What was found around what is declared.
+    pub findings: Vec<Finding>,
     /// What the commit would change that waits for its turn; `None` if none waits.
     pub ahead: Option<Plan>,
     /// The host's ring.
@@ -83,6 +86,8 @@ pub struct Report {
     pub signers: Vec<Signer>,
     /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
     pub stale_from: Option<SystemTime>,
+    /// When maintenance begins or ends.
+    pub maintenance_turns: Option<SystemTime>,
     /// What is enforced, where the cycle had to read it.
     pub enforced: Option<Authorized<Desired>>,
 }
@@ -95,7 +100,7 @@ impl Report {
     }
 
     /// Whether the host may be known to agree until something changes.
-    fn is_undisturbed(&self) -> bool {
+    pub(super) fn is_undisturbed(&self) -> bool {
         matches!(self.hindrance, None | Some(Hindrance::Held(_)))
     }
 
@@ -111,9 +116,14 @@ impl Report {
         self.checked.as_ref().is_none_or(Checked::is_well)
     }
 
-    /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.
-    pub fn converged(&self) -> bool {
+    /// Whether every step was carried out and the host, observed again, is as the plan wants it.
+    pub fn is_done(&self) -> bool {
         self.remaining.is_empty() && self.outcomes.iter().all(|outcome| outcome.result == OutcomeResult::Done)
+    }
+
+    /// Whether all is done and nothing was held back: the host agrees with the plan's commit.
+    pub fn converged(&self) -> bool {
+        self.is_done() && self.plan.held.is_empty()
     }
 }
 
@@ -190,12 +200,13 @@ impl<'c> Cycle<'c> {
         state.ordered = known.ordered;
         state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        let mut report = report(selected.hindrance, plan, &selected.desired, &state, self.host.now());
         (report.ahead, report.objection) = (ahead, objection);
         if report.accepted {
             state.ordered = None;
         }
         report.alarms = alarm::of(&state, refused, self.host.now());
+        report.findings = self.look_around(&selected.desired);
         Ok(report.under(pause, unreadable))
     }
 
@@ -282,9 +293,11 @@ impl<'c> Cycle<'c> {
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
         let mut desired = selected.desired;
-        let mut report = report(selected.hindrance, plan, &desired, &state).under(pause, unreadable);
+        let report = report(selected.hindrance, plan, &desired, &state, self.host.now());
+        let mut report = report.under(pause, unreadable);
         (report.ahead, report.objection) = (ahead, objection);
         if report.is_held() {
+            report.findings = self.look_around(&desired);
             return self.hold(report, refused, state, &before);
         }
         match (self.keep(desired.commit()), report.accepted) {
@@ -296,7 +309,10 @@ impl<'c> Cycle<'c> {
         let mut bad = None;
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
             bad = self.carry_out(&desired, &mut report, &mut state, watch)?;
+            // A commit that was accepted takes the place of one that is held.
+            report.put_back = state.held_pin().cloned();
         }
+        self.record_maintenance(report.plan.maintenance.as_ref(), &mut state)?;
         self.settle(&desired, &report, &mut state)?;
         if let Some(bad) = bad.or_else(|| self.examine(&desired, &mut report, &mut state)) {
             desired = self.put_back(bad, &mut report, &mut state, watch)?;
@@ -312,22 +328,16 @@ impl<'c> Cycle<'c> {
         }
         self.copy_pin(&report, &state)?;
         self.keep_only(&state)?;
-        if report.converged() && report.is_undisturbed() {
-            let commit = &report.plan.commit;
-            if let Some(agreement) = Agreement::find(self.config, desired.desired(), commit, &state, self.host)? {
-                // Without it the next cycle compiles the repo again, and that is all.
-                if let Err(error) = agreement.write(self.host) {
-                    tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
-                }
-            }
-        }
+        report.findings = self.look_and_keep(&desired, &report, &state)?;
         report.enforced = Some(desired);
         Ok(report)
     }
 
     /// Writes down what the second plan has shown.
     fn settle(&self, desired: &Authorized<Desired>, report: &Report, state: &mut State) -> Result<(), CycleError> {
-        remember_the_altered(state, desired.desired(), &report.remaining);
+        let held = report.plan.held.iter().map(|step| step.object.clone());
+        let differing: Vec<ObjectId> = report.remaining.iter().cloned().chain(held).collect();
+        remember_the_altered(state, desired.desired(), &differing);
         if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
             let mut log = Log::open(self.host, state.log)?;
             log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
@@ -387,7 +397,7 @@ impl<'c> Cycle<'c> {
         }
         if !plan.steps.is_empty() {
             promise(plan, &mut log, state)?;
-            state.pending = triggers::owed(&plan.steps);
+            state.pending = triggers::owed(plan.steps.iter().chain(&plan.held));
         }
         state.applying = !plan.steps.is_empty();
         state.log = Some(log.head());
@@ -458,14 +468,21 @@ impl<'c> Cycle<'c> {
         }
         // What cannot be asked is looked at, and told, the long way.
         let agreement = Agreement::that_holds(self.config, self.host).ok().flatten()?;
+        let maintenance = agreement.maintenance;
+        let is_in_force = |maintenance: &&Maintenance| maintenance.is_in_force(freshness.at_least(now));
+        if maintenance.as_ref().filter(is_in_force) != state.maintenance.as_ref() {
+            return None;
+        }
+        let maintenance_turns = maintenance.and_then(|maintenance| maintenance.next_change(freshness.at_least(now)));
         Some(Report {
-            plan: Plan::of_nothing(state.enforced()?),
+            plan: Plan { maintenance: state.maintenance.clone(), ..Plan::of_nothing(state.enforced()?) },
             objects: agreement.objects,
             kinds: agreement.kinds,
             outcomes: Vec::new(),
             remaining: Vec::new(),
             hindrance: state.held_pin().map(|held| Hindrance::Held(Box::new(held.clone()))),
             alarms: alarm::of(state, None, now),
+            findings: agreement.findings,
             ahead: None,
             ring: state.rollout.ring.clone(),
             accepted: false,
@@ -476,6 +493,7 @@ impl<'c> Cycle<'c> {
             pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
+            maintenance_turns,
             enforced: None,
         })
     }
@@ -508,6 +526,23 @@ impl<'c> Cycle<'c> {
             state.log = Some(log.head());
         }
         state.freshness.told = stale.is_some();
+        Ok(())
+    }
+
+    /// Records that maintenance has begun, or has ended.
+    fn record_maintenance(&self, in_force: Option<&Maintenance>, state: &mut State) -> Result<(), AuditError> {
+        if state.maintenance.as_ref() != in_force {
+            let event = match in_force.cloned() {
+                Some(Maintenance { from, until, reason, except }) => {
+                    Event::MaintenanceBegun { from, until, reason, except }
+                }
+                None => Event::MaintenanceEnded {},
+            };
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([event])?;
+            state.log = Some(log.head());
+            state.maintenance = in_force.cloned();
+        }
         Ok(())
     }
 
@@ -565,7 +600,15 @@ fn heartbeat_of(fetched: &Result<Fetched, FetchError>) -> Option<Option<String>>
 }
 
 /// Returns the report of a cycle that has not changed anything yet.
-pub(super) fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired>, state: &State) -> Report {
+pub(super) fn report(
+    hindrance: Option<Hindrance>,
+    plan: Plan,
+    desired: &Authorized<Desired>,
+    state: &State,
+    now: SystemTime,
+) -> Report {
+    let now = state.freshness.at_least(now);
+    let maintenance = desired.desired().maintenance.as_ref();
     Report {
         accepted: state.pin.as_deref() != Some(&plan.commit) && state.enforced() != Some(&plan.commit),
         plan,
@@ -575,6 +618,7 @@ pub(super) fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authori
         remaining: Vec::new(),
         hindrance,
         alarms: Vec::new(),
+        findings: Vec::new(),
         ahead: None,
         ring: state.rollout.ring.clone(),
         pause: None,
@@ -584,6 +628,7 @@ pub(super) fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authori
         pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
+        maintenance_turns: maintenance.and_then(|maintenance| maintenance.next_change(now)),
         enforced: None,
     }
 }

@@ -146,7 +146,7 @@ impl Cycle<'_> {
         };
         let desired = selected.desired;
         let plan = Plan::make(&desired.commit().to_string(), desired.desired(), state, self.host)?;
-        let before = std::mem::replace(report, cycle::report(Some(hindrance), plan, &desired, state));
+        let before = std::mem::replace(report, cycle::report(Some(hindrance), plan, &desired, state, self.host.now()));
         report.alarms = before.alarms;
         report.stale_from = before.stale_from;
         report.objection = self.objection(&desired, &report.plan, state);

@@ -114,6 +114,10 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
     for trouble in &status.problems {
         *problems.entry((trouble.code.clone(), sort(&trouble.code))).or_default() += 1;
     }
+    let mut findings = BTreeMap::new();
+    for finding in &status.findings {
+        *findings.entry(finding.code.as_str()).or_default() += 1;
+    }
     Metrics {
         host: status.host.clone(),
         fleet: status.fleet.clone(),
@@ -122,6 +126,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         policy_version: counters.policy.as_ref().map(|(_, version)| *version),
         state: word(status.health),
         problems,
+        findings,
         last_pull: status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
         last_cycle: time_of(status),
         objects: objects(status),
@@ -182,6 +187,8 @@ fn objects(status: &Status) -> BTreeMap<(String, &'static str), u64> {
     }
     failing.iter().for_each(|object| add(object.kind(), "failing", 1));
     reported.iter().for_each(|object| add(object.kind(), "reported", 1));
+    let left_alone: BTreeSet<&ObjectId> = status.left_alone.iter().collect();
+    left_alone.iter().for_each(|object| add(object.kind(), "held", 1));
     status.unmanaged.iter().for_each(|object| add(object.kind(), "unmanaged", 1));
     objects
 }
@@ -197,11 +204,12 @@ fn sort(code: &str) -> &'static str {
     }
 }
 
-/// Returns what holds changes back: some of [`HOLDERS`](crate::metrics::HOLDERS).
+/// Returns what may hold changes back, whether or not there are any: some of [`HOLDERS`](crate::metrics::HOLDERS).
 fn held_by(status: &Status) -> BTreeSet<&'static str> {
     let guard = status.problems.iter().any(|trouble| guard::CODES.contains(&trouble.code.as_str()));
     let holders = [
         ("pause", status.paused.is_some()),
+        ("maintenance", status.maintenance.is_some()),
         ("rollout", status.rollout.is_some()),
         ("guard", guard),
         ("put-back", status.put_back.is_some()),

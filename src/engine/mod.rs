@@ -34,8 +34,11 @@ pub mod rollout;
 pub mod schedule;
 pub mod state;
 pub mod status;
+mod surroundings;
 mod trust_cache;
 pub mod watch;
+mod who;
+pub mod why;
 
 pub use config::Config;
 pub use cycle::{Cycle, CycleError, Report};

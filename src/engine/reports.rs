@@ -10,8 +10,10 @@ use crate::audit;
 use crate::audit::OutcomeResult;
 use crate::audit::entry::{Cause, LoggedChange, Signer};
 use crate::model::{ObjectId, Step};
+use crate::report::entry::PLACE;
 use crate::report::{Entry, Kind, Severity};
 use crate::resources::Operation;
+use crate::resources::findings::Finding;
 
 use super::apply::Outcome;
 use super::desired::Hindrance;
@@ -45,7 +47,10 @@ pub fn of_cycle(config: &Config, cycle: &Result<Report, CycleError>, status: &St
     );
     let problems = status.problems.iter().take(MOST_OBJECTS);
     entries.extend(problems.map(|trouble| teller.problem(trouble, report, hindrance)));
-    entries.extend(status.reported.iter().take(MOST_OBJECTS).map(|object| teller.differs(object)));
+    entries.extend(status.findings.iter().take(MOST_OBJECTS).map(|finding| teller.finding(finding)));
+    let observed = status.reported.iter().map(|object| (object, "is only observed"));
+    let left = status.left_alone.iter().map(|object| (object, "is left as it is during maintenance"));
+    entries.extend(observed.chain(left).take(MOST_OBJECTS).map(|(object, why)| teller.differs(object, why)));
     Told { entries, whole: report.is_some() }
 }
 
@@ -112,6 +117,7 @@ impl Teller<'_> {
             ("objects", status.objects),
             ("done", status.done),
             ("problems", status.problems.len()),
+            ("findings", status.findings.len()),
             ("reported", status.reported.len()),
             ("unmanaged", status.unmanaged.len()),
         ];
@@ -184,8 +190,18 @@ impl Teller<'_> {
         entry
     }
 
-    fn differs(&self, object: &ObjectId) -> Entry {
-        let message = format!("{object} differs from what the repo says, and is only observed");
+    fn finding(&self, finding: &Finding) -> Entry {
+        let mut entry = self.entry(Kind::Alarm, finding.message.clone());
+        (entry.code, entry.severity) = (Some(finding.code.to_string()), Severity::Warning);
+        entry.object.clone_from(&finding.object);
+        let place = finding.place.as_ref().map(|place| (PLACE.to_owned(), json!(place)));
+        let process = finding.process.as_ref().map(|process| ("process".to_owned(), json!(process)));
+        entry.fields = place.into_iter().chain(process).collect();
+        entry
+    }
+
+    fn differs(&self, object: &ObjectId, why: &str) -> Entry {
+        let message = format!("{object} differs from what the repo says, and {why}");
         let mut entry = self.entry(Kind::Alarm, message);
         (entry.code, entry.severity) = (Some("differs".to_owned()), Severity::Warning);
         entry.object = Some(object.clone());

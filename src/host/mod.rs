@@ -14,13 +14,16 @@ pub mod effective;
 pub mod error;
 pub mod files;
 mod listen;
+pub mod listeners;
 pub mod lock;
+mod processes;
 pub mod real;
 pub mod room;
 pub mod ruleset;
 pub mod units;
 pub mod watch;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -29,7 +32,9 @@ pub use accounts::AccountFiles;
 pub use command::Output;
 pub use effective::Effective;
 pub use error::HostError;
+pub use listeners::{Listener, Listening, Transport};
 pub use lock::RunLock;
+pub use processes::{Process, that_names, that_writes};
 pub use real::RealHost;
 pub use room::Room;
 pub use ruleset::{Ruleset, RulesetMonitor, Tables};
@@ -76,6 +81,19 @@ pub trait ReadHost {
     /// # Errors
     /// The service manager does not answer.
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError>;
+
+    /// Returns what listens on the running system; `None` under another root, where nothing runs.
+    ///
+    /// # Errors
+    /// The kernel's lists cannot be read.
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        Ok(None)
+    }
+
+    /// Returns the process that holds each of these sockets, where that can be told, by inode.
+    fn holders(&self, _inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        BTreeMap::new()
+    }
 
     /// Asks a program of the running system how it would read a configuration. Nothing of the host is changed.
     ///

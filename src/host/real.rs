@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The real host, under a root directory.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::files::Root;
+use super::listeners::{self, Holders};
 use super::{
-    AccountFiles, Effective, HostError, NewFile, Output, Owner, ReadHost, Room, Ruleset, RunLock, Stat, Tables, Timer,
-    UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files, listen, room, ruleset,
-    units,
+    AccountFiles, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock,
+    Stat, Tables, Timer, UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files,
+    listen, room, ruleset, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
 #[derive(Debug)]
 pub struct RealHost {
     root: Root,
+    holders: Holders,
 }
 
 impl RealHost {
@@ -25,7 +28,7 @@ impl RealHost {
     /// # Errors
     /// The directory cannot be opened.
     pub fn open(root: &Path) -> Result<Self, HostError> {
-        Ok(Self { root: Root::open(root)? })
+        Ok(Self { root: Root::open(root)?, holders: Holders::default() })
     }
 
     /// Returns the directory that stands for `/`.
@@ -107,6 +110,14 @@ impl ReadHost for RealHost {
 
     fn units(&self, names: &[&str]) -> Result<Vec<UnitState>, HostError> {
         units::states(&self.root, names)
+    }
+
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.is_live().then(listeners::listening).transpose()
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        if self.is_live() { self.holders.of(inodes) } else { BTreeMap::new() }
     }
 
     fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {

@@ -52,6 +52,7 @@ families! {
     POLICY_VERSION = Gauge "hostwrit_policy_version" [], "The version of the policy under which the last commit was accepted.";
     HEALTH = Gauge "hostwrit_health" ["state"], "1 for the state that the last cycle came to, 0 for all others.";
     PROBLEMS = Gauge "hostwrit_problems" ["code", "sort"], "Problems that the last cycle found, by code. Codes without a problem are absent.";
+    FINDINGS = Gauge "hostwrit_findings" ["code"], "What the last cycle found around what is declared, by code; 0 for those that it did not find.";
     ALIVE = Gauge "hostwrit_alive_timestamp_seconds" [], "When the daemon last pulled and did what was to be done, if only to find that nothing was.";
     LAST_PULL = Gauge "hostwrit_last_pull_timestamp_seconds" [], "When the remote last answered a pull. Absent until it has since boot.";
     LAST_CYCLE = Gauge "hostwrit_last_cycle_timestamp_seconds" [], "When the last cycle ended. A pull that finds nothing new needs no cycle.";
@@ -59,7 +60,7 @@ families! {
     CYCLES = Counter "hostwrit_cycles_total" ["state"], "Cycles, by the state that they came to.";
     CYCLE_SECONDS = Summary "hostwrit_cycle_duration_seconds" [], "How long cycles took.";
     LAST_CYCLE_SECONDS = Gauge "hostwrit_last_cycle_duration_seconds" [], "How long the last cycle took.";
-    OBJECTS = Gauge "hostwrit_objects" ["kind", "state"], "Objects by kind. declared: the repo asks for it. failing: differs although it was to be changed. reported: differs and is only observed. unmanaged: left the repo and was not made by hostwrit.";
+    OBJECTS = Gauge "hostwrit_objects" ["kind", "state"], "Objects by kind. declared: the repo asks for it. failing: differs although it was to be changed. reported: differs and is only observed. held: differs and is left alone during maintenance. unmanaged: left the repo and was not made by hostwrit.";
     DRIFT_REPAIRED = Counter "hostwrit_drift_repaired_total" [], "Steps that put back what had changed without a commit.";
     STEPS = Counter "hostwrit_steps_total" ["result"], "Steps, by how they ended.";
     REFUSALS = Counter "hostwrit_refusals_total" ["code"], "Times that the remote's tip began to be refused, by code.";

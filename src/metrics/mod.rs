@@ -20,13 +20,25 @@ pub use config::{Listen, MetricsSection, Settings};
 pub const STATES: &[&str] = &["converged", "last-good", "failing", "held"];
 
 /// What can hold changes back.
-pub const HOLDERS: &[&str] = &["pause", "rollout", "guard", "put-back", "window"];
+pub const HOLDERS: &[&str] = &["pause", "maintenance", "rollout", "guard", "put-back", "window"];
 
 /// How a step can end.
 pub const RESULTS: &[&str] = &["done", "failed", "skipped"];
 
 /// What a problem is about: a tip that does not count, a remote that cannot be pulled, a step, or something else.
 pub const SORTS: &[&str] = &["refusal", "fetch", "step", "other"];
+
+/// What can be found around what is declared: the codes of `docs/reference/findings.md`.
+pub const FINDINGS: &[&str] = &[
+    "not-listening",
+    "undeclared-listener",
+    "published-port",
+    "other-firewall",
+    "foreign-drop",
+    "iptables-legacy",
+    "blocklist-old",
+    "not-looked-at",
+];
 
 /// All that is told. What is `None` or empty is not known, and is left out.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +53,8 @@ pub struct Metrics {
     pub state: String,
     /// Number of problems, by code and one of [`SORTS`].
     pub problems: BTreeMap<(String, &'static str), u64>,
+    /// Number of findings, by one of [`FINDINGS`].
+    pub findings: BTreeMap<&'static str, u64>,
     pub last_pull: Option<SystemTime>,
     pub last_cycle: Option<SystemTime>,
     /// Number of objects, by kind and state.
@@ -98,6 +112,8 @@ impl Metrics {
         page.put_one(&family::POLICY_VERSION, self.policy_version.map(number));
         page.put(&family::HEALTH, words(STATES, |state| flag(state == self.state)));
         page.put(&family::PROBLEMS, by_two_words(&self.problems));
+        let findings = words(FINDINGS, |code| number(self.findings.get(code).copied().unwrap_or(0)));
+        page.put(&family::FINDINGS, findings);
         page.put_one(&family::ALIVE, self.counts.alive.map(seconds_of));
         page.put_one(&family::LAST_PULL, self.last_pull.map(seconds_of));
         page.put_one(&family::LAST_CYCLE, self.last_cycle.map(seconds_of));

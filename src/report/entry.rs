@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::model::ObjectId;
 
+/// The field that says where on the host something is, if it is not an object.
+pub const PLACE: &str = "place";
+
 /// One thing that somebody elsewhere may want to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
@@ -146,8 +149,9 @@ impl Entry {
             // There is one of each at a time.
             Kind::Cycle | Kind::Refused => Some(kind.to_owned()),
             Kind::Hindered | Kind::Failed | Kind::Alarm => {
-                let object = self.object.as_ref().map(ToString::to_string).unwrap_or_default();
-                Some(format!("{kind}/{}/{object}", self.code.as_deref().unwrap_or_default()))
+                let object = self.object.as_ref().map(ToString::to_string);
+                let about = object.or_else(|| self.fields.get(PLACE)?.as_str().map(str::to_owned)).unwrap_or_default();
+                Some(format!("{kind}/{}/{about}", self.code.as_deref().unwrap_or_default()))
             }
             Kind::Changed | Kind::Drift | Kind::Resolved | Kind::Audit => None,
         }

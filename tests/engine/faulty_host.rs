@@ -2,15 +2,15 @@
 //! A host whose n-th write fails.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
-    AccountFiles, HostError, NewFile, Output, Owner, ReadHost, RealHost, Ruleset, Stat, Tables, Timer, UnitAction,
-    UnitState, WriteHost,
+    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Ruleset, Stat, Tables,
+    Timer, UnitAction, UnitState, WriteHost,
 };
 
 /// What happens at the n-th write.
@@ -137,6 +137,14 @@ impl ReadHost for FaultyHost<'_> {
             Some(_) => Ok(names.iter().map(running).collect()),
             None => host.units(names),
         })
+    }
+
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.read(ReadHost::listening)
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
     }
 
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {

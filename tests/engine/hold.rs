@@ -125,8 +125,8 @@ fn a_commit_whose_check_fails_is_put_back_and_held_until_another_comes() {
 
     // The next one is, and what was held is forgotten.
     let next = lab.commit("three", "").to_string();
-    let report = lab.apply();
-    assert!(report.converged() && report.hindrance.is_none(), "{report:?}");
+    let status = lab.status();
+    assert_eq!((status.health, status.problems, status.put_back), (Health::Converged, vec![], None));
     let state = lab.state();
     assert_eq!((state.pin.as_deref(), state.good.as_deref(), state.held), (Some(&*next), Some(&*next), None));
     assert_eq!(lab.conf(), "three");

@@ -14,13 +14,17 @@ pub const SUITE: &str = "bookworm";
 
 const CACHE: &str = "/var/cache/hostwrit-test";
 
-/// What a host has beyond the minimal system. libcurl4 and libssl3 are what hostwrit itself links.
+/// What a host has beyond the minimal system. libcurl4 and libssl3 are what hostwrit itself links. Other firewalls are there
+/// to be found, and do nothing until a scenario starts them.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
     "dbus",
+    "fail2ban",
+    "firewalld",
     "git",
     "gnupg",
     "iproute2",
+    "iptables",
     "less",
     "libcurl4",
     "libpam-systemd",
@@ -30,10 +34,12 @@ const PACKAGES: &[&str] = &[
     "openssh-server",
     "passwd",
     "procps",
+    "python3-systemd",
     "strace",
     "sudo",
     "systemd",
     "systemd-sysv",
+    "ufw",
 ];
 
 /// Runs after the packages are in, with the tree as `$1`. Leaves nothing of the building machine in it.
@@ -45,7 +51,7 @@ rm -rf etc/apt/sources.list etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebs
 : > etc/machine-id
 mkdir -p var/log/journal
 chroot . systemctl -q enable systemd-networkd.service ssh.service
-chroot . systemctl -q disable systemd-networkd-wait-online.service
+chroot . systemctl -q disable systemd-networkd-wait-online.service fail2ban.service firewalld.service ufw.service
 chroot . systemctl -q mask getty@.service console-getty.service e2scrub_all.timer apt-daily.timer apt-daily-upgrade.timer \
     systemd-resolved.service systemd-timesyncd.service
 "#;

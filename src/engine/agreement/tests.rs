@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::host::RealHost;
+use crate::host::{Listener, RealHost, Transport};
 
 /// Asks everything that can be asked of a path.
 fn ask(host: &dyn ReadHost) -> (Option<Vec<Question>>, Digest) {
@@ -57,6 +57,29 @@ fn each_question_notices_a_change_of_its_answer() {
         change(&etc);
         assert_ne!(ask(&host).1, before, "{what} changed unnoticed");
     }
+}
+
+#[test]
+fn what_listens_is_asked_again_and_a_new_socket_noticed() {
+    let root = root();
+    let host = RealHost::open(root.path()).unwrap();
+    let recorder = Recorder::new(&host);
+    assert_eq!(recorder.listening().unwrap(), None);
+    assert_eq!(recorder.recorded.into_inner().questions, Some(vec![Question::Listening]));
+
+    let digest = |listening: Option<&Listening>| {
+        let mut answers = Answers::new();
+        answers.listening(listening);
+        answers.digest()
+    };
+    let socket = |inode| Listener { transport: Transport::Tcp, port: 22, address: [0, 0, 0, 0].into(), inode };
+    let listening = |inodes: &[u64]| Listening {
+        sockets: inodes.iter().map(|inode| socket(*inode)).collect(),
+        client_ports: 32768..=60999,
+    };
+    let answers = [None, Some(listening(&[])), Some(listening(&[1])), Some(listening(&[2])), Some(listening(&[1, 2]))];
+    let digests: BTreeSet<Digest> = answers.iter().map(|listening| digest(listening.as_ref())).collect();
+    assert_eq!(digests.len(), answers.len(), "another process on the same port is another answer");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::super::status::Trouble;
 use super::*;
 use crate::audit::{Log, entry::Signer};
 use crate::host::RealHost;
+use crate::resources::findings::{Code as FindingCode, Finding};
 
 const COMMIT: &str = "4eba289bc64d885684246d34080b7eea6fba4566";
 
@@ -38,13 +39,16 @@ fn status(health: Health) -> Status {
         cause: None,
         problems: Vec::new(),
         paused: None,
+        maintenance: None,
         ring: None,
         rollout: None,
         checked: None,
         put_back: None,
         held: 0,
         held_commit: None,
+        findings: Vec::new(),
         reported: Vec::new(),
+        left_alone: Vec::new(),
         unmanaged: Vec::new(),
     }
 }
@@ -123,6 +127,26 @@ fn a_refusal_that_lasts_counts_once() {
 }
 
 #[test]
+fn findings_are_counted_by_code() {
+    let (_root, host) = scene();
+    let finding = |code, place: &str| Finding {
+        code,
+        object: None,
+        place: Some(place.to_owned()),
+        process: None,
+        message: String::new(),
+    };
+    let findings = vec![
+        finding(FindingCode::ForeignDrop, "inet a b"),
+        finding(FindingCode::ForeignDrop, "inet a c"),
+        finding(FindingCode::OtherFirewall, "ufw"),
+    ];
+    let metrics = gather(&Status { findings, ..status(Health::Converged) }, &Counters::start(UNIX_EPOCH, None), &host);
+    assert_eq!(metrics.findings, BTreeMap::from([("foreign-drop", 2), ("other-firewall", 1)]));
+    assert!(metrics.problems.is_empty(), "a finding is no problem");
+}
+
+#[test]
 fn an_object_with_several_problems_is_one_object() {
     let (_root, host) = scene();
     let (a, b) = (ObjectId::new("file", "/a"), ObjectId::new("user", "b"));
@@ -135,6 +159,7 @@ fn an_object_with_several_problems_is_one_object() {
             trouble("fought-over", Some(ObjectId::new("file", "/c"))),
         ],
         reported: vec![b.clone(), b],
+        left_alone: Vec::new(),
         unmanaged: vec![ObjectId::new("service", "old")],
         ..status(Health::Failing)
     };

@@ -73,6 +73,26 @@ fn an_identical_problem_of_consecutive_cycles_is_told_once_then_after_repeat_aft
 }
 
 #[test]
+fn two_places_are_two_subjects() {
+    let server = Server::start();
+    let mut post = hourly(&server);
+    let place = |minutes, place: &str| {
+        let fields = [(crate::report::entry::PLACE.to_owned(), place.into())].into();
+        Entry { fields, ..at(minutes, Kind::Alarm, "foreign-drop") }
+    };
+    let cycles = [
+        vec![place(0, "inet a b"), place(0, "inet a c")],
+        vec![place(1, "inet a b"), place(1, "inet a c")],
+        vec![place(2, "inet a c"), at(2, Kind::Cycle, "converged")],
+    ];
+    let told = told(&mut post, &server, &cycles);
+    let expected: [&[&str]; 3] =
+        [&["alarm foreign-drop", "alarm foreign-drop"], &[], &["cycle converged", "resolved foreign-drop"]];
+    assert_eq!(told, expected);
+    assert_eq!(server.received()[1].json()[1]["fields"]["place"], "inet a b");
+}
+
+#[test]
 fn what_is_different_is_told_at_once() {
     let server = Server::start();
     let mut post = hourly(&server);

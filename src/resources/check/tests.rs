@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::Location;
-use crate::resources::firewall::{Network, Place};
 
 use super::*;
 
@@ -15,12 +14,15 @@ impl Contents for Nothing {
         Err("no contents".to_owned())
     }
 
-    fn template(&self, _: &str) -> Result<Arc<[u8]>, String> {
-        Err("no contents".to_owned())
+    fn addresses(
+        &self,
+        _: &crate::resources::firewall::Place,
+    ) -> Result<Vec<crate::resources::firewall::Network>, String> {
+        Err("no hosts".to_owned())
     }
 
-    fn addresses(&self, place: &Place) -> Result<Vec<Network>, String> {
-        Err(format!("there is no {place}"))
+    fn template(&self, _: &str) -> Result<Arc<[u8]>, String> {
+        Err("no contents".to_owned())
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::lab::Lab;
 
 mod bootstrap;
+mod checks;
 mod confirm;
 mod control;
 mod converge;
@@ -12,11 +13,14 @@ mod credentials;
 mod daemon;
 mod drift;
 mod faults;
+mod five_systems;
 mod harness;
 mod lockout;
 mod package;
+mod ports;
 mod refusal;
 mod remotes;
+mod surroundings;
 mod watch;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
@@ -33,6 +37,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "fabric-courier-false", run: couriers::false_one },
     Scenario { name: "fabric-courier-killed", run: couriers::killed },
     Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
+    Scenario { name: "checks-killed-on-the-way-back", run: checks::killed_on_the_way_back },
+    Scenario { name: "checks-put-a-bad-commit-back", run: checks::put_a_bad_commit_back },
+    Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
+    Scenario { name: "limits-removals", run: checks::limits_removals },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "confirm-goes-back-by-itself", run: confirm::goes_back_by_itself },
     Scenario { name: "confirm-rebooted-in-the-middle", run: confirm::rebooted_in_the_middle },
@@ -40,6 +48,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "confirm-hung-in-the-middle", run: confirm::hung_in_the_middle },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
+    Scenario { name: "fights-are-told", run: watch::names_who_fights },
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
@@ -49,9 +58,19 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "credentials-https", run: credentials::https },
     Scenario { name: "credentials-ssh", run: credentials::ssh },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
+    Scenario { name: "ports-reached-and-refused", run: ports::reached_and_refused },
+    Scenario { name: "ports-swapped-under-load", run: ports::swapped_under_load },
+    Scenario { name: "ports-drift-and-boot", run: ports::drift_and_boot },
+    Scenario { name: "ports-limits", run: ports::limits },
+    Scenario { name: "ports-of-containers", run: ports::of_containers },
+    Scenario { name: "ports-egress", run: ports::egress },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
+    Scenario { name: "needs-of-five-systems", run: five_systems::needs },
+    Scenario { name: "surroundings-listeners", run: surroundings::listeners_are_found },
+    Scenario { name: "surroundings-other-firewalls", run: surroundings::other_firewalls_are_found },
+    Scenario { name: "surroundings-published-ports", run: surroundings::published_ports_are_found },
     Scenario { name: "converge-first", run: converge::first_converge },
     Scenario { name: "converge-later-commit", run: converge::later_commit },
     Scenario { name: "converge-example-repo", run: converge::example_repo },

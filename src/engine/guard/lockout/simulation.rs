@@ -11,14 +11,17 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::host::{
-    AccountFiles, Effective, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, Timer,
-    UnitAction, UnitState, WriteHost,
+    AccountFiles, Effective, FileKind, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Ruleset, Stat,
+    Tables, Timer, UnitAction, UnitState, WriteHost,
 };
 use crate::model::Step;
 use crate::resources::{self, Operation};
 
 /// As many symbolic links are followed on one way.
 const LINKS_MAX: usize = 40;
+
+/// Where processes are listed.
+const PROCESSES: &str = "/proc";
 
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
 
@@ -214,6 +217,10 @@ impl ReadHost for Simulation<'_> {
     }
 
     fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>, HostError> {
+        if path == Path::new(PROCESSES) {
+            // A user whose processes run is not removed now, but will be when they have ended.
+            return Ok(Some(Vec::new()));
+        }
         let path = self.resolve(path, true)?;
         let mut names: BTreeSet<OsString> = match self.seen(&path) {
             Seen::Host | Seen::Changed(Some(Node { what: What::Directory { is_new: false }, .. })) => {
@@ -254,6 +261,14 @@ impl ReadHost for Simulation<'_> {
 
     fn ruleset_generation(&self) -> Result<String, HostError> {
         self.host.ruleset_generation()
+    }
+
+    fn listening(&self) -> Result<Option<Listening>, HostError> {
+        self.host.listening()
+    }
+
+    fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
+        self.host.holders(inodes)
     }
 
     fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {
