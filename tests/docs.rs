@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use clap::{Command, CommandFactory as _};
-use hostwrit::audit::entry::{Cause, Event, Signer};
+use hostwrit::audit::entry::{Cause, Event, RevertedBy, Signer};
 use hostwrit::audit::{Entry, OutcomeResult};
 use hostwrit::cli::{Cli, schemas};
 use hostwrit::engine::State;
@@ -217,12 +217,22 @@ fn events() -> Vec<Event> {
         Event::Stale { newest: Some(text()), max_age: text() },
         Event::Refused { commit: Some(text()), code: text(), message: text() },
         Event::Held { commit: text(), code: text(), message: text(), good: Some(text()) },
+        Event::Confirming { id: text(), commit: text(), within: text(), objects: vec![] },
+        Event::Confirmed { id: text(), commit: text(), proofs: vec![] },
+        Event::Reverted { id: text(), commit: text(), by: RevertedBy::Timer, why: text(), left: vec![text()] },
         Event::Planned { commit: text(), plan: Digest::ZERO, cause: Cause::Commit, steps: 1 },
         Event::Intent { plan: Digest::ZERO, object: ObjectId::new("user", "a"), action: Action::Add, changes: vec![] },
         Event::Outcome { intent: 1, result: OutcomeResult::Failed, message: Some(text()) },
         Event::Converged { commit: text() },
         Event::Paused { until: text(), reason: text(), by: actor() },
         Event::Resumed { by: Some(actor()) },
+        Event::MaintenanceBegun {
+            from: text(),
+            until: text(),
+            reason: text(),
+            except: [ObjectId::new("service", "a")].into(),
+        },
+        Event::MaintenanceEnded {},
         Event::Recovered { bytes: 1, digest: Digest::ZERO },
         Event::Cut { remembered: 1, remembered_digest: Digest::ZERO },
     ];
@@ -234,12 +244,17 @@ fn events() -> Vec<Event> {
             | Event::Stale { .. }
             | Event::Refused { .. }
             | Event::Held { .. }
+            | Event::Confirming { .. }
+            | Event::Confirmed { .. }
+            | Event::Reverted { .. }
             | Event::Planned { .. }
             | Event::Intent { .. }
             | Event::Outcome { .. }
             | Event::Converged { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
+            | Event::MaintenanceBegun { .. }
+            | Event::MaintenanceEnded { .. }
             | Event::Recovered { .. }
             | Event::Cut { .. } => {}
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The format of one entry.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Action, Actor, Change, Digest, ObjectId};
@@ -80,6 +82,33 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
+    /// A change is about to be made that can cut the host off: it goes back unless it is proven in time.
+    Confirming {
+        /// Tells this change from all others.
+        id: String,
+        commit: String,
+        /// The time in which it must be proven, such as `2m`.
+        within: String,
+        /// The objects whose steps can cut the host off.
+        objects: Vec<ObjectId>,
+    },
+    /// The host has proven that it is reached as before, and keeps the change.
+    Confirmed {
+        id: String,
+        commit: String,
+        /// What was proven, and what could not be asked for, in words.
+        proofs: Vec<String>,
+    },
+    /// A change that was not proven was put back.
+    Reverted {
+        id: String,
+        commit: String,
+        by: RevertedBy,
+        why: String,
+        /// What is not as it was before, in words.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<String>,
+    },
     /// The host was observed again and agrees with the commit.
     Converged { commit: String },
     /// Nothing is changed until a time, because somebody on the host asked for it.
@@ -94,10 +123,36 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Actor>,
     },
+    /// Maintenance that the enforced commit declares has begun, in the place of one that may have been there: but for the
+    /// objects that it excepts nothing is changed.
+    MaintenanceBegun {
+        /// RFC 3339, UTC.
+        from: String,
+        until: String,
+        reason: String,
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        except: BTreeSet<ObjectId>,
+    },
+    /// The maintenance has ended: its time is over, or a commit says so.
+    MaintenanceEnded {},
     /// Writes had been cut off; what stands between this entry and the one before is what was left of them.
     Recovered { bytes: u64, digest: Digest },
     /// The log did not hold the entry that this host remembers as its last: somebody cut or rewrote it.
     Cut { remembered: u64, remembered_digest: Digest },
+}
+
+/// Who has put a change back that was not proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RevertedBy {
+    /// The process that has made it.
+    Steward,
+    /// The timer, for that process did not.
+    Timer,
+    /// The boot after it.
+    Boot,
+    /// The next start of hostwrit, for the process that has made it was gone.
+    Start,
 }
 
 /// Who signed one commit.

@@ -38,8 +38,9 @@ impl Apply {
         }
         output::warn_of_checks(&report);
         Ok(match &report.hindrance {
-            _ if !report.converged() || !report.is_well() => Exit::Failed,
+            _ if !report.is_done() || !report.is_well() => Exit::Failed,
             Some(hindrance) => Exit::of_hindrance(hindrance),
+            None if !report.plan.held.is_empty() => Exit::Held,
             None => Exit::Done,
         })
     }
@@ -49,10 +50,14 @@ fn summary(report: &Report, host: &str) -> String {
     let commit = output::short(&report.plan.commit);
     let count = |result| report.outcomes.iter().filter(|outcome| outcome.result == result).count();
     let done = format!("{} done", output::count(count(OutcomeResult::Done), "step"));
-    match (report.plan.steps.len(), report.converged()) {
+    let left = report.plan.held.len();
+    match (report.plan.steps.len(), report.is_done()) {
         (held, _) if report.is_held() => {
             let why = if report.pause.is_some() { " while it is paused" } else { "" };
             format!("{} of {commit} held: {host} stays as it is{why}.", output::count(held, "step"))
+        }
+        (_, true) if left > 0 => {
+            format!("{done}, {} of {commit} held by the maintenance.", output::count(left, "step"))
         }
         (0, _) => {
             format!("{host} agrees with {commit}: {}, nothing to do.", output::count(report.objects, "object"))

@@ -28,7 +28,7 @@ Exit codes:
   3  changes are pending (plan)
   4  refused by trust: the last good state stays enforced
   5  the infra repo is unsound: the last good state stays enforced
-  6  held: by a pause, the rollout or a guard, or the commit was put back";
+  6  held: by a pause, maintenance, the rollout or a guard, or the commit was put back";
 
 impl Exit {
     /// Returns how a command ends whose cycle came to this.

@@ -11,6 +11,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod exit_code;
+mod firewall;
 mod fleet;
 mod heartbeat;
 mod hooks;
@@ -20,6 +21,7 @@ mod messages;
 mod output;
 mod pause;
 mod plan;
+mod revert;
 mod schema;
 mod status;
 mod sync;
@@ -63,6 +65,7 @@ enum Command {
     Apply(apply::Apply),
     Daemon(daemon::DaemonCommand),
     Courier(courier::CourierCommand),
+    Revert(revert::Revert),
     Status(status::StatusCommand),
     Sync(sync::Sync),
     Pause(pause::PauseCommand),
@@ -70,6 +73,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Why(why::Why),
     Fleet(fleet::FleetCommand),
+    Firewall(firewall::Firewall),
     Trust(trust::Trust),
     Audit(audit::Audit),
     Schema(schema::Schema),
@@ -87,6 +91,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Apply(apply) => apply.run(&cli.root),
         Command::Daemon(daemon) => daemon.run(&cli.root),
         Command::Courier(courier) => courier.run(&cli.root),
+        Command::Revert(revert) => revert.run(&cli.root),
         Command::Status(status) => status.run(&cli.root),
         Command::Sync(sync) => sync.run(&cli.root),
         Command::Pause(pause) => pause.run(&cli.root),
@@ -94,6 +99,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Doctor(doctor) => doctor.run(&cli.root),
         Command::Why(why) => why.run(&cli.root),
         Command::Fleet(fleet) => fleet.run(),
+        Command::Firewall(firewall) => firewall.run(&cli.root),
         Command::Trust(trust) => trust.run(&cli.root),
         Command::Audit(audit) => audit.run(&cli.root),
         Command::Schema(schema) => schema.run(),

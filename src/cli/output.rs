@@ -88,8 +88,13 @@ pub fn warn_of_hindrance(report: &Report) {
     }
 }
 
-/// Says that nothing is changed at present, and why.
+/// Says that nothing, or next to nothing, is changed at present, and why.
 pub fn warn_of_pause(report: &Report) {
+    if let Some(maintenance) = &report.plan.maintenance {
+        let except: Vec<String> = maintenance.except.iter().map(ToString::to_string).collect();
+        let but = if except.is_empty() { String::new() } else { format!(" but {}", except.join(", ")) };
+        warning(format!("{maintenance}\n  nothing{but} is changed before that; a commit that takes it out ends it"));
+    }
     if let Some(pause) = &report.pause {
         warning(format!("{pause}\n  nothing is changed before that; `hostwrit resume` ends it"));
     }
@@ -112,7 +117,7 @@ pub fn warn_of_objection(report: &Report) {
 /// Returns the plan as lines: sign, object, changes, and where the repo asks for it.
 pub fn plan_lines(plan: &PlanView<'_>) -> Vec<String> {
     let paint = Paint::for_stdout();
-    let width = column(plan.steps.iter().chain(&plan.reported).map(|step| step.object));
+    let width = column(plan.steps.iter().chain(&plan.reported).chain(&plan.held).map(|step| step.object));
     let mut lines = Vec::new();
     for step in &plan.steps {
         lines.push(step_line(step.object, step.action, step.changes, step.origin, width, paint));
@@ -121,6 +126,12 @@ pub fn plan_lines(plan: &PlanView<'_>) -> Vec<String> {
     if !plan.reported.is_empty() {
         lines.push("Only reported (observe: true):".to_owned());
         for step in &plan.reported {
+            lines.push(step_line(step.object, step.action, step.changes, step.origin, width, paint));
+        }
+    }
+    if let (Some(maintenance), false) = (plan.maintenance, plan.held.is_empty()) {
+        lines.push(format!("Held back by {maintenance}"));
+        for step in &plan.held {
             lines.push(step_line(step.object, step.action, step.changes, step.origin, width, paint));
         }
     }

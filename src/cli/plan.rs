@@ -54,8 +54,9 @@ impl PlanCommand {
         Ok(match &report.hindrance {
             _ if report.objection.is_some() => Exit::Held,
             Some(hindrance) => Exit::of_hindrance(hindrance),
-            None if report.plan.steps.is_empty() => Exit::Done,
-            None => Exit::Pending,
+            None if !report.plan.steps.is_empty() => Exit::Pending,
+            None if !report.plan.held.is_empty() => Exit::Held,
+            None => Exit::Done,
         })
     }
 }
@@ -63,6 +64,9 @@ impl PlanCommand {
 fn summary(report: &Report, host: &str) -> String {
     let commit = output::short(&report.plan.commit);
     match report.plan.steps.len() {
+        0 if !report.plan.held.is_empty() => {
+            format!("Nothing to do during the maintenance; {} held.", output::count(report.plan.held.len(), "step"))
+        }
         0 => format!("{host} agrees with {commit}: {}, nothing to do.", output::count(report.objects, "object")),
         steps if report.objection.is_some() => {
             format!("{} would make {host} agree with {commit}.", output::count(steps, "step"))

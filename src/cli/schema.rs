@@ -11,7 +11,7 @@ use crate::report::Sent;
 use crate::trust::order::OrderFile;
 use crate::trust::revocation::RevocationFile;
 
-use super::{CommandError, Exit, output, status, trust, why};
+use super::{CommandError, Exit, output, status, trust};
 
 /// Print a JSON Schema, or list the schemas there are
 #[derive(Debug, Args)]
@@ -55,7 +55,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("trust-log", schemars::schema_for!(Vec<trust::Line>)),
         ("trust-show", schemars::schema_for!(trust::ShowAnswer)),
         ("trust-verify", schemars::schema_for!(trust::VerifyAnswer)),
-        ("why", schemars::schema_for!(why::Answer)),
+        ("why", schemars::schema_for!(crate::engine::why::Why)),
     ]);
     schemas.sort_by_key(|(name, _)| *name);
     schemas

@@ -113,6 +113,7 @@ fn lines(status: &Status) -> Vec<String> {
         Health::Held if status.held_commit.is_some() || status.put_back.is_some() => {
             "agrees with the last good commit, and does not follow the remote"
         }
+        Health::Held if status.maintenance.is_some() => "is in maintenance, and something is held",
         Health::Held => "stays as it is, and something is held",
         Health::Failing => "does not agree",
     };
@@ -144,6 +145,9 @@ fn lines(status: &Status) -> Vec<String> {
     if let Some(held) = &status.put_back {
         lines.push(format!("  put back    {} since {} [{}]", held.commit, held.since, output::plain(&held.code)));
     }
+    if let Some(maintenance) = &status.maintenance {
+        lines.push(format!("  maintenance until {}: {}", maintenance.until, output::plain(&maintenance.reason)));
+    }
     let mut section = |title: &str, rows: Vec<String>| {
         if !rows.is_empty() {
             lines.push(format!("  {title}"));
@@ -163,6 +167,7 @@ fn lines(status: &Status) -> Vec<String> {
     );
     section("found, left alone", status.findings.iter().map(|finding| output::plain(&finding.to_string())).collect());
     section("differ, only reported", status.reported.iter().map(ToString::to_string).collect());
+    section("differ, left alone during the maintenance", status.left_alone.iter().map(ToString::to_string).collect());
     section("no longer in the repo, left alone", status.unmanaged.iter().map(ToString::to_string).collect());
     lines
 }

@@ -55,6 +55,9 @@ fn told(status: serde_json::Value) -> Result<Exit, CommandError> {
     if let Some(pause) = &status.paused {
         output::warning(pause.to_string());
     }
+    if let Some(maintenance) = &status.maintenance {
+        output::warning(maintenance.to_string());
+    }
     for trouble in &status.problems {
         let object = trouble.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
         output::warning(format!("{object}{}", trouble.message));

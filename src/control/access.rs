@@ -52,6 +52,15 @@ mod tests {
     }
 
     #[test]
+    fn why_is_for_admins_as_it_has_the_daemon_read_the_whole_log() {
+        let why = |uid| {
+            let ask = Ask::Why { object: crate::model::ObjectId::new("file", "/etc/motd") };
+            may(&ask, Peer { uid, gid: uid }, OWN, PASSWD, ADMINS)
+        };
+        assert_eq!([why(0), why(1000), why(1002)], [true, true, false]);
+    }
+
+    #[test]
     fn only_root_and_admins_may_ask_for_more() {
         assert!(sync(0, 0, ""));
         assert!(sync(1000, 1000, ADMINS), "alice is a member");

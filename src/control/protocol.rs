@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::ObjectId;
+
 /// Version of the protocol; both sides must speak the same.
 pub const VERSION: u32 = 1;
 
@@ -19,6 +21,8 @@ pub const ANSWER_MAX: usize = 4 * 1024 * 1024;
 pub enum Ask {
     /// What the daemon is doing, and what the last cycle came to.
     Status,
+    /// What put an object on this host.
+    Why { object: ObjectId },
     /// Pull now; with `wait`, answer when a cycle that began after the question has ended.
     Sync { wait: bool },
     /// Change nothing for so many seconds.
@@ -40,6 +44,7 @@ impl Ask {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Status => "status",
+            Self::Why { .. } => "why",
             Self::Sync { .. } => "sync",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
@@ -49,7 +54,7 @@ impl Ask {
     /// Returns what the asking process says of itself.
     pub fn claims(&self) -> Option<&str> {
         match self {
-            Self::Status | Self::Sync { .. } => None,
+            Self::Status | Self::Why { .. } | Self::Sync { .. } => None,
             Self::Pause { claims, .. } | Self::Resume { claims } => claims.as_deref(),
         }
     }
@@ -64,6 +69,8 @@ pub enum Answer {
         /// The status of the last cycle as schemas/status.json has it; `null` before the first one has ended.
         status: Option<serde_json::Value>,
     },
+    /// Where the object comes from, as schemas/why.json has it.
+    Why { why: serde_json::Value },
     /// The daemon pulls now.
     Pulling,
     /// A step was carried out, or not. Only while a `sync` waits.

@@ -99,6 +99,7 @@ fn echo(demand: Demand) {
         Ask::Pause { seconds, reason, .. } => {
             demand.answers.send(Answer::Paused { until: format!("{seconds} {reason} {}", demand.by.uid) })
         }
+        Ask::Why { .. } => demand.answers.send(Answer::Why { why: serde_json::Value::Null }),
         Ask::Resume { .. } => demand.answers.send(Answer::Resumed { was_paused: true }),
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{HostError, Listening, NewFile, Process, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost};
 use crate::manifest::Facts;
-use crate::model::Digest;
+use crate::model::{Digest, Maintenance};
 use crate::resources::findings::{self, Finding};
 use crate::resources::{Desired, ObserveError};
 
@@ -42,6 +42,9 @@ pub struct Agreement {
     /// What was found around what is declared: it follows from the answers as well.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// When the host is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// In the order in which they were asked.
     questions: Vec<Question>,
     answers: Digest,
@@ -85,7 +88,8 @@ impl Agreement {
         let Some(key) = key(config, host)? else { return Ok(None) };
         let recorder = Recorder::new(host);
         let plan = Plan::make(commit, desired, state, &recorder)?;
-        if !(plan.steps.is_empty() && plan.reported.is_empty() && plan.unmanaged.is_empty()) {
+        let differs = [&plan.steps, &plan.reported, &plan.held].iter().any(|steps| !steps.is_empty());
+        if differs || !plan.unmanaged.is_empty() {
             return Ok(None);
         }
         let Ok(findings) = findings::of(desired, &recorder) else { return Ok(None) };
@@ -95,6 +99,7 @@ impl Agreement {
             findings,
             objects: desired.objects().len(),
             kinds: desired.kinds(),
+            maintenance: desired.maintenance.clone(),
             questions,
             answers: answers.digest(),
         }))

@@ -57,7 +57,7 @@ pub(super) fn forget_the_gone(owned: BTreeSet<ObjectId>, desired: &Desired, plan
     let declared: BTreeSet<ObjectId> =
         desired.objects().into_iter().filter(|object| !object.absent).map(|object| object.id).collect();
     let still_there: BTreeSet<&ObjectId> =
-        plan.steps.iter().chain(&plan.reported).map(|step| &step.object).chain(&declared).collect();
+        plan.steps.iter().chain(&plan.reported).chain(&plan.held).map(|step| &step.object).chain(&declared).collect();
     owned.iter().filter(|id| !still_there.contains(id)).for_each(|id| state.owned.forget(id));
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `/etc/hostwrit/config.yaml`: everything that must not come from the infra repo.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub const CONFIG: &str = "/etc/hostwrit/config.yaml";
 /// No interval is longer: a host that pulls less often would be taken for lost.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// What a host may take to prove that a change has not cut it off.
+const CONFIRM_WITHIN: RangeInclusive<Duration> = Duration::from_secs(20)..=Duration::from_secs(10 * 60);
+
 /// What a host is given out of band.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -43,6 +47,8 @@ pub struct Config {
     pub poll_hint: Option<String>,
     /// How long the hint is believed before Git is asked all the same.
     pub max_quiet: Duration,
+    /// The time in which a host must prove that a change has not cut it off.
+    pub confirm_within: Duration,
     /// What a fetch may cost.
     pub fetch: Limits,
     /// The Prometheus that gates of a rollout are asked of.
@@ -84,6 +90,10 @@ pub struct ConfigFile {
     /// How long the hint is believed before Git is asked all the same. Default: 1h.
     #[serde(default = "one_hour")]
     max_quiet: String,
+    /// The time in which this host must prove that a change to its firewall, SSH, sudo or network has not cut it off, from the first
+    /// step on; else the change goes back. From 20s to 10m. Default: 2m.
+    #[serde(default = "two_minutes")]
+    confirm_within: String,
     /// What a fetch may cost this host.
     #[serde(default)]
     fetch: FetchSection,
@@ -122,6 +132,10 @@ fn five_minutes() -> String {
 
 fn one_minute() -> String {
     "1m".to_owned()
+}
+
+fn two_minutes() -> String {
+    "2m".to_owned()
 }
 
 fn one_hour() -> String {
@@ -227,6 +241,7 @@ impl Config {
         let full_check = duration("full_check", &read.full_check);
         let max_quiet = duration("max_quiet", &read.max_quiet);
         let timeout = duration("fetch.timeout", &read.fetch.timeout);
+        let confirm_within = duration("confirm_within", &read.confirm_within);
         for (key, value, text) in [
             ("interval", interval, &read.interval),
             ("splay", splay, &read.splay),
@@ -240,6 +255,12 @@ impl Config {
         }
         if interval < Duration::from_secs(1) && humantime::parse_duration(&read.interval).is_ok() {
             fault(format!("interval: {} is too short", read.interval), "write 1s at the least");
+        }
+        if !CONFIRM_WITHIN.contains(&confirm_within) && humantime::parse_duration(&read.confirm_within).is_ok() {
+            fault(
+                format!("confirm_within: {} is too short or too long", read.confirm_within),
+                "write from 20s, for a host needs time to prove something, to 10m, for it may be cut off so long",
+            );
         }
         let fetch = read.fetch.limits(timeout, &mut fault);
         // The texts are not repeated: they may hold a password.
@@ -277,6 +298,7 @@ impl Config {
                 full_check,
                 poll_hint: read.poll_hint,
                 max_quiet,
+                confirm_within,
                 fetch,
                 prometheus: read.prometheus,
                 revocations: read.trust.revocations,

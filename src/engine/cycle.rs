@@ -10,7 +10,7 @@ use crate::audit::entry::Signer;
 use crate::audit::{AuditError, Event, Log, OutcomeResult};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
-use crate::model::{ObjectId, Step};
+use crate::model::{Maintenance, ObjectId, Step};
 use crate::resources::findings::Finding;
 use crate::resources::{Desired, ObserveError, Operation, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
@@ -22,9 +22,10 @@ use super::alarm::{self, Alarm};
 use super::apply::{Outcome, carry_out};
 use super::checks::Checked;
 use super::claims::{close_interrupted, forget_the_gone, forget_the_unmade, promise, remember_the_altered};
+use super::confirm::{self, BackError, Memory, Need, Verdict};
 use super::desired::{Hindrance, Judge};
 use super::guard::Objection;
-use super::hold::HeldCommit;
+use super::hold::{Bad, HeldCommit};
 use super::last_good::Store;
 use super::pause::{self, Kept, Pause, PauseError};
 use super::pin::{self, Known};
@@ -85,6 +86,8 @@ pub struct Report {
     pub signers: Vec<Signer>,
     /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
     pub stale_from: Option<SystemTime>,
+    /// When maintenance begins or ends.
+    pub maintenance_turns: Option<SystemTime>,
     /// What is enforced, where the cycle had to read it.
     pub enforced: Option<Authorized<Desired>>,
 }
@@ -113,9 +116,14 @@ impl Report {
         self.checked.as_ref().is_none_or(Checked::is_well)
     }
 
-    /// Whether every step was carried out and the host, observed again, agrees with the plan's commit.
-    pub fn converged(&self) -> bool {
+    /// Whether every step was carried out and the host, observed again, is as the plan wants it.
+    pub fn is_done(&self) -> bool {
         self.remaining.is_empty() && self.outcomes.iter().all(|outcome| outcome.result == OutcomeResult::Done)
+    }
+
+    /// Whether all is done and nothing was held back: the host agrees with the plan's commit.
+    pub fn converged(&self) -> bool {
+        self.is_done() && self.plan.held.is_empty()
     }
 }
 
@@ -130,6 +138,8 @@ pub enum CycleError {
     Audit(#[from] AuditError),
     #[error(transparent)]
     Pause(#[from] PauseError),
+    #[error(transparent)]
+    Back(#[from] BackError),
     /// There is no commit to obey: the tip does not count, and no earlier one was accepted or can still be read.
     #[error(transparent)]
     Hindered(#[from] Hindrance),
@@ -190,7 +200,7 @@ impl<'c> Cycle<'c> {
         state.ordered = known.ordered;
         state.rollout = Rollout { ring: selected.ring, waiting: selected.waiting };
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
-        let mut report = report(selected.hindrance, plan, &selected.desired, &state);
+        let mut report = report(selected.hindrance, plan, &selected.desired, &state, self.host.now());
         (report.ahead, report.objection) = (ahead, objection);
         if report.accepted {
             state.ordered = None;
@@ -235,6 +245,7 @@ impl<'c> Cycle<'c> {
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
     ) -> Result<Report, CycleError> {
         let mut state = State::recall(self.host)?;
+        self.take_up(&mut state)?;
         let (pause, unreadable) = pause::settle(self.host, &mut state)?.standing();
         if let Some(report) = self.agrees_still(&state, &fetched) {
             return Ok(report.under(pause, unreadable));
@@ -282,7 +293,8 @@ impl<'c> Cycle<'c> {
         }
         let refused = state.learn(&selected.times, heartbeat, self.host.now());
         let mut desired = selected.desired;
-        let mut report = report(selected.hindrance, plan, &desired, &state).under(pause, unreadable);
+        let report = report(selected.hindrance, plan, &desired, &state, self.host.now());
+        let mut report = report.under(pause, unreadable);
         (report.ahead, report.objection) = (ahead, objection);
         if report.is_held() {
             report.findings = self.look_around(&desired);
@@ -294,14 +306,17 @@ impl<'c> Cycle<'c> {
             (Err(error), false) => tracing::warn!("cannot keep the objects of the last good commit: {}", chain(&error)),
             (Ok(()), _) => {}
         }
+        let mut bad = None;
         if report.accepted || state.applying || !report.plan.steps.is_empty() {
-            self.carry_out(&desired, &mut report, &mut state, watch)?;
+            bad = self.carry_out(&desired, &mut report, &mut state, watch)?;
             // A commit that was accepted takes the place of one that is held.
             report.put_back = state.held_pin().cloned();
         }
+        self.record_maintenance(report.plan.maintenance.as_ref(), &mut state)?;
         self.settle(&desired, &report, &mut state)?;
-        if let Some(bad) = self.examine(&desired, &mut report, &mut state) {
+        if let Some(bad) = bad.or_else(|| self.examine(&desired, &mut report, &mut state)) {
             desired = self.put_back(bad, &mut report, &mut state, watch)?;
+            confirm::forget_reverted(self.host)?;
             self.settle(&desired, &report, &mut state)?;
             // Whether the way back was one is told as well.
             self.examine(&desired, &mut report, &mut state);
@@ -320,7 +335,9 @@ impl<'c> Cycle<'c> {
 
     /// Writes down what the second plan has shown.
     fn settle(&self, desired: &Authorized<Desired>, report: &Report, state: &mut State) -> Result<(), CycleError> {
-        remember_the_altered(state, desired.desired(), &report.remaining);
+        let held = report.plan.held.iter().map(|step| step.object.clone());
+        let differing: Vec<ObjectId> = report.remaining.iter().cloned().chain(held).collect();
+        remember_the_altered(state, desired.desired(), &differing);
         if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
             let mut log = Log::open(self.host, state.log)?;
             log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
@@ -347,15 +364,17 @@ impl<'c> Cycle<'c> {
         Ok(report)
     }
 
-    /// Accepts the commit, carries out the plan and observes again.
+    /// Accepts the commit, carries out the plan and observes again. Returns why the commit must go back, if the host could not
+    /// prove that it is reached as before; its changes are undone then.
     pub(super) fn carry_out(
         &self,
         desired: &Authorized<Desired>,
         report: &mut Report,
         state: &mut State,
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
-    ) -> Result<(), CycleError> {
+    ) -> Result<Option<Bad>, CycleError> {
         let plan = &report.plan;
+        let memory = Memory::of(state);
         let mut log = Log::open(self.host, state.log)?;
         if state.applying {
             close_interrupted(&mut log)?;
@@ -378,7 +397,7 @@ impl<'c> Cycle<'c> {
         }
         if !plan.steps.is_empty() {
             promise(plan, &mut log, state)?;
-            state.pending = triggers::owed(&plan.steps);
+            state.pending = triggers::owed(plan.steps.iter().chain(&plan.held));
         }
         state.applying = !plan.steps.is_empty();
         state.log = Some(log.head());
@@ -387,11 +406,31 @@ impl<'c> Cycle<'c> {
         // Where this fails the work is done all the same; it is tried again after it, and then its failure is told.
         let _ = self.copy_pin(report, state);
         if report.plan.steps.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let plan = &report.plan;
 
-        report.outcomes = carry_out(plan, self.host, &mut log, state, self.stop, watch)?;
+        let mut bad = None;
+        report.outcomes = match self.confirm(desired.desired(), plan, memory, state, &mut log)? {
+            Need::Nothing => carry_out(plan, self.host, &mut log, state, self.stop, watch)?,
+            Need::Proof(confirm) => {
+                let outcomes = match carry_out(plan, confirm.host(), &mut log, state, self.stop, watch) {
+                    Ok(outcomes) => outcomes,
+                    Err(error) => {
+                        confirm.abandon();
+                        return Err(error.into());
+                    }
+                };
+                if let Verdict::Back(why) = confirm.conclude(state, &mut log)? {
+                    bad = why;
+                }
+                outcomes
+            }
+            Need::Refusal(why) => {
+                bad = Some(why);
+                Vec::new()
+            }
+        };
         let again = Plan::make(&plan.commit, desired.desired(), state, self.host)?;
         report.remaining = again.steps.iter().map(|step| step.object.clone()).collect();
         forget_the_unmade(&again, state);
@@ -399,7 +438,7 @@ impl<'c> Cycle<'c> {
         forget_the_gone(owned, desired.desired(), &again, state);
         state.applying = false;
         state.log = Some(log.head());
-        Ok(())
+        Ok(bad)
     }
 
     pub(super) fn fetch(&self) -> Result<Fetched, FetchError> {
@@ -429,8 +468,14 @@ impl<'c> Cycle<'c> {
         }
         // What cannot be asked is looked at, and told, the long way.
         let agreement = Agreement::that_holds(self.config, self.host).ok().flatten()?;
+        let maintenance = agreement.maintenance;
+        let is_in_force = |maintenance: &&Maintenance| maintenance.is_in_force(freshness.at_least(now));
+        if maintenance.as_ref().filter(is_in_force) != state.maintenance.as_ref() {
+            return None;
+        }
+        let maintenance_turns = maintenance.and_then(|maintenance| maintenance.next_change(freshness.at_least(now)));
         Some(Report {
-            plan: Plan::of_nothing(state.enforced()?),
+            plan: Plan { maintenance: state.maintenance.clone(), ..Plan::of_nothing(state.enforced()?) },
             objects: agreement.objects,
             kinds: agreement.kinds,
             outcomes: Vec::new(),
@@ -448,6 +493,7 @@ impl<'c> Cycle<'c> {
             pin: state.pin.clone(),
             signers: Vec::new(),
             stale_from: freshness.stale_from(),
+            maintenance_turns,
             enforced: None,
         })
     }
@@ -480,6 +526,23 @@ impl<'c> Cycle<'c> {
             state.log = Some(log.head());
         }
         state.freshness.told = stale.is_some();
+        Ok(())
+    }
+
+    /// Records that maintenance has begun, or has ended.
+    fn record_maintenance(&self, in_force: Option<&Maintenance>, state: &mut State) -> Result<(), AuditError> {
+        if state.maintenance.as_ref() != in_force {
+            let event = match in_force.cloned() {
+                Some(Maintenance { from, until, reason, except }) => {
+                    Event::MaintenanceBegun { from, until, reason, except }
+                }
+                None => Event::MaintenanceEnded {},
+            };
+            let mut log = Log::open(self.host, state.log)?;
+            log.append([event])?;
+            state.log = Some(log.head());
+            state.maintenance = in_force.cloned();
+        }
         Ok(())
     }
 
@@ -537,7 +600,15 @@ fn heartbeat_of(fetched: &Result<Fetched, FetchError>) -> Option<Option<String>>
 }
 
 /// Returns the report of a cycle that has not changed anything yet.
-pub(super) fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authorized<Desired>, state: &State) -> Report {
+pub(super) fn report(
+    hindrance: Option<Hindrance>,
+    plan: Plan,
+    desired: &Authorized<Desired>,
+    state: &State,
+    now: SystemTime,
+) -> Report {
+    let now = state.freshness.at_least(now);
+    let maintenance = desired.desired().maintenance.as_ref();
     Report {
         accepted: state.pin.as_deref() != Some(&plan.commit) && state.enforced() != Some(&plan.commit),
         plan,
@@ -557,6 +628,7 @@ pub(super) fn report(hindrance: Option<Hindrance>, plan: Plan, desired: &Authori
         pin: state.pin.clone(),
         signers: signers(desired),
         stale_from: state.freshness.stale_from(),
+        maintenance_turns: maintenance.and_then(|maintenance| maintenance.next_change(now)),
         enforced: None,
     }
 }

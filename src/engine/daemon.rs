@@ -61,7 +61,8 @@ struct Settled {
 impl Settled {
     fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
         let turn = report.hold().and_then(|hold| hold.until());
-        let next = report.stale_from.into_iter().chain(turn).filter(|next| *next > now).min();
+        let turns = [report.stale_from, report.maintenance_turns, turn];
+        let next = turns.into_iter().flatten().filter(|next| *next > now).min();
         let settled = Self { fetched, until: Instant::now() + config.full_check, next };
         // What a pause holds back is to be done when it ends, and what a gate holds back when that opens.
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
@@ -138,6 +139,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             Pulled::Cycle(ended) => {
                 let Ended { mut status, settled: left, enforced, told, took } = *ended;
                 drift.after_cycle(enforced);
+                demands.enforce(drift.desired(), &config.host);
                 status.fought(&drift.fought());
                 write(&status, &host);
                 announcer.tell(News::Cycle(Box::new(status.clone()), told, took));
@@ -352,6 +354,11 @@ fn tell(status: &Status, last: Option<&Status>) {
             Health::LastGood => warn!(commit, steps = status.done, "the last good state is enforced"),
             Health::Held if status.paused.is_some() => info!(commit, steps = status.held, "held by a pause"),
             Health::Held if status.rollout.is_some() => info!(commit, steps = status.held, "held by the rollout"),
+            Health::Held
+                if status.held_commit.is_none() && status.put_back.is_none() && status.maintenance.is_some() =>
+            {
+                info!(commit, steps = status.held, "held by maintenance");
+            }
             Health::Held => warn!(commit, steps = status.held, "held: the last good state is enforced"),
             Health::Failing => warn!(commit, steps = status.done, "not converged"),
         }

@@ -16,12 +16,14 @@ use crate::control::protocol::Code;
 use crate::control::server::QUEUE;
 use crate::control::{Answer, Answers, Ask, Demand, Live, Server};
 use crate::host::{ReadHost, RealHost};
-use crate::model::{Actor, Step, chain};
-use crate::resources::Operation;
+use crate::model::{Actor, Maintenance, ObjectId, Step, chain};
+use crate::resources::{Desired, Operation};
+use crate::trust::Authorized;
 
 use super::Pause;
 use super::apply::Outcome;
 use super::status::Status;
+use super::why::Why;
 
 /// Takes what is asked and remembers who waits for what.
 #[derive(Debug)]
@@ -40,6 +42,9 @@ pub struct Demands {
     cycle_since: Option<SystemTime>,
     next_pull: Option<SystemTime>,
     last: Option<Status>,
+    /// What the host is held to, and the host's name.
+    enforced: Option<(Arc<Authorized<Desired>>, String)>,
+    host: Arc<RealHost>,
 }
 
 /// What the loop must do about what was asked.
@@ -81,10 +86,11 @@ impl Demands {
             Ok(server) => drop(tokio::spawn(server.serve(sender.clone()))),
             Err(error) => warn!(code = "no-control-socket", "nobody can ask the daemon anything: {}", chain(&error)),
         }
-        Self::of(queue, sender, host.now())
+        Self::of(queue, sender, Arc::clone(host))
     }
 
-    fn of(queue: mpsc::Receiver<Demand>, sender: mpsc::Sender<Demand>, since: SystemTime) -> Self {
+    fn of(queue: mpsc::Receiver<Demand>, sender: mpsc::Sender<Demand>, host: Arc<RealHost>) -> Self {
+        let since = host.now();
         Self {
             queue,
             _sender: sender,
@@ -96,7 +102,14 @@ impl Demands {
             cycle_since: None,
             next_pull: None,
             last: None,
+            enforced: None,
+            host,
         }
+    }
+
+    /// Notes what the host that is called `name` is held to.
+    pub fn enforce(&mut self, desired: Option<Arc<Authorized<Desired>>>, name: &str) {
+        self.enforced = desired.map(|desired| (desired, name.to_owned()));
     }
 
     /// Waits for the next demand. Nothing is lost if the wait is given up.
@@ -117,6 +130,10 @@ impl Demands {
             Ask::Status => {
                 let status = self.last.as_ref().and_then(|status| serde_json::to_value(status).ok());
                 answers.send(Answer::Status { daemon: Box::new(self.live()), status });
+                return Wish::Nothing;
+            }
+            Ask::Why { object } => {
+                self.explain(object, answers);
                 return Wish::Nothing;
             }
             Ask::Sync { wait: true } => self.waiting.push(answers),
@@ -160,9 +177,14 @@ impl Demands {
         self.last = Some(status.clone());
     }
 
-    /// Notes that the next pull is `planned` from now, or earlier if a pause ends before that; returns how long to wait.
+    /// Notes that the next pull is `planned` from now, or earlier if a pause or maintenance ends before that; returns how long
+    /// to wait.
     pub fn rest(&mut self, planned: Duration, now: SystemTime) -> Duration {
-        let ends = self.last.as_ref().and_then(|status| status.paused.as_ref()?.ends());
+        let ends_of = |status: &Status| {
+            let pause = status.paused.as_ref().and_then(Pause::ends);
+            pause.into_iter().chain(status.maintenance.as_ref().and_then(Maintenance::ends)).min()
+        };
+        let ends = self.last.as_ref().and_then(ends_of);
         let wait = match ends.and_then(|ends| ends.duration_since(now).ok()) {
             // By a second, for whole seconds are written down.
             Some(left) => planned.min(left + Duration::from_secs(1)),
@@ -170,6 +192,21 @@ impl Demands {
         };
         self.next_pull = now.checked_add(wait);
         wait
+    }
+
+    /// Answers where an object comes from. The log may be long, so it is read in a thread of its own.
+    fn explain(&self, object: ObjectId, answers: Answers) {
+        let Some((desired, name)) = self.enforced.clone() else {
+            answers.send(Answer::refused(Code::Failed, "no commit is enforced yet: no cycle has ended"));
+            return;
+        };
+        let host = Arc::clone(&self.host);
+        tokio::task::spawn_blocking(move || {
+            answers.send(match Why::of(&object, &desired, &name, host.as_ref()) {
+                Ok(why) => Answer::Why { why: serde_json::to_value(why).unwrap_or_default() },
+                Err(error) => Answer::refused(Code::Failed, chain(&error)),
+            });
+        });
     }
 
     fn live(&self) -> Live {
@@ -230,7 +267,7 @@ mod tests {
 
     fn demands() -> Demands {
         let (sender, queue) = mpsc::channel(1);
-        Demands::of(queue, sender, NOW)
+        Demands::of(queue, sender, Arc::new(RealHost::open(&std::env::temp_dir()).unwrap()))
     }
 
     fn asked(demands: &mut Demands, ask: Ask) -> (Wish, UnboundedReceiver<Answer>) {
@@ -291,6 +328,25 @@ mod tests {
         assert_eq!(demands.rest(Duration::from_secs(300), NOW), Duration::from_secs(61));
         assert_eq!(demands.rest(Duration::from_secs(5), NOW), Duration::from_secs(5));
         assert_eq!(demands.rest(Duration::from_secs(300), NOW + Duration::from_secs(90)), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn why_is_refused_before_anything_is_enforced_and_calls_for_no_cycle() {
+        let mut demands = demands();
+        let (wish, mut spoken) = asked(&mut demands, Ask::Why { object: ObjectId::new("file", "/etc/motd") });
+        assert_eq!((wish, demands.wants_cycle()), (Wish::Nothing, false));
+        assert!(matches!(spoken.try_recv().unwrap(), Answer::Refused { code: Code::Failed, .. }));
+    }
+
+    #[test]
+    fn the_daemon_wakes_when_maintenance_ends() {
+        let mut demands = demands();
+        let maintenance = serde_json::json!({
+            "from": "1970-01-01T00:00:00Z", "until": "1970-01-01T00:02:00Z", "reason": "x",
+        });
+        demands.begin(NOW);
+        demands.end(&Status { maintenance: Some(serde_json::from_value(maintenance).unwrap()), ..status() });
+        assert_eq!(demands.rest(Duration::from_secs(300), NOW), Duration::from_secs(121));
     }
 
     #[test]

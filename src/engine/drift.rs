@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -14,11 +15,13 @@ use tracing::{debug, error, info, warn};
 use crate::audit::OutcomeResult;
 use crate::host::RealHost;
 use crate::model::{ObjectId, chain};
-use crate::resources::Concerned;
+use crate::resources::{Concerned, Desired};
+use crate::trust::Authorized;
 
 use super::fights::{Fights, Fought};
 use super::repair::{Enforced, Repair, Repaired, repair};
 use super::watch::Watch;
+use super::who;
 
 /// A look at the whole host that events ask for comes at the most so often.
 const FULL_LOOKS_APART: Duration = Duration::from_secs(10);
@@ -33,26 +36,35 @@ pub struct Drift {
     /// Objects that are to be looked at, and when.
     waiting: BTreeSet<ObjectId>,
     due: Option<Instant>,
+    /// What maintenance holds back, as far as a look at the whole host has told of it or is owed.
+    held: BTreeSet<ObjectId>,
     /// When a look at the whole host is owed.
     full_look: Option<Instant>,
     last_full_look: Instant,
+    /// Who changes what is fought over, as it is found out.
+    found: (Sender<Blame>, Receiver<Blame>),
     /// The repair under way.
     work: Option<JoinHandle<Worked>>,
     stop: Arc<AtomicBool>,
 }
 
+/// An object that is fought over, and who changes it.
+type Blame = (ObjectId, String);
+
 /// What the daemon has to know of.
 #[derive(Debug)]
 pub enum Next {
     /// Something was put right, or could not be.
-    Repaired(Repaired),
+    Repaired(Box<Repaired>),
     /// The whole host must be looked at.
     Cycle,
 }
 
 /// What a repair came to.
 struct Worked {
-    repaired: Option<Repaired>,
+    repaired: Option<Box<Repaired>>,
+    /// What maintenance holds back of it.
+    held: BTreeSet<ObjectId>,
     /// The repair could not be made, or numbers of accounts changed.
     needs_cycle: bool,
     /// What the host is held to by a repair that changed something: objects may depend on other places now.
@@ -71,8 +83,10 @@ impl Drift {
             fights: Fights::default(),
             waiting: BTreeSet::new(),
             due: None,
+            held: BTreeSet::new(),
             full_look: None,
             last_full_look: Instant::now(),
+            found: channel(),
             work: None,
             stop: Arc::default(),
         }
@@ -81,6 +95,11 @@ impl Drift {
     /// Returns the commit that is watched over.
     pub fn commit(&self) -> Option<String> {
         self.enforced.as_ref().map(|enforced| enforced.desired.commit().to_string())
+    }
+
+    /// Returns what the host is held to.
+    pub fn desired(&self) -> Option<Arc<Authorized<Desired>>> {
+        self.enforced.as_ref().map(|enforced| Arc::clone(&enforced.desired))
     }
 
     /// Returns what something else on the host changes again and again.
@@ -98,6 +117,9 @@ impl Drift {
     }
 
     fn set(&mut self, enforced: Enforced) {
+        if enforced.desired.desired().maintenance.is_none() {
+            self.held.clear();
+        }
         if let Some(watch) = &mut self.watch {
             if watch.set(Arc::clone(&enforced.interests)) {
                 // Something may have happened after the look and before the watch stood.
@@ -178,12 +200,27 @@ impl Drift {
         self.due = [self.due, release].into_iter().flatten().min();
     }
 
+    /// Finds out who changes the object, in a thread of its own: the next repair tells it.
+    fn find_out(&self, object: ObjectId) {
+        let (host, found) = (Arc::clone(&self.host), self.found.0.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Some(by) = who::changes(&object, &host) {
+                warn!(object = %object, by, "fought over");
+                // Nobody listens any more where the daemon is about to end.
+                let _ = found.send((object, by));
+            }
+        });
+    }
+
     fn owe_full_look(&mut self) {
         self.full_look.get_or_insert(Instant::now().max(self.last_full_look + FULL_LOOKS_APART));
     }
 
-    fn done(&mut self, worked: Worked) -> Option<Repaired> {
-        if worked.needs_cycle {
+    fn done(&mut self, worked: Worked) -> Option<Box<Repaired>> {
+        // What is held back is told by a cycle, once and not at each change.
+        let is_new = worked.held.iter().any(|object| !self.held.contains(object));
+        self.held.extend(worked.held);
+        if worked.needs_cycle || is_new {
             self.owe_full_look();
         }
         let is_current = |enforced: &Enforced| {
@@ -197,8 +234,16 @@ impl Drift {
         let known: BTreeSet<ObjectId> = self.fights.fought().into_iter().map(|fought| fought.object).collect();
         let objects: BTreeSet<&ObjectId> = repaired.outcomes.iter().map(|outcome| &outcome.object).collect();
         objects.into_iter().for_each(|object| self.fights.repaired(object, now));
-        for fought in self.fights.fought().iter().filter(|fought| !known.contains(&fought.object)) {
-            warn!(object = %fought.object, "{fought}");
+        for (object, by) in self.found.1.try_iter() {
+            self.fights.blame(&object, by);
+        }
+        for fought in self.fights.fought() {
+            if !known.contains(&fought.object) {
+                warn!(object = %fought.object, "{fought}");
+            }
+            if fought.by.is_none() && repaired.outcomes.iter().any(|outcome| outcome.object == fought.object) {
+                self.find_out(fought.object);
+            }
         }
         Some(repaired)
     }
@@ -215,10 +260,18 @@ fn work(
         OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "drift was put right"),
         _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
     });
+    let mut held_back = BTreeSet::new();
     let (repaired, mut needs_cycle) = match done {
         Ok(Repair::Nothing) => (None, false),
+        Ok(Repair::Held(objects)) => {
+            held_back = objects;
+            (None, false)
+        }
         Ok(Repair::NeedsCycle) => (None, true),
-        Ok(Repair::Done(repaired)) => (Some(repaired), false),
+        Ok(Repair::Done(repaired)) => {
+            held_back = repaired.plan.held.iter().map(|step| step.object.clone()).collect();
+            (Some(repaired), false)
+        }
         Err(error) => {
             warn!("drift cannot be put right: {}", chain(&error));
             (None, true)
@@ -228,9 +281,9 @@ fn work(
     needs_cycle |= enforced.interests.is_renumbered(host).unwrap_or(true);
     let moves =
         |repaired: &Repaired| repaired.plan.steps.iter().any(|step| enforced.interests.may_move_with(&step.object));
-    let is_other = needs_cycle || repaired.as_ref().is_some_and(moves);
+    let is_other = needs_cycle || repaired.as_deref().is_some_and(moves);
     let enforced = is_other.then(|| Enforced::of(enforced.desired, host).ok()).flatten();
-    Worked { repaired, needs_cycle, enforced }
+    Worked { repaired, held: held_back, needs_cycle, enforced }
 }
 
 async fn watched(watch: Option<&mut Watch>) -> Concerned {

@@ -24,6 +24,8 @@ pub struct Fights(BTreeMap<ObjectId, Fight>);
 
 #[derive(Clone, Debug, Default)]
 struct Fight {
+    /// Who changes it, where that was found out.
+    by: Option<String>,
     /// The latest repairs, oldest first; never more than [`ROUNDS`].
     repairs: VecDeque<Instant>,
     rounds: usize,
@@ -85,10 +87,18 @@ impl Fights {
         objects.iter().filter_map(|object| self.0.get(object)?.until()).min()
     }
 
+    /// Notes who changes the object.
+    pub fn blame(&mut self, object: &ObjectId, by: String) {
+        if let Some(fight) = self.0.get_mut(object) {
+            fight.by = Some(by);
+        }
+    }
+
     /// Returns what is fought over.
     pub fn fought(&self) -> Vec<Fought> {
         let fought = |(object, fight): (&ObjectId, &Fight)| {
-            Some(Fought { object: object.clone(), rounds: fight.rounds, delay: fight.delay?, by: None })
+            let (rounds, delay, by) = (fight.rounds, fight.delay?, fight.by.clone());
+            Some(Fought { object: object.clone(), rounds, delay, by })
         };
         self.0.iter().filter_map(fought).collect()
     }
@@ -159,5 +169,12 @@ mod tests {
         assert_eq!(fights.held(second(14)), BTreeSet::new());
         let said = fights.fought()[0].to_string();
         assert!(said.contains("file:/etc/motd") && said.contains("5 times") && said.contains("every 10s"), "{said}");
+        assert!(said.starts_with("something on this host changes"), "{said}");
+        fights.blame(&motd(), "process 7 (sh, uid 0)".to_owned());
+        let said = fights.fought()[0].to_string();
+        assert!(said.starts_with("process 7 (sh, uid 0) changes file:/etc/motd"), "{said}");
+        let mut others = Fights::default();
+        others.blame(&motd(), "nobody".to_owned());
+        assert!(others.fought().is_empty(), "who changes what nobody fights over is not kept");
     }
 }

@@ -134,8 +134,34 @@ impl Cycle<'_> {
         state: &mut State,
         watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
     ) -> Result<Authorized<Desired>, CycleError> {
+        let held = self.hold_commit(bad, report.plan.commit.clone(), state)?;
+        let known = self.known(state)?;
+        let hindrance = Hindrance::Held(Box::new(held));
+        let Some(good) = state.ground(&known)? else { return Err(hindrance.into()) };
+        let selected = match self.judge(&mut trust_cache::read(self.host), None).last_good(good) {
+            Ok(selected) => selected,
+            Err(source) => {
+                return Err(Hindrance::NoLastGood { tip: Box::new(hindrance), source: Box::new(source) }.into());
+            }
+        };
+        let desired = selected.desired;
+        let plan = Plan::make(&desired.commit().to_string(), desired.desired(), state, self.host)?;
+        let before = std::mem::replace(report, cycle::report(Some(hindrance), plan, &desired, state, self.host.now()));
+        report.alarms = before.alarms;
+        report.stale_from = before.stale_from;
+        report.objection = self.objection(&desired, &report.plan, state);
+        if report.is_held() {
+            report.remaining = report.plan.steps.iter().map(|step| step.object.clone()).collect();
+        } else if !report.plan.steps.is_empty() {
+            self.carry_out(&desired, report, state, watch)?;
+        }
+        Ok(desired)
+    }
+
+    /// Enters, durably, that the commit is not enforced any more.
+    pub(super) fn hold_commit(&self, bad: Bad, commit: String, state: &mut State) -> Result<HeldCommit, CycleError> {
         let held = HeldCommit {
-            commit: report.plan.commit.clone(),
+            commit,
             code: bad.code.to_owned(),
             message: bad.message,
             since: humantime::format_rfc3339_seconds(self.host.now()).to_string(),
@@ -153,27 +179,6 @@ impl Cycle<'_> {
         // What the plan of the last good commit finds is no drift.
         state.converged = None;
         state.write(self.host)?;
-
-        let known = self.known(state)?;
-        let hindrance = Hindrance::Held(Box::new(held));
-        let Some(good) = state.ground(&known)? else { return Err(hindrance.into()) };
-        let selected = match self.judge(&mut trust_cache::read(self.host), None).last_good(good) {
-            Ok(selected) => selected,
-            Err(source) => {
-                return Err(Hindrance::NoLastGood { tip: Box::new(hindrance), source: Box::new(source) }.into());
-            }
-        };
-        let desired = selected.desired;
-        let plan = Plan::make(&desired.commit().to_string(), desired.desired(), state, self.host)?;
-        let before = std::mem::replace(report, cycle::report(Some(hindrance), plan, &desired, state));
-        report.alarms = before.alarms;
-        report.stale_from = before.stale_from;
-        report.objection = self.objection(&desired, &report.plan, state);
-        if report.is_held() {
-            report.remaining = report.plan.steps.iter().map(|step| step.object.clone()).collect();
-        } else if !report.plan.steps.is_empty() {
-            self.carry_out(&desired, report, state, watch)?;
-        }
-        Ok(desired)
+        Ok(held)
     }
 }

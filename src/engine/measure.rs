@@ -187,6 +187,8 @@ fn objects(status: &Status) -> BTreeMap<(String, &'static str), u64> {
     }
     failing.iter().for_each(|object| add(object.kind(), "failing", 1));
     reported.iter().for_each(|object| add(object.kind(), "reported", 1));
+    let left_alone: BTreeSet<&ObjectId> = status.left_alone.iter().collect();
+    left_alone.iter().for_each(|object| add(object.kind(), "held", 1));
     status.unmanaged.iter().for_each(|object| add(object.kind(), "unmanaged", 1));
     objects
 }
@@ -202,11 +204,12 @@ fn sort(code: &str) -> &'static str {
     }
 }
 
-/// Returns what holds changes back: some of [`HOLDERS`](crate::metrics::HOLDERS).
+/// Returns what may hold changes back, whether or not there are any: some of [`HOLDERS`](crate::metrics::HOLDERS).
 fn held_by(status: &Status) -> BTreeSet<&'static str> {
     let guard = status.problems.iter().any(|trouble| guard::CODES.contains(&trouble.code.as_str()));
     let holders = [
         ("pause", status.paused.is_some()),
+        ("maintenance", status.maintenance.is_some()),
         ("rollout", status.rollout.is_some()),
         ("guard", guard),
         ("put-back", status.put_back.is_some()),

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod checks;
 mod claims;
 pub mod config;
+pub mod confirm;
 pub mod cycle;
 pub mod daemon;
 pub mod demands;
@@ -36,6 +37,8 @@ pub mod status;
 mod surroundings;
 mod trust_cache;
 pub mod watch;
+mod who;
+pub mod why;
 
 pub use config::Config;
 pub use cycle::{Cycle, CycleError, Report};

@@ -130,6 +130,9 @@ pub fn line(status: &Status) -> String {
     if let Some(pause) = &status.paused {
         line.push_str(&format!("; paused until {}", pause.until));
     }
+    if let Some(maintenance) = &status.maintenance {
+        line.push_str(&format!("; maintenance until {}", maintenance.until));
+    }
     let mut codes: Vec<&str> = status.problems.iter().map(|trouble| trouble.code.as_str()).collect();
     codes.dedup();
     if !codes.is_empty() {

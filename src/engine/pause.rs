@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{AuditError, Event, Log};
 use crate::host::{HostError, NewFile, ReadHost, RealHost, WriteHost};
 use crate::model::Actor;
+use crate::model::maintenance::{REASON_MAX, is_reason};
+
+pub use crate::model::maintenance::LONGEST;
 
 use super::State;
 use super::alarm::Alarm;
@@ -21,12 +24,6 @@ use super::state::{self, StateError};
 
 /// Where a pause is kept, so that it outlives the daemon and a boot.
 pub const PAUSE: &str = "/var/lib/hostwrit/pause.json";
-
-/// No pause is longer: whoever wants more asks again.
-pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-/// A reason has no more characters than this.
-const REASON_MAX: usize = 500;
 
 /// How long it is waited for a cycle that is under way.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -87,8 +84,7 @@ impl Pause {
             return Err(PauseError::Length);
         }
         let reason = reason.trim();
-        let count = reason.chars().count();
-        if count == 0 || count > REASON_MAX || reason.chars().any(char::is_control) {
+        if !is_reason(reason) {
             return Err(PauseError::Reason);
         }
         Ok(Self {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::audit::entry::Cause;
 use crate::host::ReadHost;
-use crate::model::{Action, Change, Digest, Location, ObjectId, Step};
+use crate::model::{Action, Change, Digest, Location, Maintenance, ObjectId, Step};
 use crate::resources::findings::Finding;
 use crate::resources::{self, Desired, Difference, ObserveError, Operation, Part, order};
 
@@ -27,8 +27,12 @@ pub struct Plan {
     pub steps: Vec<Step<Operation>>,
     /// Differences of objects with `observe: true`.
     pub reported: Vec<Step<Operation>>,
+    /// Steps that maintenance holds back.
+    pub held: Vec<Step<Operation>>,
     /// Objects that left the repo and that hostwrit did not make: left alone.
     pub unmanaged: Vec<ObjectId>,
+    /// The maintenance that is in force.
+    pub maintenance: Option<Maintenance>,
     /// Digest of what is shown of the plan; the log names the plan by it.
     pub digest: Digest,
 }
@@ -40,47 +44,48 @@ impl Plan {
     /// The host cannot be observed.
     pub fn make(commit: &str, desired: &Desired, state: &State, host: &dyn ReadHost) -> Result<Self, ObserveError> {
         let observed = resources::observe(desired, &state.owned, host)?;
-        let difference = resources::diff(desired, &observed, &state.owned, &state.pending);
+        let maintenance = in_force(desired, state, host);
+        let difference = resources::diff(desired, &observed, &state.owned, &state.pending, maintenance.as_ref());
         let declared: BTreeSet<ObjectId> = desired.objects().into_iter().map(|object| object.id).collect();
         let unmanaged = state.altered.difference(&declared).cloned().collect();
         let cause = if state.converged.as_deref() == Some(commit) { Cause::Drift } else { Cause::Commit };
-        Ok(Self::of(commit, cause, difference, unmanaged))
+        Ok(Self::of(commit, cause, difference, unmanaged, maintenance))
     }
 
     /// Observes a part of the host and compares: what differs there is drift. Changes nothing.
     ///
     /// # Errors
     /// The host cannot be observed.
-    pub fn of_part(commit: &str, part: &Part, host: &dyn ReadHost) -> Result<Self, ObserveError> {
+    pub fn of_part(commit: &str, part: &Part, state: &State, host: &dyn ReadHost) -> Result<Self, ObserveError> {
         let observed = resources::observe(&part.desired, &part.owned, host)?;
-        let difference = resources::diff(&part.desired, &observed, &part.owned, &part.pending);
-        Ok(Self::of(commit, Cause::Drift, difference, Vec::new()))
+        let maintenance = in_force(&part.desired, state, host);
+        let difference = resources::diff(&part.desired, &observed, &part.owned, &part.pending, maintenance.as_ref());
+        Ok(Self::of(commit, Cause::Drift, difference, Vec::new(), maintenance))
     }
 
-    fn of(commit: &str, cause: Cause, difference: Difference, unmanaged: Vec<ObjectId>) -> Self {
-        let Difference { enforced: steps, reported } = difference;
-        let mut plan = Self { commit: commit.to_owned(), cause, steps, reported, unmanaged, digest: Digest::ZERO };
+    fn of(
+        commit: &str,
+        cause: Cause,
+        difference: Difference,
+        unmanaged: Vec<ObjectId>,
+        maintenance: Option<Maintenance>,
+    ) -> Self {
+        let Difference { enforced: steps, reported, held } = difference;
+        let (commit, digest) = (commit.to_owned(), Digest::ZERO);
+        let mut plan = Self { commit, cause, steps, reported, held, unmanaged, maintenance, digest };
         plan.digest = Digest::of(plan.view(None).to_json().as_bytes());
         plan
     }
 
     /// Takes out the steps of these objects, and those that need one that is taken out.
     pub fn hold(&mut self, objects: &BTreeSet<ObjectId>) {
-        let mut held = objects.clone();
-        // The steps stand in the order in which they are carried out: what is needed comes before what needs it.
-        self.steps.retain(|step| {
-            let is_held = held.contains(&step.object) || order::needs(step).iter().any(|need| held.contains(need));
-            if is_held {
-                held.insert(step.object.clone());
-            }
-            !is_held
-        });
+        order::take_out(&mut self.steps, &mut objects.clone());
         self.digest = Digest::of(self.view(None).to_json().as_bytes());
     }
 
     /// Returns the plan of a host that is known to agree with `commit`.
     pub fn of_nothing(commit: &str) -> Self {
-        Self::of(commit, Cause::Drift, Difference::default(), Vec::new())
+        Self::of(commit, Cause::Drift, Difference::default(), Vec::new(), None)
     }
 
     /// Returns what is shown of the plan: everything but secrets and the contents of files.
@@ -93,6 +98,8 @@ impl Plan {
             digest: host.map(|_| self.digest),
             steps: self.steps.iter().map(StepView::new).collect(),
             reported: self.reported.iter().map(StepView::new).collect(),
+            maintenance: self.maintenance.as_ref(),
+            held: self.held.iter().map(StepView::new).collect(),
             unmanaged: &self.unmanaged,
             findings: &[],
             objection: None,
@@ -120,6 +127,12 @@ pub struct PlanView<'p> {
     pub steps: Vec<StepView<'p>>,
     /// Differences of objects with `observe: true`, which are left alone.
     pub reported: Vec<StepView<'p>>,
+    /// The maintenance that is in force; absent where none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<&'p Maintenance>,
+    /// What the maintenance holds back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<StepView<'p>>,
     /// Objects that left the repo and that hostwrit did not make, which are left alone.
     pub unmanaged: &'p [ObjectId],
     /// What was found around what is declared: nothing is done about it. No part of what the digest is of.
@@ -158,4 +171,11 @@ impl<'p> StepView<'p> {
     fn new(step: &'p Step<Operation>) -> Self {
         Self { object: &step.object, action: step.action, changes: &step.changes, origin: step.origin.as_ref() }
     }
+}
+
+/// Returns the maintenance that is in force. Like the rollout it goes by a clock that is not behind what was signed.
+fn in_force(desired: &Desired, state: &State, host: &dyn ReadHost) -> Option<Maintenance> {
+    let maintenance = desired.maintenance.as_ref()?;
+    let now = state.freshness.at_least(host.now());
+    maintenance.is_in_force(now).then(|| maintenance.clone())
 }

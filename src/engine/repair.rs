@@ -46,9 +46,21 @@ impl Enforced {
 pub enum Repair {
     /// Nothing differs that may be put right now.
     Nothing,
-    Done(Repaired),
+    /// Maintenance holds back all that would be put right: these objects.
+    Held(BTreeSet<ObjectId>),
+    Done(Box<Repaired>),
     /// The host's memory is not as this repair knew it: only a whole cycle can go on from there.
     NeedsCycle,
+}
+
+impl Repair {
+    /// Returns what comes of a plan without a step.
+    fn of_nothing(plan: &Plan) -> Self {
+        match plan.held.as_slice() {
+            [] => Self::Nothing,
+            held => Self::Held(held.iter().map(|step| step.object.clone()).collect()),
+        }
+    }
 }
 
 /// What was put right.
@@ -95,18 +107,18 @@ pub fn repair(
     let desired = enforced.desired.desired();
     let make = |objects: BTreeSet<ObjectId>, with_reactions: bool, state: &State| -> Result<_, ObserveError> {
         let part = Part::around(objects, with_reactions, desired, &state.owned, &state.pending);
-        let mut plan = Plan::of_part(&commit, &part, host)?;
+        let mut plan = Plan::of_part(&commit, &part, state, host)?;
         plan.hold(held);
         Ok((part, plan))
     };
     // As a rule nothing differs, for we see what we do ourselves: then no service need be asked for.
     let (part, plan) = make(concerned, false, &state)?;
     if plan.steps.is_empty() {
-        return Ok(Repair::Nothing);
+        return Ok(Repair::of_nothing(&plan));
     }
     let (part, plan) = make(part.objects, true, &state)?;
     if plan.steps.is_empty() {
-        return Ok(Repair::Nothing);
+        return Ok(Repair::of_nothing(&plan));
     }
     let allowance = allowance(&enforced.desired, &state);
     // A cycle looks at the whole, and says what a guard objects to.
@@ -118,7 +130,7 @@ pub fn repair(
     promise(&plan, &mut log, &mut state)?;
     // What services outside of this part are owed they are owed still.
     state.pending.0.retain(|object, _| !part.objects.contains(object) || held.contains(object));
-    state.pending.0.extend(triggers::owed(&plan.steps).0);
+    state.pending.0.extend(triggers::owed(plan.steps.iter().chain(&plan.held)).0);
     state.applying = true;
     state.log = Some(log.head());
     // From here on a kill is found by the next start, as with a cycle.
@@ -129,10 +141,11 @@ pub fn repair(
     forget_the_unmade(&again, &mut state);
     let owned = part.owned.objects().filter(|object| !held.contains(*object)).cloned().collect();
     forget_the_gone(owned, &part.desired, &again, &mut state);
-    let differing: Vec<ObjectId> = remaining.iter().chain(held).cloned().collect();
+    let left = again.held.iter().map(|step| &step.object).chain(held);
+    let differing: Vec<ObjectId> = remaining.iter().chain(left).cloned().collect();
     remember_the_altered(&mut state, &part.desired, &differing);
     state.applying = false;
     state.log = Some(log.head());
     state.write(host)?;
-    Ok(Repair::Done(Repaired { plan, outcomes, remaining }))
+    Ok(Repair::Done(Box::new(Repaired { plan, outcomes, remaining })))
 }

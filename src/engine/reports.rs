@@ -48,7 +48,9 @@ pub fn of_cycle(config: &Config, cycle: &Result<Report, CycleError>, status: &St
     let problems = status.problems.iter().take(MOST_OBJECTS);
     entries.extend(problems.map(|trouble| teller.problem(trouble, report, hindrance)));
     entries.extend(status.findings.iter().take(MOST_OBJECTS).map(|finding| teller.finding(finding)));
-    entries.extend(status.reported.iter().take(MOST_OBJECTS).map(|object| teller.differs(object)));
+    let observed = status.reported.iter().map(|object| (object, "is only observed"));
+    let left = status.left_alone.iter().map(|object| (object, "is left as it is during maintenance"));
+    entries.extend(observed.chain(left).take(MOST_OBJECTS).map(|(object, why)| teller.differs(object, why)));
     Told { entries, whole: report.is_some() }
 }
 
@@ -198,8 +200,8 @@ impl Teller<'_> {
         entry
     }
 
-    fn differs(&self, object: &ObjectId) -> Entry {
-        let message = format!("{object} differs from what the repo says, and is only observed");
+    fn differs(&self, object: &ObjectId, why: &str) -> Entry {
+        let message = format!("{object} differs from what the repo says, and {why}");
         let mut entry = self.entry(Kind::Alarm, message);
         (entry.code, entry.severity) = (Some("differs".to_owned()), Severity::Warning);
         entry.object = Some(object.clone());

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{Head, LOG};
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
-use crate::model::{ObjectId, Owned};
+use crate::model::{Maintenance, ObjectId, Owned};
 use crate::resources::Pending;
 
 use super::checks::Checked;
@@ -68,6 +68,9 @@ pub struct State {
     /// Restarts and reloads that are owed.
     #[serde(default)]
     pub pending: Pending,
+    /// The commit whose change was put back because hostwrit ended before it was proven: a second time it is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<String>,
     /// An apply is under way, or was killed.
     #[serde(default)]
     pub applying: bool,
@@ -80,6 +83,9 @@ pub struct State {
     /// The last refusal that is in the log, so that it is not recorded again at every pull.
     #[serde(default)]
     pub refused: Option<Refused>,
+    /// The maintenance that the log says has begun and has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// The host's ring, and what waits for its turn.
     #[serde(default)]
     pub rollout: Rollout,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::OutcomeResult;
 use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
-use crate::model::ObjectId;
+use crate::model::{Maintenance, ObjectId};
 use crate::resources::findings::Finding;
 
 use super::apply::Outcome;
@@ -61,6 +61,9 @@ pub struct Status {
     /// Nothing is changed because of this; absent where the host is not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// The maintenance that is in force; absent where none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// The host's ring in the rollout; absent where the repo has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<String>,
@@ -73,7 +76,7 @@ pub struct Status {
     /// The commit that was accepted last and did the host no good; absent where that is enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub put_back: Option<HeldCommit>,
-    /// Steps that the pause, the rollout or a guard holds back.
+    /// Steps that the pause, the maintenance, the rollout or a guard holds back.
     #[serde(default)]
     pub held: usize,
     /// The commit that the pause, the rollout or a guard holds back, if it is another than the one that is enforced.
@@ -84,6 +87,9 @@ pub struct Status {
     pub findings: Vec<Finding>,
     /// Objects with `observe: true` that differ.
     pub reported: Vec<ObjectId>,
+    /// Objects that differ and that maintenance leaves as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<ObjectId>,
     /// Objects that left the repo and that hostwrit did not make.
     pub unmanaged: Vec<ObjectId>,
 }
@@ -107,7 +113,7 @@ pub enum Health {
     Converged,
     /// The host agrees with the last good commit, and something keeps it from following the remote.
     LastGood,
-    /// A pause or a guard holds back a commit or steps, or the rollout a commit, or a commit was put back.
+    /// A pause or a guard holds back a commit or steps, maintenance steps, or the rollout a commit, or a commit was put back.
     Held,
     /// Some step or check failed, or the host could not be observed.
     Failing,
@@ -131,6 +137,7 @@ impl Status {
             cause: None,
             problems: Vec::new(),
             paused: None,
+            maintenance: None,
             ring: None,
             rollout: None,
             checked: None,
@@ -139,6 +146,7 @@ impl Status {
             held_commit: None,
             findings: Vec::new(),
             reported: Vec::new(),
+            left_alone: Vec::new(),
             unmanaged: Vec::new(),
         };
         let hindrance = match cycle {
@@ -182,7 +190,9 @@ impl Status {
         self.cause = (!report.plan.steps.is_empty()).then_some(report.plan.cause);
         self.findings.clone_from(&report.findings);
         self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();
+        self.left_alone = report.plan.held.iter().map(|step| step.object.clone()).collect();
         self.unmanaged.clone_from(&report.plan.unmanaged);
+        self.maintenance.clone_from(&report.plan.maintenance);
         // That a commit waits for its turn is as it should be.
         if let Some(hindrance) = report.hindrance.as_ref().filter(|_| report.hold().is_none_or(Hold::is_wrong)) {
             self.problems.push(Trouble { code: hindrance.code().to_owned(), object: None, message: chain(hindrance) });
@@ -221,14 +231,16 @@ impl Status {
             let code = checks::CODE.to_owned();
             self.problems.push(Trouble { code, object: Some(check.clone()), message: message.clone() });
         }
+        self.held += report.plan.held.len();
         // What is held was not tried.
         self.tell_steps(&report.outcomes, if held { &[] } else { &report.remaining });
-        self.health = match (report.converged(), &report.hindrance) {
+        self.health = match (report.is_done(), &report.hindrance) {
             _ if held => Health::Held,
             (false, _) => Health::Failing,
             _ if !report.is_well() => Health::Failing,
             (true, Some(Hindrance::Rollout(_) | Hindrance::Held(_) | Hindrance::Guard { .. })) => Health::Held,
             (true, Some(_)) => Health::LastGood,
+            (true, None) if !self.left_alone.is_empty() => Health::Held,
             (true, None) => Health::Converged,
         };
     }

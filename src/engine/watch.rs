@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::host::units::{Bell, listen};
-use crate::host::{HostError, ReadHost as _, RealHost, Touched, Watcher};
+use crate::host::{HostError, ReadHost as _, RealHost, RulesetMonitor, Touched, Watcher};
 use crate::resources::accounts::{PUBLIC, SHADOW};
 use crate::resources::{Concerned, Interests};
 
@@ -22,6 +22,9 @@ const FILES_SETTLE: Duration = Duration::from_millis(10);
 
 /// Who changes users with usermod(8) or the like changes several files, and homes after them.
 const ACCOUNTS_SETTLE: Duration = Duration::from_millis(40);
+
+/// Who loads a block list does so in one transaction, of which the kernel tells line by line.
+const RULESET_SETTLE: Duration = Duration::from_millis(20);
 
 /// Who restarts a unit stops it for a moment.
 const UNITS_SETTLE: Duration = Duration::from_millis(150);
@@ -36,6 +39,10 @@ pub struct Watch {
     units: watch::Sender<BTreeSet<String>>,
     bell: Arc<Bell>,
     listener: Option<JoinHandle<()>>,
+    /// Whether the packet filter can be listened to: not under another root, and not without the kernel's netfilter.
+    hears_ruleset: bool,
+    /// `None` while no object depends on the packet filter.
+    ruleset: Option<RulesetMonitor>,
     interests: Arc<Interests>,
     touched: BTreeSet<Touched>,
     /// When what was touched is handed out.
@@ -58,6 +65,8 @@ impl Watch {
             units,
             bell,
             listener,
+            hears_ruleset: host.is_live(),
+            ruleset: None,
             interests: Arc::new(Interests::default()),
             touched: BTreeSet::new(),
             due: None,
@@ -90,8 +99,28 @@ impl Watch {
             *before = units;
             is_other
         });
+        is_new |= self.listen_to_ruleset(interests.has_ruleset());
         self.interests = interests;
         is_new
+    }
+
+    /// Returns whether the packet filter is listened to that was not before.
+    fn listen_to_ruleset(&mut self, is_wanted: bool) -> bool {
+        if !is_wanted || !self.hears_ruleset {
+            self.ruleset = None;
+            return false;
+        }
+        if self.ruleset.is_some() {
+            return false;
+        }
+        match RulesetMonitor::new() {
+            Ok(monitor) => self.ruleset = Some(monitor),
+            Err(error) => {
+                warn!("cannot listen to the packet filter: {error}; what changes there is seen at the next full check");
+                self.hears_ruleset = false;
+            }
+        }
+        self.ruleset.is_some()
     }
 
     /// Returns how many directories are watched, and how many should be and cannot.
@@ -124,6 +153,16 @@ impl Watch {
                         return Concerned::All("the kernel's list of changes is gone");
                     }
                     self.due = Some(Instant::now() + FILES_SETTLE);
+                }
+                told = changed(self.ruleset.as_ref()) => {
+                    // Others change their tables too, and often: fail2ban, Docker.
+                    if told.is_ok() && self.ruleset.as_ref().is_some_and(RulesetMonitor::drain) {
+                        self.touched.insert(Touched::Ruleset);
+                        self.due.get_or_insert(Instant::now() + RULESET_SETTLE);
+                    } else if told.is_err() {
+                        self.ruleset = None;
+                        return Concerned::All("the kernel tells no more of the packet filter");
+                    }
                 }
                 () = self.bell.rung() => {
                     self.touched.extend(self.bell.take());
@@ -164,6 +203,13 @@ fn is_of_accounts(touched: &Touched) -> bool {
 async fn ready(files: Option<&Watcher>) -> std::io::Result<()> {
     match files {
         Some(files) => files.ready().await,
+        None => pending().await,
+    }
+}
+
+async fn changed(ruleset: Option<&RulesetMonitor>) -> std::io::Result<()> {
+    match ruleset {
+        Some(ruleset) => ruleset.ready().await,
         None => pending().await,
     }
 }

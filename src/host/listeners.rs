@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::HostError;
+use super::processes::{self, Process};
 
 /// Where the kernel says from which ports clients get theirs: ip-sysctl.rst.
 const CLIENT_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -58,16 +59,6 @@ impl Transport {
             Self::Udp => "udp",
         }
     }
-}
-
-/// A process that holds a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    pub pid: u32,
-    /// As the kernel shows it: at most 15 bytes, and chosen by the process.
-    pub name: String,
-    /// The effective user.
-    pub uid: u32,
 }
 
 /// Where sockets were found, by inode, so that they need not be looked for again.
@@ -184,7 +175,7 @@ impl Holders {
             let found = search(inodes);
             *known = inodes.iter().map(|inode| (*inode, found.get(inode).copied())).collect();
         }
-        let process = |inode: &u64| Some((*inode, process(known.get(inode)?.as_ref()?.0)?));
+        let process = |inode: &u64| Some((*inode, processes::of(known.get(inode)?.as_ref()?.0)?));
         inodes.iter().filter_map(process).collect()
     }
 }
@@ -218,18 +209,4 @@ fn numbers_in(dir: &str) -> Vec<u32> {
 fn held_at(pid: u32, fd: u32) -> Option<u64> {
     let target = fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
-fn process(pid: u32) -> Option<Process> {
-    parse_status(pid, &fs::read(format!("/proc/{pid}/status")).ok()?)
-}
-
-/// Reads name and effective user out of `/proc/PID/status`.
-fn parse_status(pid: u32, status: &[u8]) -> Option<Process> {
-    let status = String::from_utf8_lossy(status);
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
-    let uid = field("Uid")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    // Whoever runs the process has chosen the name: it must not steer a terminal.
-    let name = field("Name")?.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    Some(Process { pid, name, uid })
 }

@@ -17,6 +17,15 @@ use super::files::Root;
 /// Where the lock lives; a kernel lock, so that it ends with the process that holds it.
 const LOCK: &str = "/run/hostwrit/lock";
 
+/// What the kernel calls a process of ours.
+const PROGRAM: &str = "hostwrit";
+
+/// How long a process may take to end, or to come to an end by itself, before the lock is taken from it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often that is tried.
+const TRIES: usize = 10;
+
 /// How often a lock that somebody else holds is asked for.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -59,4 +68,27 @@ impl RunLock {
             std::thread::sleep(POLL);
         }
     }
+    pub(super) fn seize(root: &Root) -> Result<Option<Self>, HostError> {
+        for _ in 0..TRIES {
+            match Self::take(root, PATIENCE) {
+                Err(HostError::Lock { .. }) => kill_holder(root)?,
+                other => return other.map(Some),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Kills the process that says in the lock's file that it holds it, if that is a hostwrit: numbers are used again.
+fn kill_holder(root: &Root) -> Result<(), HostError> {
+    let path = Path::new(LOCK);
+    let read = std::fs::read_to_string(own_path(root, path)).map_err(HostError::file("read", path))?;
+    let Ok(number) = read.trim().parse::<i32>() else { return Ok(()) };
+    let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+    if name.trim_end() == PROGRAM && number != std::process::id().cast_signed() {
+        tracing::warn!("process {number} does not give up the run lock and is killed");
+        // It may have ended just now.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(number), nix::sys::signal::Signal::SIGKILL);
+    }
+    Ok(())
 }

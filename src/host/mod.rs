@@ -16,6 +16,7 @@ pub mod files;
 mod listen;
 pub mod listeners;
 pub mod lock;
+mod processes;
 pub mod real;
 pub mod room;
 pub mod ruleset;
@@ -31,12 +32,13 @@ pub use accounts::AccountFiles;
 pub use command::Output;
 pub use effective::Effective;
 pub use error::HostError;
-pub use listeners::{Listener, Listening, Process, Transport};
+pub use listeners::{Listener, Listening, Transport};
 pub use lock::RunLock;
+pub use processes::{Process, that_names, that_writes};
 pub use real::RealHost;
 pub use room::Room;
 pub use ruleset::{Ruleset, RulesetMonitor, Tables};
-pub use units::{UnitAction, UnitState};
+pub use units::{Timer, UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};
 
 /// Reads the host and never changes it.
@@ -194,6 +196,18 @@ pub trait WriteHost: ReadHost {
     /// # Errors
     /// The unit does not exist, the job failed, or the service manager does not answer.
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError>;
+
+    /// Has the service manager run a command after a while, whatever becomes of this process.
+    ///
+    /// # Errors
+    /// The service manager does not answer or refuses; then nothing will be run.
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError>;
+
+    /// Calls off what [`arm`](Self::arm) has made under this name; that there is nothing is fine.
+    ///
+    /// # Errors
+    /// The service manager does not answer.
+    fn disarm(&self, name: &str) -> Result<(), HostError>;
 
     /// Has the packet filter carry out these commands (libnftables-json(5)) in one transaction. Under another root nothing
     /// filters, and this does nothing: what is kept for the next boot is an ordinary file.

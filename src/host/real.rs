@@ -11,8 +11,8 @@ use super::files::Root;
 use super::listeners::{self, Holders};
 use super::{
     AccountFiles, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock,
-    Stat, Tables, UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files, listen, room,
-    ruleset, units,
+    Stat, Tables, Timer, UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files,
+    listen, room, ruleset, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -42,6 +42,15 @@ impl RealHost {
     /// Another process holds the lock, or it cannot be made.
     pub fn lock(&self, wait: Duration) -> Result<RunLock, HostError> {
         RunLock::take(&self.root, wait)
+    }
+
+    /// Takes the run lock from whoever holds it: a hostwrit that does not give it up is killed. Returns `None` if it is held all
+    /// the same, by a process that the kernel cannot end yet.
+    ///
+    /// # Errors
+    /// The lock cannot be made.
+    pub fn seize(&self) -> Result<Option<RunLock>, HostError> {
+        RunLock::seize(&self.root)
     }
 
     /// Makes the directory at `path` with those above it, as hostwrit's own places need it.
@@ -173,6 +182,14 @@ impl WriteHost for RealHost {
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         units::act(&self.root, action, unit)
+    }
+
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {
+        units::timer::arm(&self.root, timer)
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        if self.is_live() { units::timer::disarm(&self.root, name) } else { Ok(()) }
     }
 
     fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {

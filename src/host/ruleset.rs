@@ -7,13 +7,14 @@ mod monitor;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, Root};
-use super::{HostError, command};
+use super::{HostError, Output, command};
 
 pub(super) use generation::generation;
 pub use monitor::RulesetMonitor;
@@ -74,7 +75,7 @@ pub(super) fn read(root: &Root, tables: Tables) -> Result<Ruleset, HostError> {
         Tables::OwnOutline => &["--json", "--terse", "list", "table", "inet", TABLE],
         Tables::All => &["--json", "--terse", "list", "ruleset"],
     };
-    let output = command::run_with_input(LIMIT, OUTPUT_MAX, "nft", list, &[])?;
+    let output = nft("read", list, &[])?;
     let says = String::from_utf8_lossy(&output.stderr);
     if !output.success {
         // Of a table that is not there nft says no more than the error's text.
@@ -96,12 +97,21 @@ pub(super) fn load(root: &Root, commands: &str) -> Result<(), HostError> {
     if !is_live(root) {
         return Ok(());
     }
-    let output = command::run_with_input(LIMIT, OUTPUT_MAX, "nft", &["--json", "--file", "-"], commands.as_bytes())?;
+    let output = nft("load", &["--json", "--file", "-"], commands.as_bytes())?;
     if output.success {
         return Ok(());
     }
     let why = first_line(&String::from_utf8_lossy(&output.stderr), &output.status);
     Err(HostError::Ruleset { action: "load", why })
+}
+
+fn nft(action: &'static str, args: &[&str], input: &[u8]) -> Result<Output, HostError> {
+    command::run_with_input(LIMIT, OUTPUT_MAX, "nft", args, input).map_err(|error| match error {
+        HostError::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            HostError::Ruleset { action, why: "there is no nft; install the package nftables".to_owned() }
+        }
+        error => error,
+    })
 }
 
 /// Joins the parts that are kept for the next boot: lists of commands, each of which adds an object.

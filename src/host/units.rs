@@ -8,8 +8,10 @@ mod signals;
 mod systemctl;
 #[cfg(test)]
 mod tests;
+pub(super) mod timer;
 
 pub use signals::{Bell, listen};
+pub use timer::Timer;
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -12,6 +12,7 @@ use crate::resources::port::Port;
 use crate::resources::{Desired, Resource, triggers};
 use crate::{trust, yaml};
 
+use super::maintenance;
 use super::repo::Repo;
 
 const POLICY: &str = "policy/policy.yaml";
@@ -119,8 +120,22 @@ fn fleet(repo: &Repo<'_>, faults: &mut Faults) {
 
 /// A service that waits for an object that is not declared would wait for ever.
 fn references_to_objects(desired: &Desired, faults: &mut Faults) {
+    declared(desired, triggers::references(desired), faults);
+}
+
+/// An exception for an object that is not declared would be none, and nobody would notice before it matters.
+pub fn exceptions(desired: &Desired, entry: &yaml::Entry) -> Faults {
+    let mut faults = Faults::default();
+    let named = maintenance::read(entry).map(|maintenance| maintenance.except).unwrap_or_default();
+    let at = entry.value.get("except").map_or(&entry.key_at, |except| &except.at);
+    declared(desired, named.into_iter().map(|object| (object, at.clone())).collect(), &mut faults);
+    faults
+}
+
+/// Each of the objects must be declared; each comes with the place that names it.
+fn declared(desired: &Desired, named: Vec<(ObjectId, Location)>, faults: &mut Faults) {
     let objects = desired.objects();
-    for (wanted, at) in triggers::references(desired) {
+    for (wanted, at) in named {
         if objects.iter().any(|object| object.id == wanted) {
             continue;
         }

@@ -11,7 +11,7 @@ use crate::resources::firewall::Network;
 use crate::resources::{EachKind, Resource, each_kind};
 use crate::yaml::{self, Entry, Node, Value};
 
-use super::zones;
+use super::{maintenance, zones};
 
 /// A key of every object: `absent: true` removes it.
 pub const ABSENT: &str = "absent";
@@ -35,6 +35,7 @@ pub struct Layer {
     /// Where the host can be reached; `None` if what is written is faulty.
     pub addresses: Option<Vec<Network>>,
     pub vars: Vec<Entry>,
+    pub maintenance: Option<Entry>,
     /// Objects by the kind's key.
     pub objects: BTreeMap<String, Vec<Object>>,
     /// Whether the file could be parsed at all. If not, much may be missing that other files rely on.
@@ -71,6 +72,7 @@ impl Layer {
             profiles: Vec::new(),
             addresses: Some(Vec::new()),
             vars: Vec::new(),
+            maintenance: None,
             objects: BTreeMap::new(),
             is_readable: true,
             faults: Faults::default(),
@@ -102,6 +104,7 @@ impl Layer {
         for entry in entries {
             match (entry.key.as_str(), self.sort) {
                 ("vars", _) => self.variables(entry),
+                (maintenance::KEY, _) => self.maintenance(entry),
                 ("labels", Sort::Host) => self.labels = self.typed(&entry).unwrap_or_default(),
                 ("profiles", Sort::Host) => self.profiles(&entry),
                 ("addresses", Sort::Host) => {
@@ -112,8 +115,8 @@ impl Layer {
                 (key, _) if kinds.contains(&key) => self.section(entry),
                 (key, sort) => {
                     let own: &[&str] = match sort {
-                        Sort::Host => &["addresses", "labels", "profiles", "vars"],
-                        Sort::Profile => &["vars"],
+                        Sort::Host => &["addresses", "labels", "profiles", "vars", maintenance::KEY],
+                        Sort::Profile => &["vars", maintenance::KEY],
                     };
                     let known: Vec<&str> = own.iter().chain(&kinds).copied().collect();
                     let fault = Fault::new(entry.key_at, format!("unknown key \"{key}\""));
@@ -170,6 +173,13 @@ impl Layer {
             }
         }
         self.vars = vars;
+    }
+
+    fn maintenance(&mut self, entry: Entry) {
+        match maintenance::read(&entry) {
+            Ok(_) => self.maintenance = Some(entry),
+            Err(faults) => self.faults.extend(faults),
+        }
     }
 
     fn profiles(&mut self, entry: &Entry) {

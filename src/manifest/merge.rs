@@ -61,6 +61,12 @@ pub fn variables(layers: &[Rc<Layer>], faults: &mut Faults) -> Vec<Entry> {
     merge(sets, |name| format!("variable \"{name}\""), faults)
 }
 
+/// Merges the maintenance: as a whole, for half of one and half of another would be neither.
+pub fn maintenance(layers: &[Rc<Layer>], faults: &mut Faults) -> Option<Entry> {
+    let sets = layers.iter().map(|layer| (layer.sort, layer.maintenance.as_slice()));
+    merge(sets, |key| format!("\"{key}\""), faults).pop()
+}
+
 fn merge<'l>(
     sets: impl Iterator<Item = (Sort, &'l [Entry])>,
     describe: impl Fn(&str) -> String,

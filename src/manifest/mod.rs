@@ -8,6 +8,7 @@ mod checks;
 mod effects;
 mod facts;
 mod layer;
+mod maintenance;
 mod merge;
 mod repo;
 pub mod rollout;
@@ -209,12 +210,16 @@ fn compile_host(repo: &Repo<'_>, host: &str, facts: &Facts) -> Result<(Labels, D
     let variables = variables(&layers, facts, &mut faults);
     let contents = HostContents { repo, variables };
     let mut compiler = Compiler { layers: &layers, contents: &contents, faults };
-    let desired = Desired::collect(&mut compiler);
+    let mut desired = Desired::collect(&mut compiler);
     let mut faults = compiler.faults;
+    let maintenance = merge::maintenance(&layers, &mut faults);
     // What a fault has left out would be missed by objects that refer to it.
     if faults.is_empty() {
         faults.extend(checks::of_host(&desired));
+        faults.extend(maintenance.iter().flat_map(|entry| checks::exceptions(&desired, entry)));
     }
+    // What is wrong with it is a fault of its layer already.
+    desired.maintenance = maintenance.and_then(|entry| maintenance::read(&entry).ok());
     faults.or((own.labels.clone(), desired))
 }
 

@@ -7,10 +7,12 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use crate::model::Maintenance;
 use crate::resources::{EachKind, Resource, each_kind};
 use crate::trust::PolicyFile;
 
 use super::layer::{ABSENT, OBSERVE, Sort};
+use super::maintenance;
 use super::repo::Top;
 
 /// Returns the schema of each file of the repo that the manifest reads, by the name of the file in `schemas/`.
@@ -63,6 +65,8 @@ fn layer(sort: Sort) -> Schema {
         "type": ["object", "null"],
     });
     properties.insert("vars".to_owned(), vars);
+    let maintenance = kinds.generator.subschema_for::<Maintenance>();
+    properties.insert(maintenance::KEY.to_owned(), maintenance.to_value());
     properties.extend(kinds.sections);
 
     let mut definitions: Map<String, Value> = kinds.generator.take_definitions(true);

@@ -252,3 +252,38 @@ fn what_is_wrong_with_the_rings_is_a_fault_of_every_host() {
     files.0.insert("hostwrit.yaml".to_owned(), "format: 1\nfleet: test\nrollout: {rings: []}\n".into());
     assert!(files.compile().unwrap_err().contains("hostwrit.yaml:3:10: rings is empty"));
 }
+
+const MAINTENANCE: &str =
+    "maintenance: {from: \"2026-12-01T20:00:00Z\", until: 2026-12-01T22:00:00Z, reason: disk, except: [user:u]}\n";
+
+#[test]
+fn maintenance_of_a_profile_counts_unless_the_host_or_another_profile_says_otherwise() {
+    let of = |host: &str, other: &str| {
+        let (host, profile) = (format!("profiles: [a, b]\nusers: {{u: {{}}}}\n{host}"), MAINTENANCE);
+        Files::of([("hosts/h.yaml", &host), ("profiles/a.yaml", profile), ("profiles/b.yaml", other)]).compile()
+    };
+    let other = MAINTENANCE.replace("disk", "net");
+    let reason = |desired: Result<Desired, String>| desired.unwrap().maintenance.unwrap().reason;
+    assert_eq!(reason(of("", "")), "disk");
+    assert_eq!(reason(of("", MAINTENANCE)), "disk");
+    assert_eq!(reason(of(&other, "")), "net");
+    assert_eq!(reason(of(&MAINTENANCE.replace("disk", "own"), &other)), "own");
+    let faults = of("", &other).unwrap_err();
+    assert!(faults.contains("\"maintenance\" is set differently by two profiles"), "{faults}");
+}
+
+#[test]
+fn maintenance_is_among_what_rights_go_by() {
+    let with = |text: &str| {
+        let files = Files::of([("hosts/h.yaml", &format!("users: {{u: {{}}}}\n{text}"))]);
+        let state = compile_repo(&Repo::of(&files), "h", &Facts::sample("h")).unwrap().state();
+        state.objects.get(&crate::model::Maintenance::object()).copied()
+    };
+    assert_eq!(with(""), None);
+    let digests: BTreeSet<_> = ["", "22:30", "net", "[]"]
+        .into_iter()
+        .zip(["", "22:00", "disk", "[user:u]"])
+        .map(|(to, from)| with(&MAINTENANCE.replace(if from.is_empty() { "?" } else { from }, to)).unwrap())
+        .collect();
+    assert_eq!(digests.len(), 4, "the end, the reason and the exceptions all count");
+}

@@ -60,7 +60,7 @@ families! {
     CYCLES = Counter "hostwrit_cycles_total" ["state"], "Cycles, by the state that they came to.";
     CYCLE_SECONDS = Summary "hostwrit_cycle_duration_seconds" [], "How long cycles took.";
     LAST_CYCLE_SECONDS = Gauge "hostwrit_last_cycle_duration_seconds" [], "How long the last cycle took.";
-    OBJECTS = Gauge "hostwrit_objects" ["kind", "state"], "Objects by kind. declared: the repo asks for it. failing: differs although it was to be changed. reported: differs and is only observed. unmanaged: left the repo and was not made by hostwrit.";
+    OBJECTS = Gauge "hostwrit_objects" ["kind", "state"], "Objects by kind. declared: the repo asks for it. failing: differs although it was to be changed. reported: differs and is only observed. held: differs and is left alone during maintenance. unmanaged: left the repo and was not made by hostwrit.";
     DRIFT_REPAIRED = Counter "hostwrit_drift_repaired_total" [], "Steps that put back what had changed without a commit.";
     STEPS = Counter "hostwrit_steps_total" ["result"], "Steps, by how they ended.";
     REFUSALS = Counter "hostwrit_refusals_total" ["code"], "Times that the remote's tip began to be refused, by code.";

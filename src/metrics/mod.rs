@@ -20,7 +20,7 @@ pub use config::{Listen, MetricsSection, Settings};
 pub const STATES: &[&str] = &["converged", "last-good", "failing", "held"];
 
 /// What can hold changes back.
-pub const HOLDERS: &[&str] = &["pause", "rollout", "guard", "put-back", "window"];
+pub const HOLDERS: &[&str] = &["pause", "maintenance", "rollout", "guard", "put-back", "window"];
 
 /// How a step can end.
 pub const RESULTS: &[&str] = &["done", "failed", "skipped"];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A place in a text file. Lines and columns count from 1; line 0 means the file as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
@@ -20,6 +20,20 @@ impl Location {
     /// Returns the place of a file as a whole.
     pub fn file(path: &str) -> Self {
         Self { file: path.into(), line: 0, column: 0 }
+    }
+}
+
+impl<'de> Deserialize<'de> for Location {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Many places share the name of one file; what comes from elsewhere need not.
+        #[derive(Deserialize)]
+        struct Place {
+            file: String,
+            line: u32,
+            column: u32,
+        }
+        let Place { file, line, column } = Place::deserialize(deserializer)?;
+        Ok(Self { file: file.into(), line, column })
     }
 }
 

@@ -28,7 +28,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::host::{HostError, ReadHost, WriteHost};
-use crate::model::{Declared, Digest, Faults, Limits, Mode, ObjectId, Origin, Owned, Step};
+use crate::model::{Declared, Digest, Faults, Limits, Maintenance, Mode, ObjectId, Origin, Owned, Step};
 
 pub use content::{Content, Contents};
 pub use digest::Digestible;
@@ -136,6 +136,8 @@ macro_rules! kinds {
             $(pub $name: Vec<Declared<<$resource as Resource>::Desired>>,)+
             /// How much may be done to the host at once.
             pub limits: Limits,
+            /// When the host is left alone, but for what that names.
+            pub maintenance: Option<Maintenance>,
         }
 
         /// All that was read of one host.
@@ -152,7 +154,7 @@ macro_rules! kinds {
         impl Desired {
             /// Collects the declared objects of every kind.
             pub fn collect(from: &mut impl Declarations) -> Self {
-                Self { $($name: from.of::<$resource>(),)+ limits: Limits::default() }
+                Self { $($name: from.of::<$resource>(),)+ limits: Limits::default(), maintenance: None }
             }
 
             /// Returns identity, mode and origin of every declared object.
@@ -167,6 +169,7 @@ macro_rules! kinds {
                 Self {
                     $($name: keep.of(<$resource as Resource>::KIND, &self.$name),)+
                     limits: self.limits.clone(),
+                    maintenance: self.maintenance.clone(),
                 }
             }
 
@@ -176,13 +179,15 @@ macro_rules! kinds {
                 counts.into_iter().filter(|(_, number)| *number > 0).map(|(kind, number)| (kind.to_owned(), number)).collect()
             }
 
-            /// Returns a digest of all that is asked of each declared object. Equal digests lead to equal steps.
+            /// Returns a digest of all that is asked of each declared object, and of the maintenance. Equal digests lead to equal
+            /// steps at equal times.
             pub fn digests(&self) -> BTreeMap<ObjectId, Digest> {
                 let mut digests = BTreeMap::new();
                 $(digests.extend(self.$name.iter().map(|declared| {
                     let kind = <$resource as Resource>::KIND;
                     (ObjectId::new(kind, &declared.name), digest::of_declared(kind, declared))
                 }));)+
+                digests.extend(self.maintenance.iter().map(|maintenance| (Maintenance::object(), maintenance.digest())));
                 digests
             }
         }
@@ -271,17 +276,39 @@ pub struct Difference {
     pub enforced: Vec<Step<Operation>>,
     /// Steps that would be, of objects with `observe: true`.
     pub reported: Vec<Step<Operation>>,
+    /// Steps that maintenance holds back.
+    pub held: Vec<Step<Operation>>,
 }
 
 /// Compares desired with observed. Pure: the same inputs always give the same steps in the same order.
 ///
-/// `pending` are the restarts and reloads that an earlier, interrupted apply still owes.
-pub fn diff(desired: &Desired, observed: &Observed, owned: &Owned, pending: &Pending) -> Difference {
+/// `pending` are the restarts and reloads that an earlier, interrupted apply still owes; `maintenance` is the one that is in
+/// force.
+pub fn diff(
+    desired: &Desired,
+    observed: &Observed,
+    owned: &Owned,
+    pending: &Pending,
+    maintenance: Option<&Maintenance>,
+) -> Difference {
     let observe_only: BTreeSet<ObjectId> =
         desired.objects().into_iter().filter(|object| object.mode == Mode::Observe).map(|object| object.id).collect();
     let (reported, mut enforced): (Vec<_>, Vec<_>) =
         diff_each(desired, observed, owned).into_iter().partition(|step| observe_only.contains(&step.object));
+    let mut held = maintenance.map(|maintenance| hold_back(&mut enforced, maintenance)).unwrap_or_default();
+    // After that: what is not changed restarts nothing. What a change restarts may be held back itself, and is owed then.
     triggers::add(&mut enforced, &desired.services, &observed.services, pending);
     order::sort(&mut enforced);
-    Difference { enforced, reported }
+    held.extend(maintenance.map(|maintenance| hold_back(&mut enforced, maintenance)).unwrap_or_default());
+    order::sort(&mut held);
+    Difference { enforced, reported, held }
+}
+
+/// Takes out the steps of all objects but those that the maintenance excepts, and the steps that need one of these.
+fn hold_back(steps: &mut Vec<Step<Operation>>, maintenance: &Maintenance) -> Vec<Step<Operation>> {
+    order::sort(steps);
+    let is_held = |step: &Step<Operation>| !maintenance.except.contains(&step.object);
+    let mut objects: BTreeSet<ObjectId> =
+        steps.iter().filter(|step| is_held(step)).map(|step| step.object.clone()).collect();
+    order::take_out(steps, &mut objects)
 }

@@ -160,6 +160,22 @@ pub fn needs(step: &Step<Operation>) -> Vec<ObjectId> {
     }
 }
 
+/// Takes out the steps of these objects, and of those that need one that is taken out, which are added to them. The steps
+/// stand in the order in which they are carried out.
+pub fn take_out(steps: &mut Vec<Step<Operation>>, objects: &mut BTreeSet<ObjectId>) -> Vec<Step<Operation>> {
+    let all = std::mem::take(steps);
+    let (taken, left) = all.into_iter().partition(|step| {
+        // What is needed comes before what needs it.
+        let is_taken = objects.contains(&step.object) || needs(step).iter().any(|need| objects.contains(need));
+        if is_taken {
+            objects.insert(step.object.clone());
+        }
+        is_taken
+    });
+    *steps = left;
+    taken
+}
+
 fn user_needs(operation: &user::Operation) -> Vec<ObjectId> {
     let primary = |group: &user::PrimaryGroup| match group {
         user::PrimaryGroup::Named(name) => Some(name.clone()),

@@ -111,10 +111,10 @@ pub(super) fn is_path_of(unit: &UnitName, path: &str) -> bool {
 /// Returns the restarts and reloads that the steps contain: what is owed once any of the steps was carried out.
 ///
 /// Whatever was owed before and is not here is owed no more: its service left the repo, shall not run, or is started anew.
-pub fn owed(steps: &[Step<Operation>]) -> Pending {
+pub fn owed<'s>(steps: impl IntoIterator<Item = &'s Step<Operation>>) -> Pending {
     Pending(
         steps
-            .iter()
+            .into_iter()
             .filter_map(|step| match &step.operation {
                 Operation::Service(service::Operation { act: Act::React(trigger), .. }) => {
                     Some((step.object.clone(), trigger.clone()))

@@ -245,3 +245,39 @@ fn without_room(text: &str) -> String {
     };
     text.lines().map(line).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
+
+#[test]
+fn the_daemon_says_why_as_the_command_by_itself_does() {
+    let site = site();
+    site.converge();
+    let alone = site.run(&["why", "file:/etc/motd", "--json"]);
+    assert_eq!(alone.code, 0, "{alone:?}");
+    let daemon = Daemon::start(&site);
+    // A cycle leaves its status before the daemon knows what it enforces.
+    let until = Instant::now() + Duration::from_secs(60);
+    let asked = loop {
+        let asked = ask(&site, r#"{"version":1,"ask":"why","object":"file:/etc/motd"}"#);
+        if asked["answer"] == "why" {
+            break asked;
+        }
+        assert!(Instant::now() < until, "{asked}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let by_itself: serde_json::Value = serde_json::from_str(&alone.stdout).unwrap();
+    assert_eq!(asked["why"]["declared"], by_itself["declared"]);
+    assert_eq!(site.run(&["why", "file:/etc/motd", "--json"]).stdout, alone.stdout);
+    let unknown = site.run(&["why", "file:/etc/nothing"]);
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+    assert!(unknown.stderr.contains("does not declare file:/etc/nothing for web1"), "{unknown:?}");
+    drop(daemon);
+}
+
+/// Asks the daemon by hand.
+fn ask(site: &Site, line: &str) -> serde_json::Value {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(site.path("/run/hostwrit/control.sock")).unwrap();
+    writeln!(stream, "{line}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(&answer).unwrap()
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
     AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Ruleset, Stat, Tables,
-    UnitAction, UnitState, WriteHost,
+    Timer, UnitAction, UnitState, WriteHost,
 };
 
 /// What happens at the n-th write.
@@ -45,11 +45,13 @@ pub struct FaultyHost<'h> {
     writes: Cell<usize>,
     /// How far the clock is ahead.
     ahead: Duration,
+    /// The timers that run.
+    pub armed: RefCell<BTreeSet<String>>,
 }
 
 impl<'h> FaultyHost<'h> {
     pub fn new(host: &'h RealHost, fault: Fault, at: usize) -> Self {
-        Self { host, service: None, fault, at, writes: Cell::new(0), ahead: Duration::ZERO }
+        Self { host, service: None, fault, at, writes: Cell::new(0), ahead: Duration::ZERO, armed: RefCell::default() }
     }
 
     /// Makes the host a live one whose every unit is this service.
@@ -219,6 +221,20 @@ impl WriteHost for FaultyHost<'_> {
                 Ok(())
             }
             None => host.act_on_unit(action, unit),
+        })
+    }
+
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {
+        self.write(|_| {
+            self.armed.borrow_mut().insert(timer.name.to_owned());
+            Ok(())
+        })
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        self.write(|_| {
+            self.armed.borrow_mut().remove(name);
+            Ok(())
         })
     }
 

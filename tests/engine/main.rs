@@ -13,6 +13,7 @@ mod site;
 
 mod announce;
 mod concurrency;
+mod confirm;
 mod courier;
 mod drift;
 mod faults;
@@ -22,6 +23,7 @@ mod freshness;
 mod hold;
 mod hostile_remote;
 mod limits;
+mod maintenance;
 mod memory;
 mod orders;
 mod pause;

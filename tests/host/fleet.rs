@@ -31,6 +31,7 @@ const LOG: &str = "/var/log/hostwrit/audit/log.jsonl";
 /// What the package brings, and where it goes.
 const PACKAGED: &[(&str, &str)] = &[
     ("hostwrit.service", "/usr/lib/systemd/system/hostwrit.service"),
+    ("hostwrit-firewall.service", "/usr/lib/systemd/system/hostwrit-firewall.service"),
     ("hostwrit-courier.service", "/usr/lib/systemd/system/hostwrit-courier.service"),
     ("hostwrit-courier.socket", "/usr/lib/systemd/system/hostwrit-courier.socket"),
     ("sysusers.conf", "/usr/lib/sysusers.d/hostwrit.conf"),

@@ -127,7 +127,10 @@ impl<'run> Infra<'run> {
         run(copy);
         // The folder's own policy names keys whose private halves nobody here has.
         let _ = fs::remove_dir_all(infra.work.join("policy"));
-        infra.write("hostwrit.yaml", &format!("format: 1\nfleet: {FLEET}\n"));
+        // Of the folder's own top only the fleet is another one here.
+        let top = fs::read_to_string(folder.join("hostwrit.yaml")).unwrap_or_else(|_| "format: 1\n".to_owned());
+        let rest: Vec<&str> = top.lines().filter(|line| !line.starts_with("fleet:")).collect();
+        infra.write("hostwrit.yaml", &format!("{}\nfleet: {FLEET}\n", rest.join("\n")));
         infra.write(
             "policy/policy.yaml",
             &format!(

@@ -24,6 +24,7 @@ mod proxy;
 mod requirements;
 mod scenarios;
 mod site;
+mod wire;
 
 use std::cell::Cell;
 use std::io;

@@ -54,7 +54,7 @@ fn converge(fleet: &Fleet, name: &str) -> (tempfile::TempDir, Vec<String>, Vec<S
     let mut owned = Owned::default();
     let mut plan = || {
         let observed = resources::observe(&desired, &owned, &host).unwrap();
-        let steps = resources::diff(&desired, &observed, &owned, &Pending::default()).enforced;
+        let steps = resources::diff(&desired, &observed, &owned, &Pending::default(), None).enforced;
         for step in &steps {
             owned.claim(&step.object, &step.ownership);
             resources::apply(&step.operation, &host).unwrap_or_else(|error| panic!("{}: {error:?}", step.object));

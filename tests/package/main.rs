@@ -123,9 +123,12 @@ fn the_units_are_as_closed_as_their_work_allows() {
         println!("SKIP: systemd-analyze is not installed: apt-get install systemd");
         return;
     }
-    for (unit, most) in
-        [("hostwrit-courier.service", 1.2), ("hostwrit-upgrade.service", 2.5), ("hostwrit.service", 3.7)]
-    {
+    for (unit, most) in [
+        ("hostwrit-courier.service", 1.2),
+        ("hostwrit-firewall.service", 2.1),
+        ("hostwrit-upgrade.service", 2.5),
+        ("hostwrit.service", 3.7),
+    ] {
         let path = project().join("packaging/systemd").join(unit);
         let said = run(Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager"]).arg(path));
         let level = said.split("Overall exposure level for").nth(1).and_then(|rest| rest.split_whitespace().nth(1));

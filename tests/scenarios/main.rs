@@ -47,6 +47,7 @@ scenarios! {
     link_in_the_way
     observe
     owned_is_removed
+    ports
     template
     uid_reuse
     unmanaged_is_left

@@ -39,6 +39,7 @@ fn status(health: Health) -> Status {
         cause: None,
         problems: Vec::new(),
         paused: None,
+        maintenance: None,
         ring: None,
         rollout: None,
         checked: None,
@@ -47,6 +48,7 @@ fn status(health: Health) -> Status {
         held_commit: None,
         findings: Vec::new(),
         reported: Vec::new(),
+        left_alone: Vec::new(),
         unmanaged: Vec::new(),
     }
 }
@@ -157,6 +159,7 @@ fn an_object_with_several_problems_is_one_object() {
             trouble("fought-over", Some(ObjectId::new("file", "/c"))),
         ],
         reported: vec![b.clone(), b],
+        left_alone: Vec::new(),
         unmanaged: vec![ObjectId::new("service", "old")],
         ..status(Health::Failing)
     };

@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use proptest::prelude::*;
 
+use super::super::processes::parse_status;
 use super::*;
 
 /// Two servers, and a connection of one of them.

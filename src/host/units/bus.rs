@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use tokio::runtime::{Builder, Runtime};
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, OwnedObjectPath};
+use zbus::{Connection, OwnedObjectPath, Variant};
 
 use super::{JOB_LIMIT, UnitAction, UnitState, is_template, needs_reload};
 use crate::host::HostError;
@@ -20,8 +20,8 @@ pub(super) const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// A connection to the system bus, with the runtime that drives it: zbus is async, a cycle is not.
 pub(super) struct Bus {
     // Before the runtime, for it must be dropped first.
-    connection: Connection,
-    runtime: Runtime,
+    pub(super) connection: Connection,
+    pub(super) runtime: Runtime,
 }
 
 impl Bus {
@@ -210,7 +210,7 @@ fn says_no_such_unit(error: &zbus::Error) -> bool {
 }
 
 /// Returns what systemd says in words, without the D-Bus name of the error.
-fn text(error: &zbus::Error) -> String {
+pub(super) fn text(error: &zbus::Error) -> String {
     match error {
         zbus::Error::MethodError(_, Some(message), _) => message.clone(),
         _ => error.to_string(),
@@ -253,6 +253,13 @@ pub(super) trait Manager {
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn reload_or_restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[(&str, Variant<'_>)],
+        others: &[(&str, Vec<(&str, Variant<'_>)>)],
+    ) -> zbus::Result<OwnedObjectPath>;
     fn enable_unit_files(&self, files: &[&str], runtime: bool, force: bool) -> zbus::Result<(bool, Vec<Link>)>;
     fn disable_unit_files(&self, files: &[&str], runtime: bool) -> zbus::Result<Vec<Link>>;
     fn mask_unit_files(&self, files: &[&str], runtime: bool, force: bool) -> zbus::Result<Vec<Link>>;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::resources::firewall::statement::{Expression, Rule, Statement, Verdict, normal};
 use crate::resources::firewall::{
-    Base, Chain, Family, Networks, Ports, Protocol, Table, always, inside, outside, vmap, vmaps,
+    Base, Chain, Family, Networks, Ports, Table, always, inside, is_port, outside, verdicts,
 };
 
 use super::Way;
@@ -28,14 +28,10 @@ pub(super) fn table<'w>(ways: impl Iterator<Item = &'w Way>) -> Table {
     let mut rules = always("oif");
     // A lease is asked for before anybody is known to be there (RFC 2131, 4.1; RFC 8415, 7.2).
     rules.extend([(68, 67), (546, 547)].map(|(client, server)| ask_for_lease(client, server)));
-    for protocol in Protocol::ALL {
-        let of_protocol = ways.iter().filter(|way| way.ports.protocol == protocol);
-        let verdicts = of_protocol.map(|way| {
-            let verdict = if way.to.is_empty() { Verdict::Accept(()) } else { Verdict::jump(chain_name(way.ports)) };
-            (way.ports, verdict)
-        });
-        rules.extend(vmap(Expression::payload(protocol.name(), "dport"), verdicts).map(|map| vec![map]));
-    }
+    rules.extend(ways.iter().map(|way| {
+        let verdict = if way.to.is_empty() { Verdict::Accept(()) } else { Verdict::jump(chain_name(way.ports)) };
+        vec![is_port(Expression::payload(way.ports.protocol.name(), "dport"), way.ports), Statement::Verdict(verdict)]
+    }));
     // Programs are told at once, rather than left to wait.
     rules.push(vec![Statement::Other(json!({"reject": {"type": "icmpx", "expr": "admin-prohibited"}}))]);
     let base = Base { kind: "filter".to_owned(), hook: "output".to_owned(), prio: 0, policy: Some("drop".to_owned()) };
@@ -74,7 +70,7 @@ fn own_chain(way: &Way) -> Option<Chain> {
 
 /// Returns the ways out that a table lets. What is not written as [`table`] writes it is `None`.
 pub(super) fn ways(table: &Table) -> BTreeMap<String, Option<Way>> {
-    let entries = table.chains.get(OUTPUT).map(|chain| vmaps(chain, "dport")).unwrap_or_default();
+    let entries = table.chains.get(OUTPUT).map(|chain| verdicts(chain, "dport")).unwrap_or_default();
     entries.into_iter().map(|(ports, verdict)| (ports.to_string(), way(table, ports, &verdict))).collect()
 }
 

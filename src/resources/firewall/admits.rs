@@ -232,7 +232,10 @@ impl Walk<'_> {
                 _ => Truth::Unknown,
             },
             Expression::Meta { meta } => match meta.key.as_str() {
-                "l4proto" => text(self.packet.protocol.name()),
+                "l4proto" => match right {
+                    Expression::Number(number) => Truth::of(*number == self.packet.protocol.number()),
+                    _ => Truth::Unknown,
+                },
                 "nfproto" => text(if Family::of(self.packet.source) == Family::V4 { "ipv4" } else { "ipv6" }),
                 // It comes from outside; by which interface is not known.
                 "iif" | "iifname" => match right {

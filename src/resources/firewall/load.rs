@@ -198,7 +198,10 @@ pub(super) fn replacement(present: &Table, wanted: &Table, owns: impl Fn(&str) -
     commands.extend(ours.chains.keys().map(|name| command("flush", "chain", name)));
     commands.extend(ours.chains.keys().filter(|name| !stays(name)).map(|name| command("delete", "chain", name)));
     commands.extend(ours.sets.keys().filter(|name| !remembers(name)).map(|name| command("delete", "set", name)));
-    commands.extend(wanted.objects().into_iter().map(|object| format!("{{\"add\":{object}}}")));
+    // The kernel takes such a set for another one when it is added once more.
+    let mut missing = wanted.clone();
+    missing.sets.retain(|name, _| !remembers(name));
+    commands.extend(missing.objects().into_iter().map(|object| format!("{{\"add\":{object}}}")));
     document(&commands)
 }
 

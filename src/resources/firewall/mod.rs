@@ -25,7 +25,7 @@ pub use table::{Base, Chain, Set, Table, read_all};
 
 pub(super) use places::resolve as resolve_places;
 
-use statement::{Expression, Known, Rule, Statement, Verdict, VerdictMap, VerdictSet};
+use statement::{Expression, Known, Rule, Statement, Verdict};
 
 /// A family's own words in rules.
 impl Family {
@@ -77,6 +77,10 @@ pub(super) fn inside(rule: &[Statement], field: &str, family: Family) -> Option<
     if is_field { Networks::of_expression(&found.right) } else { None }
 }
 
+/// Protocols by the numbers of IANA.
+const ICMP: u64 = 1;
+const ICMPV6: u64 = 58;
+
 /// Replies to this host's own connections, packets of the host to itself, and ICMP, which holds up IPv6 as a whole: neighbour
 /// discovery, router advertisements, path MTU.
 pub(super) fn always(own_interface: &str) -> Vec<Rule> {
@@ -86,7 +90,7 @@ pub(super) fn always(own_interface: &str) -> Vec<Rule> {
         vec![
             Statement::is(
                 Expression::meta("l4proto"),
-                Expression::Set { set: vec![Expression::text("icmp"), Expression::text("ipv6-icmp")] },
+                Expression::Set { set: vec![Expression::Number(ICMP), Expression::Number(ICMPV6)] },
             ),
             Statement::accept(),
         ],
@@ -99,29 +103,23 @@ pub(super) fn established() -> Statement {
     Statement::matches("in", Expression::conntrack("state", None), Expression::List(states.into()))
 }
 
-/// Returns the statement that sends each of these ports its way; `None` where there is none.
-pub(super) fn vmap(key: Expression, verdicts: impl Iterator<Item = (Ports, Verdict)>) -> Option<Statement> {
-    let set: Vec<(Expression, Verdict)> = verdicts.map(|(ports, verdict)| (ports.expression(), verdict)).collect();
-    let is_empty = set.is_empty();
-    let map = VerdictMap { key, data: VerdictSet::Anonymous { set } };
-    (!is_empty).then_some(Statement::Known(Known::Vmap(map)))
+/// Returns the statement that matches these ports.
+///
+/// One rule for each, and no map of verdicts: when a rule goes, the kernel takes the elements of its map away at once, and a
+/// packet that is on its way through the old rules in that moment would find nothing, and be dropped.
+pub(super) fn is_port(key: Expression, ports: Ports) -> Statement {
+    Statement::is(key, ports.expression())
 }
 
-/// Returns where a chain sends packets by this field of their protocol's header: what [`vmap`] has written.
-pub(super) fn vmaps(chain: &Chain, field: &str) -> Vec<(Ports, Verdict)> {
-    let mut verdicts = Vec::new();
-    for statement in chain.rules.iter().flatten() {
-        let Statement::Known(Known::Vmap(VerdictMap { key, data: VerdictSet::Anonymous { set } })) = statement else {
-            continue;
-        };
-        let is_key = |protocol: &Protocol| *key == Expression::payload(protocol.name(), field);
-        let Some(protocol) = Protocol::ALL.into_iter().find(is_key) else { continue };
-        verdicts.extend(
-            set.iter()
-                .filter_map(|(element, verdict)| Some((Ports::of_expression(protocol, element)?, verdict.clone()))),
-        );
-    }
-    verdicts
+/// Returns where a chain sends packets by this field of their protocol's header alone.
+pub(super) fn verdicts(chain: &Chain, field: &str) -> Vec<(Ports, Verdict)> {
+    let of_rule = |rule: &Rule| {
+        let [Statement::Known(Known::Match(found)), Statement::Verdict(verdict)] = rule.as_slice() else { return None };
+        let is_key = |protocol: &Protocol| found.left == Expression::payload(protocol.name(), field);
+        let protocol = Protocol::ALL.into_iter().find(is_key).filter(|_| found.op == "==")?;
+        Some((Ports::of_expression(protocol, &found.right)?, verdict.clone()))
+    };
+    chain.rules.iter().filter_map(of_rule).collect()
 }
 
 /// Shows a list of networks to people: the first few, and how many there are.

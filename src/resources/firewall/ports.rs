@@ -19,6 +19,14 @@ impl Protocol {
     /// Both protocols.
     pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
 
+    /// Returns the number that IANA gave the protocol.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
     /// Returns the name in lower case, as the repo and nft write it.
     pub fn name(self) -> &'static str {
         match self {

@@ -148,6 +148,9 @@ pub struct Conntrack {
     pub dir: Option<String>,
 }
 
+/// Protocols of rules that hostwrit makes or judges, by the numbers of IANA.
+const PROTOCOLS: &[(&str, u64)] = &[("icmp", 1), ("tcp", 6), ("udp", 17), ("ipv6-icmp", 58)];
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn is_false(value: &bool) -> bool {
     !*value
@@ -174,6 +177,19 @@ impl Expression {
 
     pub fn conntrack(key: &str, dir: Option<&str>) -> Self {
         Self::Conntrack { ct: Conntrack { key: key.to_owned(), dir: dir.map(str::to_owned) } }
+    }
+
+    /// Writes protocols by number: nft knows their names only where there is /etc/protocols, of the package netbase.
+    fn number_protocols(&mut self) {
+        match self {
+            Self::Set { set } => set.iter_mut().for_each(Self::number_protocols),
+            Self::Text(name) => {
+                if let Some((_, number)) = PROTOCOLS.iter().find(|(known, _)| known == name) {
+                    *self = Self::Number(*number);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Gives what has no order one order, so that equal rules are equal values.
@@ -208,7 +224,12 @@ impl Statement {
 
     fn sort(&mut self) {
         match self {
-            Self::Known(Known::Match(Match { right, .. })) => right.sort(),
+            Self::Known(Known::Match(Match { left, right, .. })) => {
+                if *left == Expression::meta("l4proto") {
+                    right.number_protocols();
+                }
+                right.sort();
+            }
             Self::Known(Known::Vmap(VerdictMap { data: VerdictSet::Anonymous { set }, .. })) => {
                 set.sort_by_cached_key(|(key, _)| format!("{key:?}"));
             }

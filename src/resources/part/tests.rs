@@ -247,7 +247,7 @@ impl ReadHost for Host {
 /// Returns what would be done, in words that hold all of it, sorted.
 fn steps(desired: &Desired, owned: &Owned, pending: &Pending, host: &Host) -> Vec<(ObjectId, String)> {
     let observed = observe(desired, owned, host).unwrap();
-    let difference = diff(desired, &observed, owned, pending);
+    let difference = diff(desired, &observed, owned, pending, None);
     let shown = |kind: &str, steps: Vec<Step<Operation>>| {
         steps.into_iter().map(|step| (step.object.clone(), format!("{kind} {step:?}"))).collect::<Vec<_>>()
     };

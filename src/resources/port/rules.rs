@@ -9,7 +9,7 @@ use crate::resources::firewall::statement::{
     Connections, Expression, Known, Limit, Log, PerSource, Rule, Statement, Verdict, normal,
 };
 use crate::resources::firewall::{
-    Base, Chain, Family, Networks, Ports, Protocol, Set, Table, always, established, inside, outside, vmap, vmaps,
+    Base, Chain, Family, Networks, Ports, Set, Table, always, established, inside, is_port, outside, verdicts,
 };
 
 use super::rate::Unit;
@@ -19,6 +19,9 @@ use super::{Opening, Rate};
 pub(super) const INPUT: &str = "port_input";
 /// The chain that packets for others pass: containers, of which ports are published by rewriting the destination.
 pub(super) const FORWARD: &str = "port_forward";
+
+/// The chain for packets of which the destination was rewritten, from both.
+const REDIRECTED: &str = "port_redirected";
 
 /// Lines a second that one port may write to the kernel's log.
 const LOG_RATE: u32 = 5;
@@ -36,7 +39,8 @@ pub(super) fn table<'o>(open: impl Iterator<Item = &'o Opening>) -> Table {
         table.sets.extend(sets);
     }
     table.chains.insert(INPUT.to_owned(), input(&open));
-    table.chains.insert(FORWARD.to_owned(), forward(&open));
+    table.chains.insert(FORWARD.to_owned(), forward());
+    table.chains.insert(REDIRECTED.to_owned(), redirected(&open));
     table
 }
 
@@ -49,19 +53,18 @@ fn input(open: &[&Opening]) -> Chain {
     let state = |name: &str| Statement::matches("in", Expression::conntrack("state", None), Expression::text(name));
     rules.push(vec![state("invalid"), Statement::drop()]);
     rules.push(dhcpv6());
-    rules.extend(redirected(open));
-    for protocol in Protocol::ALL {
-        rules.extend(verdicts(Expression::payload(protocol.name(), "dport"), protocol, open).map(|map| vec![map]));
-    }
+    rules.push(to_redirected());
+    rules.extend(open.iter().map(|opening| {
+        let dport = Expression::payload(opening.ports.protocol.name(), "dport");
+        vec![is_port(dport, opening.ports), Statement::Verdict(verdict(opening))]
+    }));
     base("input", "drop", rules)
 }
 
 /// What is sent on to containers: only what asked for a declared port of this host. The rest of what a host forwards is not
 /// the business of ports.
-fn forward(open: &[&Opening]) -> Chain {
-    let mut rules = vec![vec![established(), Statement::accept()]];
-    rules.extend(redirected(open));
-    base("forward", "accept", rules)
+fn forward() -> Chain {
+    base("forward", "accept", vec![vec![established(), Statement::accept()], to_redirected()])
 }
 
 fn base(hook: &str, policy: &str, rules: Vec<Rule>) -> Chain {
@@ -82,29 +85,30 @@ fn dhcpv6() -> Rule {
     ]
 }
 
-/// Packets with a rewritten destination are judged by the port that they asked for, and go no further.
-fn redirected(open: &[&Opening]) -> Vec<Rule> {
-    let is_rewritten = || Statement::matches("in", Expression::conntrack("status", None), Expression::text("dnat"));
-    let mut rules = Vec::new();
-    for protocol in Protocol::ALL {
-        let asked_for = Expression::conntrack("proto-dst", Some("original"));
-        let Some(map) = verdicts(asked_for, protocol, open) else { continue };
-        let is_protocol = Statement::is(Expression::meta("l4proto"), Expression::text(protocol.name()));
-        rules.push(vec![is_protocol, is_rewritten(), map]);
-    }
-    rules.push(vec![is_rewritten(), Statement::drop()]);
-    rules
+/// Packets with a rewritten destination are judged by the port that they asked for.
+fn to_redirected() -> Rule {
+    let is_rewritten = Statement::matches("in", Expression::conntrack("status", None), Expression::text("dnat"));
+    vec![is_rewritten, Statement::Verdict(Verdict::Goto { target: REDIRECTED.to_owned() })]
 }
 
-/// Returns the statement that sends each open port of the protocol where it is judged.
-fn verdicts(key: Expression, protocol: Protocol, open: &[&Opening]) -> Option<Statement> {
-    let of_protocol = open.iter().filter(|opening| opening.ports.protocol == protocol);
-    let verdicts = of_protocol.map(|opening| {
-        let is_plain = **opening == Opening::for_all(opening.ports);
-        let verdict = if is_plain { Verdict::Accept(()) } else { Verdict::jump(chain_name(opening.ports)) };
-        (opening.ports, verdict)
-    });
-    vmap(key, verdicts)
+fn redirected(open: &[&Opening]) -> Chain {
+    let mut rules: Vec<Rule> = open
+        .iter()
+        .map(|opening| {
+            let protocol = Expression::Number(opening.ports.protocol.number());
+            let is_protocol = Statement::is(Expression::meta("l4proto"), protocol);
+            let asked_for = Expression::conntrack("proto-dst", Some("original"));
+            vec![is_protocol, is_port(asked_for, opening.ports), Statement::Verdict(verdict(opening))]
+        })
+        .collect();
+    rules.push(vec![Statement::drop()]);
+    Chain { base: None, rules: rules.into_iter().map(normal).collect() }
+}
+
+/// Returns where a port is judged.
+fn verdict(opening: &Opening) -> Verdict {
+    let is_plain = *opening == Opening::for_all(opening.ports);
+    if is_plain { Verdict::Accept(()) } else { Verdict::jump(chain_name(opening.ports)) }
 }
 
 /// Returns the chain of a port that is not open for all without limits, and the sets in which its sources are counted.
@@ -169,7 +173,7 @@ fn per_source(op: &str, set: &str, family: Family, over: Statement) -> Rule {
 
 /// Returns the ports that a table opens. What is not written as [`table`] writes it is `None`.
 pub(super) fn open(table: &Table) -> BTreeMap<String, Option<Opening>> {
-    let entries = table.chains.get(INPUT).map(|chain| vmaps(chain, "dport")).unwrap_or_default();
+    let entries = table.chains.get(INPUT).map(|chain| verdicts(chain, "dport")).unwrap_or_default();
     entries.into_iter().map(|(ports, verdict)| (ports.to_string(), opening(table, ports, &verdict))).collect()
 }
 

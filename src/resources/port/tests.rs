@@ -195,7 +195,11 @@ fn what_somebody_else_did_to_the_table_is_put_right() {
     let kept = dir.path().join("var/lib/hostwrit/firewall/ports.json");
     let text = std::fs::read_to_string(&kept).unwrap();
     for (found, put, step) in [
-        ("[80,", "[81,", vec!["+ 80/tcp from: nothing -> anywhere", "- 81/tcp from: anywhere -> nothing"]),
+        (
+            "\"right\":80}",
+            "\"right\":81}",
+            vec!["+ 80/tcp from: nothing -> anywhere", "- 81/tcp from: anywhere -> nothing"],
+        ),
         (
             "\"policy\":\"drop\"",
             "\"policy\":\"accept\"",

@@ -200,3 +200,44 @@ fn references_carry_the_place_that_names_them() {
         ["file:/etc/a profiles/web.yaml:7", "file:/etc/b profiles/web.yaml:7", "file:/etc/c profiles/web.yaml:8"]
     );
 }
+
+/// Holds back all but the excepted; returns what is carried out, what is held and what is owed then.
+fn held_but(except: &str, changed: &[&str], before: &Pending) -> [Vec<String>; 3] {
+    let maintenance: crate::model::Maintenance = serde_json::from_value(serde_json::json!({
+        "from": "", "until": "", "reason": "", "except": [except],
+    }))
+    .unwrap();
+    let services = [declared("app", WHEN)];
+    let mut steps = changed.iter().map(|object| change(object)).collect();
+    let mut held = crate::resources::hold_back(&mut steps, &maintenance);
+    add(&mut steps, &services, &observed("active"), before);
+    held.extend(crate::resources::hold_back(&mut steps, &maintenance));
+    let objects = |steps: &[Step<Operation>]| steps.iter().map(|step| step.object.to_string()).collect();
+    let owed = owed(steps.iter().chain(&held)).0.into_values().map(|trigger| trigger.because.to_string());
+    [objects(&steps), objects(&held), owed.collect()]
+}
+
+#[test]
+fn what_maintenance_holds_back_restarts_nothing_and_what_it_excepts_is_owed_its_restart() {
+    let none = Pending::default();
+    type Names<'n> = &'n [&'n str];
+    let table: [(&str, Names, &Pending, [Names; 3]); 4] = [
+        ("file:/etc/d", &["file:/etc/a", "file:/etc/d"], &none, [&["file:/etc/d"], &["file:/etc/a"], &[]]),
+        ("service:app", &["file:/etc/a"], &none, [&[], &["file:/etc/a"], &[]]),
+        (
+            "file:/etc/b",
+            &["file:/etc/a", "file:/etc/b"],
+            &none,
+            [&["file:/etc/b"], &["file:/etc/a", "service:app"], &["file:/etc/b"]],
+        ),
+        ("file:/etc/d", &[], &pending(Reaction::Reload, "file:/etc/c"), [&[], &["service:app"], &["file:/etc/c"]]),
+    ];
+    for (except, changed, before, expected) in table {
+        let found = held_but(except, changed, before);
+        assert_eq!(
+            found.each_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>()),
+            expected,
+            "{except}"
+        );
+    }
+}

@@ -5,6 +5,7 @@ use crate::lab::Lab;
 
 mod bootstrap;
 mod checks;
+mod confirm;
 mod control;
 mod converge;
 mod couriers;
@@ -16,6 +17,7 @@ mod five_systems;
 mod harness;
 mod lockout;
 mod package;
+mod ports;
 mod refusal;
 mod remotes;
 mod surroundings;
@@ -40,8 +42,13 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
     Scenario { name: "limits-removals", run: checks::limits_removals },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
+    Scenario { name: "confirm-goes-back-by-itself", run: confirm::goes_back_by_itself },
+    Scenario { name: "confirm-rebooted-in-the-middle", run: confirm::rebooted_in_the_middle },
+    Scenario { name: "confirm-killed-in-the-middle", run: confirm::killed_in_the_middle },
+    Scenario { name: "confirm-hung-in-the-middle", run: confirm::hung_in_the_middle },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
+    Scenario { name: "fights-are-told", run: watch::names_who_fights },
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
@@ -51,6 +58,12 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "credentials-https", run: credentials::https },
     Scenario { name: "credentials-ssh", run: credentials::ssh },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
+    Scenario { name: "ports-reached-and-refused", run: ports::reached_and_refused },
+    Scenario { name: "ports-swapped-under-load", run: ports::swapped_under_load },
+    Scenario { name: "ports-drift-and-boot", run: ports::drift_and_boot },
+    Scenario { name: "ports-limits", run: ports::limits },
+    Scenario { name: "ports-of-containers", run: ports::of_containers },
+    Scenario { name: "ports-egress", run: ports::egress },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },

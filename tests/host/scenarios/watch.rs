@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The daemon sees drift as it happens: nothing waits for a pull or a full check.
 
+use std::time::Duration;
+
 use crate::lab::Lab;
-use crate::machine::{Machine, eventually};
+use crate::machine::{Machine, eventually, within};
 use crate::process::Output;
 use crate::scenarios::drift::DRIFTS;
 use crate::site::{Site, configure};
@@ -65,5 +67,38 @@ pub fn is_seen(lab: &Lab<'_>) {
     assert!(faults.is_empty(), "{} of {} drifts:\n{}", faults.len(), DRIFTS.len(), faults.join("\n\n"));
     web1.run(&["systemctl", "stop", "hostwrit"]).ok();
     web1.plug();
+    site.demand_convergence();
+}
+
+/// What changes a file, a user and a unit, as fast as they are put right.
+const FIGHTER: &str = "while :; do echo x >/etc/motd; usermod -s /bin/sh deploy; systemctl stop hello; sleep 1; done";
+
+/// Of what is fought over, the status says who does it: by the journal, or by the arguments of a process that lives.
+pub fn names_who_fights(lab: &Lab<'_>) {
+    let site = Site::converged(lab);
+    let web1 = &site.web1;
+    configure(web1, &site.infra, site.remote.url(), "1h");
+    web1.write("/etc/systemd/system/hostwrit.service", UNIT);
+    web1.sh("systemctl daemon-reload").ok();
+    start(web1);
+    web1.run(&["systemd-run", "--unit=fighter", "sh", "-c", FIGHTER]).ok();
+    let pid = web1.run(&["systemctl", "show", "-P", "MainPID", "fighter"]).ok().text().to_owned();
+    let perhaps = format!("perhaps process {pid} (sh, uid 0), which names it in its arguments, changes");
+    let fought = |object: &str, by: &str| {
+        let status = site.status();
+        let mut problems = status["problems"].as_array().into_iter().flatten();
+        problems.any(|problem| {
+            problem["code"] == "fought-over"
+                && problem["object"] == object
+                && problem["message"].as_str().unwrap_or_default().starts_with(by)
+        })
+    };
+    let eventually = |what: &str, is_so: &dyn Fn() -> bool| within(Duration::from_secs(180), what, is_so);
+    eventually("the writer of the file is named", &|| fought("file:/etc/motd", &perhaps));
+    eventually("the stopper of the unit is named", &|| fought("service:hello", &perhaps));
+    eventually("the changer of the user is named", &|| fought("user:deploy", "usermod (process "));
+    web1.run(&["systemctl", "stop", "fighter"]).ok();
+    web1.run(&["systemctl", "stop", "hostwrit"]).ok();
+    site.apply().ok();
     site.demand_convergence();
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::host::{AccountFiles, HostError, NewFile, Output, Owner, RealHost, UnitAction, UnitState};
+use crate::host::{AccountFiles, HostError, NewFile, Output, Owner, RealHost, Timer, UnitAction, UnitState};
 
 struct Temp {
     directory: TempDir,
@@ -303,6 +303,14 @@ impl WriteHost for FailsAt<'_> {
     }
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
         self.host.act_on_unit(action, unit)
+    }
+
+    fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {
+        self.host.arm(timer)
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        self.host.disarm(name)
     }
 
     fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {

@@ -168,3 +168,19 @@ fn what_is_loaded_is_read_back_as_it_was_meant() {
     });
     checked.unwrap();
 }
+
+#[test]
+fn what_is_loaded_already_is_loaded_again_and_again() {
+    if !can_try() {
+        return;
+    }
+    let ports: Ports = "22/tcp".parse().unwrap();
+    let rate = Some("6/minute".parse().unwrap());
+    let opening = Opening { rate, connections: Some(3), log: true, ..Opening::for_all(ports) };
+    let table = Port::table(&[("22/tcp".to_owned(), opening)].into());
+    let first = replacement(&Table::default(), &table, |_| true);
+    let again = replacement(&table, &table, |_| true);
+    assert_eq!(loaded(&[first.clone(), again.clone(), again.clone()]), table);
+    let gone = replacement(&table, &Table::default(), |_| true);
+    assert!(loaded(&[first, again, gone]).is_empty());
+}

@@ -495,6 +495,14 @@ impl WriteHost for Live<'_> {
         self.0.act_on_unit(action, unit)
     }
 
+    fn arm(&self, timer: &crate::host::Timer<'_>) -> Result<(), HostError> {
+        self.0.arm(timer)
+    }
+
+    fn disarm(&self, name: &str) -> Result<(), HostError> {
+        self.0.disarm(name)
+    }
+
     fn load_ruleset(&self, commands: &str) -> Result<(), HostError> {
         self.0.load_ruleset(commands)
     }

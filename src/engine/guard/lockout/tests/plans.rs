@@ -124,6 +124,13 @@ fn harmless_neighbours_pass() {
 }
 
 #[test]
+fn an_administrator_who_is_logged_in_is_lost_all_the_same() {
+    let host = Host::with_alice();
+    host.put("/proc/4711/status", 0o444, "Name:\tbash\nUid:\t1000\t1000\t1000\t1000\n");
+    assert!(said(&host, &[("user", "alice", "absent: true")]).contains("alice: there is no such user"));
+}
+
+#[test]
 fn one_of_several_administrators_is_enough() {
     let host = Host::with_alice();
     host.put("/etc/sudoers.d/bob", 0o440, "bob ALL=(ALL) ALL\n");

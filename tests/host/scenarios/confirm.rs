@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Changes that cut a host off go back by themselves, with nobody awake; those that do not stay.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::git_server::log_in;
+use crate::infra::Signer;
+use crate::lab::Lab;
+use crate::machine::within;
+use crate::site::{Site, WEB1, project};
+
+/// Under load a host is slow.
+const LONG: Duration = Duration::from_secs(120);
+
+const UNPROVEN: &str = "/var/lib/hostwrit/confirm/unproven.json";
+
+/// Rules that let nothing out but answers: the remote is lost, and whoever is logged in does not notice.
+const CUTS: &str = "  /etc/nftables.conf: {content: \"flush ruleset\\ntable inet cut { chain out { type filter hook output priority 0; policy \
+                    drop; oif lo accept; ct state established accept; }\\n}\\n\"}\n";
+const CUTS_SERVICE: &str = "  nftables: {running: true, restart_when: [\"file:/etc/nftables.conf\"]}\n";
+
+const MOVES: &str = "  /etc/ssh/sshd_config.d/port.conf: {content: \"Port 2222\\n\"}\n";
+const MOVES_SERVICE: &str = "  ssh: {restart_when: [\"file:/etc/ssh/sshd_config.d/port.conf\"]}\n";
+
+/// A host that obeys its repo, and has as long as `within` to prove a change.
+fn site<'lab>(lab: &'lab Lab<'lab>, within: &str) -> Site<'lab> {
+    let site = Site::new(lab);
+    let config = site.web1.read("/etc/hostwrit/config.yaml").expect("the site wrote it");
+    site.web1.write("/etc/hostwrit/config.yaml", format!("{config}confirm_within: {within}\n"));
+    site.apply().ok();
+    site
+}
+
+/// Adds files and services to the first state of the host, in place of what was added before.
+fn order(site: &Site<'_>, first: &str, files: &str, services: &str, message: &str) {
+    site.infra.write(
+        WEB1,
+        &first
+            .replace("files:\n", &format!("files:\n{files}"))
+            .replace("services:\n", &format!("services:\n{services}")),
+    );
+    site.infra.publish(message, Signer::Alice);
+}
+
+#[track_caller]
+fn demand_reached(lab: &Lab<'_>, site: &Site<'_>, when: &str) {
+    let reached = log_in(lab, &site.web1, "deploy", "echo reached");
+    assert!(reached.code == 0 && reached.text() == "reached", "{when}: nobody can log in:\n{reached}");
+}
+
+/// Demands that no change waits to be proven, and that no timer runs.
+#[track_caller]
+fn demand_nothing_left(site: &Site<'_>) {
+    let left = site.web1.look(&[
+        "sh",
+        "-c",
+        "ls /var/lib/hostwrit/confirm; systemctl list-timers --all --no-legend 'hostwrit-revert-*'",
+    ]);
+    assert!(left.trim().is_empty(), "something is left:\n{left}");
+}
+
+/// The steward itself puts back what it cannot prove, holds the commit, and follows the next one.
+pub fn goes_back_by_itself(lab: &Lab<'_>) {
+    let site = site(lab, "30s");
+    let first = site.infra.read(WEB1);
+    let ports = || site.web1.look(&["ss", "-Hltn", "sport = :22 or sport = :2222"]);
+    for (files, services, why) in
+        [(CUTS, CUTS_SERVICE, "the remote does not answer any more"), (MOVES, MOVES_SERVICE, "SSH does not answer")]
+    {
+        order(&site, &first, files, services, why);
+        site.apply().exits(6).says(why);
+        demand_reached(lab, &site, why);
+        demand_nothing_left(&site);
+        assert!(!site.web1.look(&["nft", "list", "ruleset"]).contains("cut"), "{why}: the rules are still there");
+        assert!(ports().contains(":22 ") && !ports().contains(":2222 "), "{why}: {}", ports());
+        site.demand_problem("held");
+        // It is not tried again.
+        let confirming = |site: &Site<'_>| {
+            site.web1.read("/var/log/hostwrit/audit/log.jsonl").unwrap_or_default().matches("\"confirming\"").count()
+        };
+        let before = confirming(&site);
+        site.apply().exits(6);
+        assert_eq!(confirming(&site), before, "{why}: a held commit was tried again");
+    }
+    order(
+        &site,
+        &first,
+        "  /etc/ssh/sshd_config.d/banner.conf: {content: \"PrintLastLog no\\n\"}\n",
+        &MOVES_SERVICE.replace("port.conf", "banner.conf"),
+        "what does no harm",
+    );
+    site.apply().ok();
+    demand_nothing_left(&site);
+    demand_reached(lab, &site, "a change that is proven");
+    site.demand_convergence();
+    let log = site.web1.read("/var/log/hostwrit/audit/log.jsonl").unwrap_or_default();
+    assert!(log.contains("SSH answers at") && log.contains("the remote answers"), "{log}");
+}
+
+/// The steward is gone: the timer puts the change back, and the next start holds the commit.
+pub fn killed_in_the_middle(lab: &Lab<'_>) {
+    let site = site(lab, "30s");
+    let first = site.infra.read(WEB1);
+    order(&site, &first, CUTS, CUTS_SERVICE, "cuts the remote off");
+    site.web1.sh("hostwrit apply & apply=$!; until grep -qs '\"note\":\"unit\"' /var/lib/hostwrit/confirm/journal.jsonl; do sleep 0.1; done; sleep 2; kill -9 $apply; wait $apply; true").ok();
+    assert!(site.web1.exists(UNPROVEN), "the change was proven, or put back, before the kill");
+    within(LONG, "the timer puts the change back", || !site.web1.exists(UNPROVEN));
+    assert!(!site.web1.look(&["nft", "list", "ruleset"]).contains("cut"), "the rules are still there");
+    demand_reached(lab, &site, "after the timer");
+    site.apply().exits(6).says("nobody has proven the change");
+    demand_nothing_left(&site);
+}
+
+/// A steward that hangs with the run lock is killed by the timer.
+pub fn hung_in_the_middle(lab: &Lab<'_>) {
+    let site = site(lab, "30s");
+    let first = site.infra.read(WEB1);
+    order(&site, &first, CUTS, CUTS_SERVICE, "cuts the remote off");
+    site.web1.sh("hostwrit apply & apply=$!; until grep -qs '\"note\":\"unit\"' /var/lib/hostwrit/confirm/journal.jsonl; do sleep 0.1; done; kill -STOP $apply; wait $apply; true").ok();
+    within(LONG, "the timer puts the change back", || !site.web1.exists(UNPROVEN));
+    demand_reached(lab, &site, "after the timer");
+    site.apply().exits(6);
+}
+
+/// The host goes down in the middle: the boot puts the change back before anybody is let in.
+pub fn rebooted_in_the_middle(lab: &Lab<'_>) {
+    let mut site = site(lab, "10m");
+    let unit = fs::read(project().join("packaging/systemd/hostwrit-revert.service")).expect("the package has it");
+    site.web1.write("/usr/lib/systemd/system/hostwrit-revert.service", unit);
+    site.web1.sh("systemctl daemon-reload && systemctl enable hostwrit-revert.service").ok();
+    let first = site.infra.read(WEB1);
+    let files = format!("{CUTS}{MOVES}");
+    let services =
+        format!("{CUTS_SERVICE}{MOVES_SERVICE}").replace("{running: true,", "{running: true, enabled: true,");
+    order(&site, &first, &files, &services, "cuts everybody off");
+    site.web1.sh("hostwrit apply & apply=$!; until grep -qs '\"unit\":\"ssh' /var/lib/hostwrit/confirm/journal.jsonl; do sleep 0.1; done; sleep 3; kill -9 $apply; wait $apply; true").ok();
+    assert!(site.web1.exists(UNPROVEN), "the change was proven, or put back, before the kill");
+    site.web1.reboot();
+    assert!(!site.web1.exists(UNPROVEN), "the boot has put nothing back");
+    demand_reached(lab, &site, "after the boot");
+    assert!(!site.web1.look(&["nft", "list", "ruleset"]).contains("cut"), "the rules came back with the boot");
+    assert!(!site.web1.exists("/etc/ssh/sshd_config.d/port.conf"));
+    assert!(site.web1.look(&["systemctl", "is-enabled", "nftables"]).contains("disabled"));
+    site.apply().exits(6).says("the host was started again");
+    demand_nothing_left(&site);
+}
