@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use proptest::prelude::*;
 
+use super::super::processes::parse_status;
 use super::*;
 use crate::host::processes::parse_status;
 
