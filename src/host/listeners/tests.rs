@@ -4,7 +4,6 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use proptest::prelude::*;
 
-use super::super::processes::parse_status;
 use super::*;
 use crate::host::processes::parse_status;
 
