@@ -69,7 +69,7 @@ fn list(first: u8) -> Repo {
     let mut text = format!("198.51.{first}.0/24\n");
     for number in 1..NETWORKS {
         let address = Ipv4Addr::from(0x0b00_0000 + number * 512);
-        let length = if number % 2 == 0 { 32 } else { 24 };
+        let length = if number.is_multiple_of(2) { 32 } else { 24 };
         writeln!(text, "{address}/{length}").unwrap();
     }
     Repo { list: text.into_bytes().into() }
@@ -83,8 +83,8 @@ fn declared<R: Resource>(name: &str, spec: R::Spec, repo: &Repo) -> Declared<R::
 
 fn ports(repo: &Repo) -> Vec<Declared<<Port as Resource>::Desired>> {
     let spec = |number: u32| port::Spec {
-        from: (number % 2 == 0).then(|| vec!["10.0.0.0/8".to_owned(), "2001:db8::/32".to_owned()]),
-        rate: (number % 10 == 0).then(|| "60/minute".to_owned()),
+        from: number.is_multiple_of(2).then(|| vec!["10.0.0.0/8".to_owned(), "2001:db8::/32".to_owned()]),
+        rate: number.is_multiple_of(10).then(|| "60/minute".to_owned()),
         ..port::Spec::default()
     };
     (0..PORTS).map(|number| declared::<Port>(&format!("{}/tcp", 1000 + number * 2), spec(number), repo)).collect()

@@ -80,8 +80,8 @@ impl StatusCommand {
         let config = Config::read(host)?;
         let state = State::read(host).map_err(|error| CommandError::new(Exit::Failed, error))?;
         output::answer(format!("{}: no cycle has run since the host started.", config.host));
-        if let Some(pin) = &state.pin {
-            output::answer(format!("  last good commit  {pin}"));
+        if let Some(commit) = state.enforced() {
+            output::answer(format!("  last good commit  {commit}"));
         }
         Ok(Exit::Done)
     }

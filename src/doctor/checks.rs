@@ -86,6 +86,10 @@ pub fn state(host: &RealHost) -> Check {
             let advice = "nothing, if an apply is under way; else the next one finishes what was begun";
             Check::warning(NAME, format!("an apply for {pin} has not ended"), advice)
         }
+        Ok(State { pin: Some(pin), held: Some(held), .. }) if held.commit == pin => {
+            let advice = "sign a commit on top: docs/how-to/when-a-commit-is-held.md";
+            Check::warning(NAME, held.to_string(), advice)
+        }
         Ok(State { pin: Some(pin), .. }) => Check::ok(NAME, format!("the last good commit is {pin}")),
         Ok(_) => Check::warning(NAME, "no commit was accepted yet", "run `hostwrit apply`, or start the daemon"),
         Err(error) => Check::failed(NAME, chain(&error), "do what the message says"),

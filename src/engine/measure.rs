@@ -198,7 +198,7 @@ fn sort(code: &str) -> &'static str {
     match code {
         "unsound" | "pin-conflict" | "clock-suspect" | "revocations-unreadable" => "refusal",
         "fetch-failed" => "fetch",
-        "step-failed" | "step-skipped" | "not-converged" => "step",
+        "step-failed" | "step-skipped" | "not-converged" | "check-failed" => "step",
         code if Code::ALL.iter().any(|known| known.as_str() == code) => "refusal",
         _ => "other",
     }

@@ -17,6 +17,7 @@ use crate::resources::findings::Finding;
 
 use super::apply::Outcome;
 use super::desired::Hindrance;
+use super::guard;
 use super::repair::Repaired;
 use super::status::{Health, Status, Trouble};
 use super::{Config, CycleError, Plan, Report};
@@ -176,6 +177,7 @@ impl Teller<'_> {
             Some(_) => Kind::Hindered,
             None if trouble.object.is_some() => Kind::Failed,
             None if is_alarm => Kind::Alarm,
+            None if trouble.code == "held" || guard::CODES.contains(&trouble.code.as_str()) => Kind::Hindered,
             None => Kind::Failed,
         };
         let mut entry = self.entry(kind, trouble.message.clone());

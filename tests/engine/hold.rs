@@ -332,3 +332,19 @@ fn killed_or_failing_at_any_write_the_next_apply_ends_in_the_last_good_state() {
         }
     }
 }
+
+#[test]
+fn a_held_host_that_agrees_is_not_compiled_again() {
+    let lab = Lab::new("one");
+    lab.apply();
+    let bad = lab.commit("bad", "").to_string();
+    lab.apply();
+    // The cycle that finds the host in agreement leaves what the next one goes by.
+    lab.apply();
+    let (log, state) = (lab.site.log(), lab.site.get(STATE));
+    std::fs::remove_dir_all(lab.site.path("/var/lib/hostwrit/last-good")).unwrap();
+    let report = lab.apply();
+    assert_eq!((held(&report), report.put_back.is_some()), (bad, true));
+    assert!(!lab.site.path("/var/lib/hostwrit/last-good").exists(), "nothing had to be read, so nothing was kept");
+    assert_eq!((lab.site.log(), lab.site.get(STATE)), (log, state));
+}

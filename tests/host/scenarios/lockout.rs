@@ -2,10 +2,13 @@
 //! Ways to lock oneself out, each a signed commit: the host refuses it before anything is changed, says who would be shut out
 //! and why, and the administrator still logs in by SSH and becomes root. Beside them, commits that look alike and do no harm.
 
+use std::collections::BTreeSet;
+
 use crate::git_server::log_in;
 use crate::infra::Signer;
 use crate::lab::Lab;
-use crate::site::{Site, WEB1};
+use crate::process::Output;
+use crate::site::{Site, WEB1, project};
 
 /// What the host is before each way: one administrator with a key, by the group sudo, from the management network.
 const HOST: &str = r#"labels: {role: web}
@@ -275,9 +278,33 @@ fn demand_way_in(lab: &Lab<'_>, site: &Site<'_>, after: &str) {
     assert!(output.code == 0 && output.text() == "0", "after {after}: {output}");
 }
 
+/// Demands that sshd and cvtsudoers say the same to the daemon, confined as it is, as to anybody.
+fn demand_answers_in_confinement(site: &Site<'_>) {
+    let unit =
+        std::fs::read_to_string(project().join("packaging/systemd/hostwrit.service")).expect("the unit is there");
+    let confines =
+        ["Restrict", "NoNew", "SystemCall", "Lock", "MemoryDeny", "Keyring", "Private", "Protect", "Capability"];
+    let lines =
+        unit.lines().filter(|line| confines.iter().any(|word| line.starts_with(word)) && !line.contains("Restart"));
+    let settings: Vec<String> = lines.map(|line| format!("--property={line}")).collect();
+    assert!(settings.len() > 15, "{settings:?}");
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let sshd = "/usr/sbin/sshd -T -f /etc/ssh/sshd_config -C user=admin,host=192.0.2.1,addr=192.0.2.1";
+    for command in [sshd, "cvtsudoers -c /dev/null -f json /etc/sudoers"] {
+        let command: Vec<&str> = command.split(' ').collect();
+        let free = site.web1.run(&command).ok();
+        let confined = site.web1.run_with(&settings, &command, b"").ok();
+        // Without sockets of the internet, addresses come in another order.
+        let lines = |output: &Output| output.stdout.lines().map(str::to_owned).collect::<BTreeSet<String>>();
+        assert_eq!(lines(&confined), lines(&free));
+        assert!(free.stdout.lines().count() > 5, "{free}");
+    }
+}
+
 /// Each way is refused before anything is changed, and each neighbour is carried out.
 pub fn is_refused(lab: &Lab<'_>) {
     let site = Site::new(lab);
+    // Without the package netbase nft knows no protocol by its name.
     site.web1.write("/etc/protocols", "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\n");
     site.infra.write("files/bad.txt", "192.0.2.0/24 ; the management network\n");
     order(&site, lab, &[]);
@@ -311,6 +338,7 @@ pub fn is_refused(lab: &Lab<'_>) {
         site.infra.publish("back", Signer::Alice);
         site.apply().ok();
     }
+    demand_answers_in_confinement(&site);
     site.hostwrit(&["audit", "verify"]).ok();
     assert!(!site.web1.exists("/run/hostwrit/effective"), "the copies of configurations are gone");
 }

@@ -189,7 +189,7 @@ pub fn egress(lab: &Lab<'_>) {
     [&office, &backup].into_iter().for_each(|machine| serve(machine, &all));
     assert_eq!(reached(web1, &office, &all), both(&all));
     let ways = "egress: {9418/tcp: {to: [192.0.2.1]}, 80/tcp: {to: [\"host:backup\"]}, 53/udp: {}}\n";
-    apply(&site, &ways);
+    apply(&site, ways);
     assert_eq!(reached(web1, &office, &all), both(&["53/udp"]));
     let mut seen = reached(web1, &backup, &all);
     seen.sort();

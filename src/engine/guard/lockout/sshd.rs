@@ -111,7 +111,7 @@ impl Configuration {
     /// Returns a `Match` in which groups are replaced by their members: sshd would go by the groups that there are now.
     fn matching(&mut self, line: &str, words: &[String], groups: &Groups) -> String {
         let mut rewritten = "Match".to_owned();
-        if words.len() % 2 != 0 {
+        if !words.len().is_multiple_of(2) {
             // `Match all`, or something that sshd itself may judge.
             return line.to_owned();
         }

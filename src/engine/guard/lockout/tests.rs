@@ -254,8 +254,11 @@ fn declared<R: Resource>(name: &str, yaml: &str) -> Declared<R::Desired> {
     Declared { name: name.to_owned(), mode: Mode::Enforce, want, origin }
 }
 
-/// Returns the steps that make the host have these objects, each a kind, a name and its fields, and what they lead to.
-fn steps(host: &Host, objects: &[(&str, &str, &str)]) -> (Vec<Step<Operation>>, Desired) {
+/// A kind, a name, and the fields as the repo writes them.
+type Object<'a> = (&'a str, &'a str, &'a str);
+
+/// Returns the steps that make the host have these objects, and what they lead to.
+fn steps(host: &Host, objects: &[Object<'_>]) -> (Vec<Step<Operation>>, Desired) {
     use crate::resources::{
         blocklist::Blocklist, egress::Egress, file::File, group::Group, port::Port, service::Service, user::User,
     };
@@ -278,7 +281,7 @@ fn steps(host: &Host, objects: &[(&str, &str, &str)]) -> (Vec<Step<Operation>>, 
 }
 
 /// Returns the ruleset that the host has when it has carried out these steps.
-fn loaded(host: &Host, objects: &[(&str, &str, &str)]) -> String {
+fn loaded(host: &Host, objects: &[Object<'_>]) -> String {
     let (steps, _) = steps(host, objects);
     let load = steps.iter().find_map(|step| match &step.operation {
         Operation::Port(firewall::Operation::Load(load)) => Some(load),

@@ -2,10 +2,10 @@
 //! Whole plans: each way to lock oneself out, and its harmless neighbour.
 
 use super::super::examine;
-use super::{Host, KEY, loaded, steps};
+use super::{Host, KEY, Object, loaded, steps};
 
 /// What the guard says of the plan; empty if nothing.
-fn said(host: &Host, objects: &[(&str, &str, &str)]) -> String {
+fn said(host: &Host, objects: &[Object<'_>]) -> String {
     let (steps, desired) = steps(host, objects);
     examine(&steps, &desired, host).err().unwrap_or_default()
 }
@@ -19,7 +19,7 @@ fn each_way_to_lock_oneself_out_is_refused_and_named() {
     let sshd = "/etc/ssh/sshd_config.d/10.conf";
     let key_elsewhere = format!("ssh_keys: ['from=\"192.0.2.1\",command=\"/bin/true\" {KEY}']");
     let expired = format!("ssh_keys: ['expiry-time=\"20200101\" {KEY}']");
-    let ways: &[(&[(&str, &str, &str)], &str)] = &[
+    let ways: &[(&[Object<'_>], &str)] = &[
         (&[("user", "alice", "absent: true")], "alice: there is no such user"),
         (&[("user", "alice", "shell: /usr/sbin/nologin")], "alice: the shell /usr/sbin/nologin lets nobody in"),
         (&[("user", "alice", "shell: /bin/zsh")], "alice: the shell /bin/zsh is no program"),
@@ -91,7 +91,7 @@ fn harmless_neighbours_pass() {
     let here = format!("ssh_keys: ['from=\"192.0.2.1\" {KEY}']");
     let new_home = format!("{{home: /home/new, ssh_keys: ['{KEY}']}}");
     let bob_takes_over = format!("{{groups: [sudo], ssh_keys: ['{KEY} b']}}");
-    let ways: &[&[(&str, &str, &str)]] = &[
+    let ways: &[&[Object<'_>]] = &[
         &[("user", "bob", "absent: true")],
         &[("user", "alice", "shell: /bin/sh"), ("file", "/bin/sh", "{content: '', mode: '0755'}")],
         &[("user", "alice", "expires: 2100-01-01")],
