@@ -252,6 +252,9 @@ fn the_daemon_says_why_as_the_command_by_itself_does() {
     site.converge();
     let alone = site.run(&["why", "file:/etc/motd", "--json"]);
     assert_eq!(alone.code, 0, "{alone:?}");
+    let ask_for = |object: &str| site.run(&["why", object]);
+    let unknown = ["file:/etc/nothing", "user:nobody"];
+    let told = unknown.map(|object| ask_for(object).stderr);
     let daemon = Daemon::start(&site);
     // A cycle leaves its status before the daemon knows what it enforces.
     let until = Instant::now() + Duration::from_secs(60);
@@ -266,9 +269,11 @@ fn the_daemon_says_why_as_the_command_by_itself_does() {
     let by_itself: serde_json::Value = serde_json::from_str(&alone.stdout).unwrap();
     assert_eq!(asked["why"]["declared"], by_itself["declared"]);
     assert_eq!(site.run(&["why", "file:/etc/motd", "--json"]).stdout, alone.stdout);
-    let unknown = site.run(&["why", "file:/etc/nothing"]);
-    assert_eq!(unknown.code, 1, "{unknown:?}");
-    assert!(unknown.stderr.contains("does not declare file:/etc/nothing for web1"), "{unknown:?}");
+    for (object, told) in unknown.into_iter().zip(told) {
+        let asked = ask_for(object);
+        assert_eq!((asked.code, &asked.stderr), (1, &told));
+        assert!(told.contains(&format!("does not declare {object} for web1")), "{told}");
+    }
     drop(daemon);
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hostwrit::engine::desired::Hindrance;
+use hostwrit::engine::repair::Repair;
 use hostwrit::engine::status::{Health, Status};
 use hostwrit::engine::{Cycle, CycleError, Report, State};
 use hostwrit::model::git::Oid;
@@ -150,6 +151,22 @@ fn what_a_held_host_is_asked_is_answered_by_what_is_enforced() {
     assert!(applied.stderr.contains("commit COMMIT2 is held since"), "{applied:?}");
     assert!(applied.stderr.contains("the last good commit COMMIT1 stays enforced"), "{applied:?}");
     assert!(lab.site.path(&format!("/var/lib/hostwrit/last-good/{bad}")).exists(), "the pin is judged from");
+}
+
+#[test]
+fn what_drifts_on_a_held_host_is_put_right_by_a_repair() {
+    let lab = Lab::new("one");
+    lab.commit("one", MORE);
+    let good = lab.apply().plan.commit;
+    let bad = lab.commit("bad", MORE).to_string();
+    lab.apply();
+    let enforced = lab.cycle(Fault::Fail, usize::MAX, |cycle, _| cycle.last_good().unwrap()).0;
+    lab.site.put("/srv/new", "drift");
+    let repair = super::repair::look_at(&lab.site, enforced, "file:/srv/new");
+    assert!(matches!(repair, Repair::Done(ref repaired) if repaired.converged()), "{repair:?}");
+    assert_eq!(lab.site.get("/srv/new").unwrap(), "new");
+    let state = lab.state();
+    assert_eq!((state.pin.as_deref(), state.enforced()), (Some(&*bad), Some(&*good)));
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod pause;
 mod pins;
 mod poll_hint;
 mod remote;
+mod repair;
 mod reports;
 mod rollout;
 mod soak;

@@ -382,20 +382,23 @@ fn a_watchlist_learns_where_a_home_is_now_and_forgets_nothing_else() {
     let mut desired = Desired::default();
     let want = user::Desired { ssh_keys: Some(Vec::new()), ..user::Desired::default() };
     desired.users.push(declared("ada", Some(want), Mode::Enforce));
-    let users = desired.clone();
+    desired.ports.push(declared("22/tcp", None, Mode::Enforce));
+    let at_hand = desired.clone();
     let exact = file::What::Directory { exact: true };
     let want = file::Desired { what: exact, owner: Some(file::Account::Name("ada".into())), group: None, mode: None };
     desired.files.push(declared("/etc/app", Some(want), Mode::Enforce));
 
     let nothing = Owned::default();
     let before = Watchlist::of(&desired, &nothing, &host).unwrap();
-    assert_eq!(before.moved(&users, &nothing, &host).unwrap(), None);
+    assert_eq!(before.moved(&at_hand, &nothing, &host).unwrap(), None);
     // Written otherwise, it is the same place.
     put("/home//ada/");
-    assert_eq!(before.moved(&users, &nothing, &host).unwrap(), None);
+    assert_eq!(before.moved(&at_hand, &nothing, &host).unwrap(), None);
     put("/srv/ada");
-    let after = before.moved(&users, &nothing, &host).unwrap().unwrap();
+    let after = before.moved(&at_hand, &nothing, &host).unwrap().unwrap();
     assert_eq!(after, Watchlist::of(&desired, &nothing, &host).unwrap());
+    let port = Concerned::Objects([ObjectId::new(Port::KIND, "22/tcp")].into());
+    assert_eq!(after.touched_by(&BTreeSet::from([Touched::Ruleset])), port);
     let touched = |list: &Watchlist, path: &str| list.touched_by(&BTreeSet::from([Touched::Path(path.into())]));
     let ada = Concerned::Objects([ObjectId::new(User::KIND, "ada")].into());
     assert_eq!(touched(&after, "/srv/ada/.ssh/authorized_keys"), ada);
@@ -405,5 +408,39 @@ fn a_watchlist_learns_where_a_home_is_now_and_forgets_nothing_else() {
     assert!(!after.is_renumbered(&host).unwrap());
     fs::write(dir.path().join("etc/passwd"), "ada:x:1002:1001::/srv/ada:/bin/sh\n").unwrap();
     assert!(after.is_renumbered(&host).unwrap());
-    assert!(!after.moved(&users, &nothing, &host).unwrap().unwrap().is_renumbered(&host).unwrap());
+    assert!(!after.moved(&at_hand, &nothing, &host).unwrap().unwrap().is_renumbered(&host).unwrap());
+}
+
+#[test]
+fn all_of_a_filter_are_looked_at_together_and_the_packet_filter_concerns_all_filters() {
+    let mut desired = Desired::default();
+    desired.ports.extend(["22/tcp", "443/tcp"].map(|name| declared(name, None, Mode::Enforce)));
+    desired.egress.push(declared("53/udp", None, Mode::Enforce));
+    desired.files.push(declared("/etc/motd", None, Mode::Enforce));
+    let mut owned = Owned::default();
+    for object in [ObjectId::new(Port::KIND, "80/tcp"), ObjectId::new(Blocklist::KIND, "old")] {
+        owned.claim(&object, &OwnershipChange::claim_whole());
+    }
+    let objects = |kind: &'static str, names: &[&str]| names.iter().map(|name| ObjectId::new(kind, *name)).collect();
+    let ports: BTreeSet<ObjectId> = objects(Port::KIND, &["22/tcp", "443/tcp", "80/tcp"]);
+    let egress: BTreeSet<ObjectId> = objects(Egress::KIND, &["53/udp"]);
+    let lists: BTreeSet<ObjectId> = objects(Blocklist::KIND, &["old"]);
+    for kind in [&ports, &egress, &lists] {
+        let part = around(kind.iter().take(1).cloned().collect(), true, &desired, &owned, &Pending::default());
+        assert_eq!(part.objects, *kind);
+        assert_eq!(part.owned, owned.only(kind));
+        let named: BTreeSet<ObjectId> = part.desired.objects().into_iter().map(|object| object.id).collect();
+        assert_eq!(named, kind.difference(&owned.objects().cloned().collect()).cloned().collect());
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let host = RealHost::open(dir.path()).unwrap();
+    let watchlist = Watchlist::of(&desired, &owned, &host).unwrap();
+    let concerned = watchlist.touched_by(&BTreeSet::from([Touched::Ruleset]));
+    assert!(watchlist.has_ruleset());
+    assert_eq!(concerned, Concerned::Objects([ports, egress, lists].into_iter().flatten().collect()));
+    desired = Desired { files: desired.files, ..Desired::default() };
+    let watchlist = Watchlist::of(&desired, &Owned::default(), &host).unwrap();
+    assert!(!watchlist.has_ruleset());
+    assert_eq!(watchlist.touched_by(&BTreeSet::from([Touched::Ruleset])), Concerned::Objects(BTreeSet::new()));
 }
