@@ -48,7 +48,8 @@ pub(super) fn restore(now: AccountFiles, was: &Accounts, entries: &Entries) -> R
     })
 }
 
-/// Takes the lines of `names` from `was` and all others from `now`. A line comes back behind the one that it stood behind, so that where nobody else has changed anything the file is the same to the byte.
+/// Takes the lines of `names` from `was` and all others from `now`. A line comes back behind the one that it stood behind, so
+/// that where nobody else has changed anything, or the order of lines, the file is the same to the byte.
 fn restore_file(now: &[u8], was: &[u8], names: &BTreeSet<Vec<u8>>) -> Vec<u8> {
     let mut lines: Vec<&[u8]> = lines(now).filter(|line| !names.contains(name(line))).collect();
     let mut place = 0;
@@ -133,9 +134,41 @@ mod tests {
         proptest::collection::vec("[a-d+#]:?[xy]{0,2}", 0..8).prop_map(|lines| lines.join("\n"))
     }
 
+    /// What becomes of a line of before: hostwrit never changes the order of those that stay.
+    #[derive(Clone, Debug)]
+    enum Edit {
+        Keep,
+        Remove,
+        Alter,
+        InsertBehind(String),
+    }
+
+    fn edit() -> impl Strategy<Value = Edit> {
+        prop_oneof![
+            Just(Edit::Keep),
+            Just(Edit::Remove),
+            Just(Edit::Alter),
+            "[e-h]:[xy]{0,2}".prop_map(Edit::InsertBehind),
+        ]
+    }
+
+    fn edited(before: &str, edits: &[Edit]) -> String {
+        let lines = before.lines().zip(edits.iter().cycle()).flat_map(|(line, edit)| match edit {
+            Edit::Keep => vec![line.to_owned()],
+            Edit::Remove => Vec::new(),
+            Edit::Alter => vec![format!("{}:z", line.split(':').next().unwrap_or_default())],
+            Edit::InsertBehind(new) => vec![line.to_owned(), new.clone()],
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     proptest! {
         #[test]
-        fn a_file_that_nobody_else_changed_comes_back_to_the_byte(before in file(), after in file()) {
+        fn a_file_that_nobody_else_changed_comes_back_to_the_byte(
+            before in file(),
+            edits in proptest::collection::vec(edit(), 1..8),
+        ) {
+            let after = edited(&before, &edits);
             prop_assert_eq!(back(&before, &after, &after), before);
         }
 
