@@ -27,6 +27,11 @@ const CUTS_SERVICE: &str = "  nftables: {running: true, restart_when: [\"file:/e
 const MOVES: &str = "  /etc/ssh/sshd_config.d/port.conf: {content: \"Port 2222\\n\"}\n";
 const MOVES_SERVICE: &str = "  ssh: {restart_when: [\"file:/etc/ssh/sshd_config.d/port.conf\"]}\n";
 
+/// Kills an apply after it has acted on a unit and before it can have proven anything.
+const KILLED: &str = "hostwrit apply & apply=$!
+    until grep -qs '\"note\":\"unit\"' /var/lib/hostwrit/confirm/journal.jsonl; do sleep 0.1; done
+    sleep 2; kill -9 $apply; wait $apply; true";
+
 /// A host that obeys its repo, and has as long as `within` to prove a change.
 fn site<'lab>(lab: &'lab Lab<'lab>, within: &str) -> Site<'lab> {
     let site = Site::new(lab);
@@ -107,7 +112,7 @@ pub fn killed_in_the_middle(lab: &Lab<'_>) {
     let site = site(lab, "30s");
     let first = site.infra.read(WEB1);
     order(&site, &first, CUTS, CUTS_SERVICE, "cuts the remote off");
-    site.web1.sh("hostwrit apply & apply=$!; until grep -qs '\"note\":\"unit\"' /var/lib/hostwrit/confirm/journal.jsonl; do sleep 0.1; done; sleep 2; kill -9 $apply; wait $apply; true").ok();
+    site.web1.sh(KILLED).ok();
     assert!(site.web1.exists(UNPROVEN), "the change was proven, or put back, before the kill");
     within(LONG, "the timer puts the change back", || !site.web1.exists(UNPROVEN));
     assert!(!site.web1.look(&["nft", "list", "ruleset"]).contains("cut"), "the rules are still there");
@@ -184,7 +189,7 @@ impl Session {
 
 /// Ports change under a session that is open: it stays, and so does the change; one that cuts the host off takes its ports back with it.
 pub fn ports_with_a_session(lab: &Lab<'_>) {
-    let site = site(lab, "40s");
+    let site = site(lab, "30s");
     let mut session = Session::open(lab, &site);
     let first = site.infra.read(WEB1);
     let with_ports =
@@ -210,16 +215,26 @@ pub fn ports_with_a_session(lab: &Lab<'_>) {
     }
     let good = rules();
     assert!(good.contains("81"), "{good}");
-    // Debian's own file begins so, and the end of its service empties all tables too.
-    for cuts in [CUTS.to_owned(), CUTS.replace("flush ruleset\\n", "")] {
-        order(&site, &with_ports("82/tcp"), &cuts, CUTS_SERVICE, "cuts the remote off");
-        site.apply().exits(6).says("the remote does not answer any more");
+    let demand_as_before = |session: &mut Session| {
         assert_eq!(rules(), good, "other rules than before");
         assert!(!site.web1.look(&["nft", "list", "ruleset"]).contains("cut"), "the rules are still there");
         session.demand_answer("the way back");
         demand_reached(lab, &site, "the way back");
+    };
+    // Debian's own file begins so, and the end of its service empties all tables too.
+    for cuts in [CUTS.to_owned(), CUTS.replace("flush ruleset\\n", "")] {
+        order(&site, &with_ports("82/tcp"), &cuts, CUTS_SERVICE, "cuts the remote off");
+        site.apply().exits(6).says("the remote does not answer any more");
+        demand_as_before(&mut session);
         demand_nothing_left(&site);
         site.demand_problem("held");
         site.hostwrit(&["audit", "verify"]).ok();
-    }
+    } // With hostwrit gone, nobody but the timer puts the rules back.
+    order(&site, &with_ports("82/tcp"), CUTS, CUTS_SERVICE, "cuts the remote off");
+    site.web1.sh(KILLED).ok();
+    assert!(site.web1.exists(UNPROVEN), "the change was proven, or put back, before the kill");
+    within(LONG, "the timer puts the change back", || !site.web1.exists(UNPROVEN));
+    demand_as_before(&mut session);
+    site.apply().exits(6).says("nobody has proven the change");
+    demand_nothing_left(&site);
 }
