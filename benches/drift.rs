@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How long drift of a file lasts while the daemon watches up to 10,000 objects, beside a bound measured in the same run.
+//! How long drift of a file or a user lasts while the daemon watches up to 10,000 objects, beside a bound measured in the
+//! same run.
 //!
-//! The bound is a loop over inotify that puts the file back, durably and whole, and remembers and records nothing. Both are
-//! measured from the end of the change to the moment at which the file is right again, once in memory and once on disk.
-//! `make bench`.
+//! The bound is a loop over inotify that puts back what was changed, durably and whole, and remembers and records nothing.
+//! Both are measured from the end of the change to the moment at which all is right again, once in memory and once on disk. What
+//! is changed too often is slowed by the daemon, so no object is changed more than four times before both are started anew.
+//! `make bench`; `HOSTWRIT_BENCH_OBJECTS=10,1000` leaves out the largest host, `HOSTWRIT_BENCH_EVENTS=100` most events.
 
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "measures from outside")]
 
@@ -22,9 +24,10 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const SIZES: [usize; 2] = [1_000, 10_000];
+/// So often an object is put right before the daemon takes it for a fight.
+const EACH: usize = 4;
 const DIRECTORIES: usize = 200;
-const EVENTS: usize = 1_000;
+const USERS: usize = 250;
 /// 1 KiB a file.
 const LINE: &str = "A line of sixty-four characters, the last of which ends the line";
 
@@ -32,49 +35,70 @@ fn main() {
     if let Some(root) = std::env::args().skip_while(|word| word != "--bound").nth(1) {
         return bound(Path::new(&root));
     }
+    let number = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let events: usize = number("HOSTWRIT_BENCH_EVENTS", "1000").parse().expect("a number");
+    let sizes = number("HOSTWRIT_BENCH_OBJECTS", "10,1000,10000");
+    println!("drift to repair: {events} edits of files of 1 KiB, and of the shells of users, on a host of N objects");
     println!(
-        "drift to repair: {EVENTS} edits, one for each of as many files, N files of 1 KiB watched in {DIRECTORIES} directories"
-    );
-    println!(
-        "{:>8}  {:>8}  {:>10}  {:>8}  {:>8}  {:>8}  {:>14}",
-        "N", "", "", "p50 ms", "p99 ms", "max ms", "CPU ms an edit"
+        "{:>8} {:>5} {:>8}  {:>10}  {:>8}  {:>8}  {:>8}  {:>14}",
+        "N", "", "", "", "p50 ms", "p99 ms", "max ms", "CPU ms an edit"
     );
     let memory = Path::new("/dev/shm");
     let places = [("memory", memory), ("disk", Path::new(env!("CARGO_TARGET_TMPDIR")))];
-    let places = places.into_iter().filter(|(_, place)| place.is_dir());
-    for (size, (name, place)) in SIZES.into_iter().flat_map(|size| places.clone().map(move |place| (size, place))) {
-        let bench = Bench::new(place, size);
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("--bound").arg(bench.root());
-        bench.measure(name, "bound", command);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hostwrit"));
-        command.arg("--root").arg(bench.root()).arg("daemon");
-        bench.measure(name, "hostwrit", command);
+    let places: Vec<_> = places.into_iter().filter(|(_, place)| place.is_dir()).collect();
+    for size in sizes.split(',').map(|size| size.trim().parse().expect("numbers with commas")) {
+        for (name, place) in &places {
+            for kind in [Kind::File, Kind::User] {
+                let bench = Bench::new(place, kind, size, events);
+                bench.measure(name, "bound", || {
+                    let mut command = Command::new(std::env::current_exe().unwrap());
+                    command.arg("--bound").arg(bench.root());
+                    command
+                });
+                bench.measure(name, "hostwrit", || {
+                    let mut command = Command::new(env!("CARGO_BIN_EXE_hostwrit"));
+                    command.arg("--root").arg(bench.root()).arg("daemon");
+                    command
+                });
+            }
+        }
     }
+}
+
+/// What is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    File,
+    User,
 }
 
 /// The minimal program.
 fn bound(root: &Path) {
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
     let mut dirs = HashMap::new();
-    for directory in 0..DIRECTORIES {
-        let path = root.join(format!("srv/d{directory}"));
+    let below = fs::read_dir(root.join("srv")).unwrap().map(|entry| entry.unwrap().path());
+    for path in below.chain([root.join("etc")]) {
         let flags = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE;
         dirs.insert(inotify.add_watch(&path, flags).unwrap(), path);
     }
+    let passwd = fs::read(root.join("etc/passwd")).unwrap();
     fs::create_dir_all(root.join("run/hostwrit")).unwrap();
     fs::write(root.join("run/hostwrit/status.json"), "").unwrap();
     loop {
         for event in inotify.read_events().unwrap() {
             let path = dirs[&event.wd].join(event.name.unwrap());
-            let Some(number) = path.file_name().unwrap().to_str().unwrap().strip_prefix('f') else { continue };
-            let content = content_of(number.parse().unwrap());
-            if fs::read(&path).is_ok_and(|found| found == content.as_bytes()) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let content = match name.strip_prefix('f').map(str::parse) {
+                Some(Ok(number)) => content_of(number).into_bytes(),
+                _ if name == "passwd" => passwd.clone(),
+                _ => continue,
+            };
+            if fs::read(&path).is_ok_and(|found| found == content) {
                 continue;
             }
             let aside = path.with_extension("new");
             let mut file = File::create(&aside).unwrap();
-            file.write_all(content.as_bytes()).unwrap();
+            file.write_all(&content).unwrap();
             file.sync_all().unwrap();
             fs::rename(aside, &path).unwrap();
             File::open(path.parent().unwrap()).unwrap().sync_all().unwrap();
@@ -85,17 +109,19 @@ fn bound(root: &Path) {
 /// A host that agrees with its repo.
 struct Bench {
     dir: tempfile::TempDir,
+    kind: Kind,
     size: usize,
+    events: usize,
     _fleet: fixture::Fleet,
 }
 
 impl Bench {
-    fn new(place: &Path, size: usize) -> Self {
+    fn new(place: &Path, kind: Kind, size: usize, events: usize) -> Self {
         let dir = tempfile::tempdir_in(place).unwrap();
         let fleet = fixture::Fleet::new();
         fleet.repo.write("hostwrit.yaml", &format!("format: 1\nfleet: {}\n", fleet.anchor().fleet));
-        fleet.repo.write("hosts/web1.yaml", &host_file(size));
-        (0..size).for_each(|file| fleet.repo.write(&format!("files/f{file}"), &content_of(file)));
+        fleet.repo.write("hosts/web1.yaml", &host_file(kind, size));
+        (0..files_of(kind, size)).for_each(|file| fleet.repo.write(&format!("files/f{file}"), &content_of(file)));
         fleet.change("files");
         let anchor = fleet.anchor();
         let config = format!(
@@ -106,14 +132,16 @@ impl Bench {
             anchor.root,
             anchor.signers[0],
         );
-        let bench = Self { dir, size, _fleet: fleet };
+        let bench = Self { dir, kind, size, events, _fleet: fleet };
         let root = bench.root();
-        for place in ["etc/hostwrit", "srv", "run", "var/lib", "var/log"] {
+        for place in ["etc/hostwrit", "etc/sudoers.d", "home", "srv", "run", "var/lib", "var/log"] {
             fs::create_dir_all(root.join(place)).unwrap();
         }
         for (path, text) in [
             ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"),
+            ("etc/shadow", "root:*:20000:0:99999:7:::\n"),
             ("etc/group", "root:x:0:\n"),
+            ("etc/gshadow", "root:*::\n"),
             ("etc/os-release", "ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\n"),
             ("etc/hostwrit/config.yaml", &config),
         ] {
@@ -129,7 +157,34 @@ impl Bench {
         self.dir.path().join("root")
     }
 
-    fn measure(&self, place: &str, who: &str, mut command: Command) {
+    fn measure(&self, place: &str, who: &str, command: impl Fn() -> Command) {
+        let objects = match self.kind {
+            Kind::File => files_of(self.kind, self.size),
+            Kind::User => users_of(self.kind, self.size),
+        };
+        let (mut times, mut cpu, mut memory) = (Vec::new(), 0.0, 0);
+        while times.len() < self.events {
+            let running = self.start(command());
+            let before = running.cpu_ms();
+            let few = (self.events - times.len()).min(objects * EACH);
+            times.extend((0..few).map(|event| self.edit(event % objects)));
+            cpu += running.cpu_ms() - before;
+            memory = running.memory_kb();
+        }
+        times.sort();
+        let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1_000.0;
+        println!(
+            "{:>8} {:>5} {place:>8}  {who:>10}  {:>8.2}  {:>8.2}  {:>8.2}  {:>14.2}  (PSS {memory} kB)",
+            self.size,
+            format!("{:?}", self.kind).to_lowercase(),
+            at(0.5),
+            at(0.99),
+            at(1.0),
+            cpu / times.len() as f64
+        );
+    }
+
+    fn start(&self, mut command: Command) -> Running {
         let status = self.root().join("run/hostwrit/status.json");
         let _ = fs::remove_file(&status);
         let running = Running(command.stderr(Stdio::null()).spawn().unwrap());
@@ -137,26 +192,26 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(20));
         }
         // It looks at everything once more when its watches stand.
-        std::thread::sleep(Duration::from_secs(2));
-        let before = running.cpu_ms();
-        let mut times: Vec<Duration> = (0..EVENTS).map(|event| self.edit(event * (self.size / EVENTS))).collect();
-        let cpu = (running.cpu_ms() - before) / EVENTS as f64;
-        let (memory, size) = (running.memory_kb(), self.size);
-        times.sort();
-        let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1_000.0;
-        println!(
-            "{size:>8}  {place:>8}  {who:>10}  {:>8.2}  {:>8.2}  {:>8.2}  {cpu:>14.2}  (PSS {memory} kB)",
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        );
+        std::thread::sleep(Duration::from_secs(if self.size > 1_000 { 4 } else { 1 }));
+        running
     }
 
-    /// Changes one file and returns how long it stays so.
-    fn edit(&self, file: usize) -> Duration {
-        let path = self.root().join(&path_of(file)[1..]);
-        let wanted = content_of(file);
-        fs::write(&path, "drift\n").unwrap();
+    /// Changes one object and returns how long it stays so.
+    fn edit(&self, object: usize) -> Duration {
+        let (path, wanted, drift) = match self.kind {
+            Kind::File => (self.root().join(&path_of(object)[1..]), content_of(object), "drift\n".to_owned()),
+            Kind::User => {
+                let path = self.root().join("etc/passwd");
+                let wanted = fs::read_to_string(&path).unwrap();
+                let drift = wanted.replace(&format!("/home/u{object}:/bin/bash"), &format!("/home/u{object}:/bin/sh"));
+                assert_ne!(wanted, drift);
+                (path, wanted, drift)
+            }
+        };
+        // As usermod(8) and editors do it.
+        let aside = path.with_extension("drift");
+        fs::write(&aside, &drift).unwrap();
+        fs::rename(&aside, &path).unwrap();
         let start = Instant::now();
         loop {
             if fs::read(&path).is_ok_and(|found| found == wanted.as_bytes()) {
@@ -201,12 +256,27 @@ fn content_of(file: usize) -> String {
     format!("{file}\n{}", format!("{LINE}\n").repeat(16))
 }
 
-fn host_file(size: usize) -> String {
-    let mut text = "files:\n".to_owned();
-    for directory in 0..DIRECTORIES {
+/// Of a host on which users are changed, they are a part of the objects.
+fn users_of(kind: Kind, size: usize) -> usize {
+    if kind == Kind::User { size.min(USERS) } else { 0 }
+}
+
+fn files_of(kind: Kind, size: usize) -> usize {
+    size - users_of(kind, size)
+}
+
+fn host_file(kind: Kind, size: usize) -> String {
+    let (users, files) = (users_of(kind, size), files_of(kind, size));
+    let mut text = String::new();
+    if users > 0 {
+        text.push_str("users:\n");
+        (0..users).for_each(|user| writeln!(text, "  u{user}: {{shell: /bin/bash, password: locked}}").unwrap());
+    }
+    text.push_str("files:\n  /srv: {type: directory}\n");
+    for directory in 0..DIRECTORIES.min(files) {
         writeln!(text, "  /srv/d{directory}: {{type: directory}}").unwrap();
     }
-    for file in 0..size {
+    for file in 0..files {
         writeln!(text, "  {}: {{source: f{file}, mode: \"0644\"}}", path_of(file)).unwrap();
     }
     text

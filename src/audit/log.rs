@@ -51,6 +51,11 @@ impl<'h> Log<'h> {
     /// # Errors
     /// The log cannot be read or written.
     pub fn open(host: &'h dyn WriteHost, remembered: Option<Head>) -> Result<Self, AuditError> {
+        if let Some(head) = remembered
+            && ends_with(host, head)?
+        {
+            return Ok(Self { host, head });
+        }
         let text = host.read(Path::new(LOG))?.unwrap_or_default();
         let End { head, torn } = end_of(&text);
         let kept = match remembered {
@@ -187,6 +192,22 @@ pub fn read(host: &(impl ReadHost + ?Sized)) -> Result<Vec<Entry>, AuditError> {
         Some((line, source)) => Err(AuditError::Malformed { line, source }),
         None => Ok(entries),
     }
+}
+
+/// An entry that is longer than this is looked for in the whole log.
+const TAIL: u64 = 64 * 1024;
+
+/// Whether the log ends, whole, with this entry, as it does unless somebody was killed or wrote to it: no more than its last
+/// bytes are read.
+fn ends_with(host: &dyn WriteHost, head: Head) -> Result<bool, HostError> {
+    let Some(stat) = host.stat(Path::new(LOG))? else { return Ok(false) };
+    let begin = stat.size.saturating_sub(TAIL);
+    let tail = host.read_from(Path::new(LOG), begin)?.unwrap_or_default();
+    let Some(lines) = tail.strip_suffix(b"\n") else { return Ok(false) };
+    let start = lines.iter().rposition(|&byte| byte == b'\n').map(|newline| newline + 1);
+    // Without a newline before it the line may have begun earlier.
+    let Some(start) = start.or((begin == 0).then_some(0)) else { return Ok(false) };
+    Ok(parse(&lines[start..]).is_ok_and(|last| last == head))
 }
 
 /// How a log ends.

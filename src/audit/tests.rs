@@ -182,6 +182,31 @@ fn the_next_run_goes_on_after_a_write_that_was_cut_off_anywhere() {
 }
 
 #[test]
+fn a_log_that_ends_as_it_was_left_is_opened_by_its_end_alone() {
+    let host = Host::new();
+    let head = host.fill();
+    // What nobody would read on the way to the end: opening it the long way would not mind either, but verifying would.
+    let mut text = vec![b'x'; 200 * 1024];
+    text.push(b'\n');
+    text.extend(host.text());
+    host.put(&text);
+    let mut log = host.open(Some(head));
+    assert_eq!(log.head(), head);
+    log.append([converged()]).unwrap();
+    assert_eq!(log.head().seq, head.seq + 1);
+    // Another entry after it, a longer one than is looked for at the end, or none of that number.
+    assert_eq!(host.open(Some(head)).head().seq, head.seq + 1);
+    let message = Some("m".repeat(100 * 1024));
+    let mut log = host.open(None);
+    log.append([Event::Outcome { intent: 3, result: OutcomeResult::Failed, message }]).unwrap();
+    let long = log.head();
+    assert_eq!(host.open(Some(long)).head(), long);
+    assert!(!String::from_utf8(host.text()).unwrap().contains("\"event\":\"cut\""));
+    let other = Head { digest: Digest::of(b"another"), ..long };
+    assert_eq!(host.open(Some(other)).head().seq, long.seq + 1, "that it is another is written down");
+}
+
+#[test]
 fn writes_cut_off_several_times_in_a_row_are_recovered_together() {
     let host = Host::new();
     let head = host.fill();

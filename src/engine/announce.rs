@@ -196,9 +196,11 @@ impl Voice {
         let path = Path::new(EXPORTED);
         let exported: Exported =
             self.host.read(path).ok().flatten().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        let log = self.host.read(Path::new(LOG)).ok().flatten().unwrap_or_default();
+        let size = self.host.stat(Path::new(LOG)).ok().flatten().map_or(0, |stat| stat.size);
         // A log that was put back from a backup is told again from where it begins.
-        let mut from = usize::try_from(exported.bytes).ok().filter(|bytes| *bytes <= log.len()).unwrap_or(0);
+        let begin = if exported.bytes <= size { exported.bytes } else { 0 };
+        let log = self.host.read_from(Path::new(LOG), begin).ok().flatten().unwrap_or_default();
+        let mut from = 0;
         let courier = Courier::of(self.host.root(), self.config.anchor.root.kind());
         while from < log.len() {
             let mut entries = Vec::new();
@@ -224,7 +226,7 @@ impl Voice {
             }
             from = to;
             // In the spool now: if this is not written they go there twice.
-            let text = serde_json::to_vec(&Exported { bytes: from as u64 }).unwrap_or_default();
+            let text = serde_json::to_vec(&Exported { bytes: begin + from as u64 }).unwrap_or_default();
             let file = NewFile { content: &text, owner: None, mode: 0o600, check: None };
             if let Err(error) = self.host.replace_file(path, &file) {
                 warn!("cannot remember what was exported: {}", chain(&error));

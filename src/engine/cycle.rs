@@ -12,7 +12,7 @@ use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
 use crate::model::{Maintenance, ObjectId, Step};
 use crate::resources::findings::Finding;
-use crate::resources::{Desired, ObserveError, Operation, triggers};
+use crate::resources::{Desired, ObserveError, Operation, ShelfError, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
 use crate::trust::Cache;
 use crate::trust::{Allowance, Authorized, HEARTBEAT_REF};
@@ -145,6 +145,8 @@ pub enum CycleError {
     Hindered(#[from] Hindrance),
     #[error("cannot observe the host")]
     Observe(#[from] ObserveError),
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
     #[error("no commit was accepted yet; run `hostwrit apply` first")]
     NothingAccepted,
 }
@@ -390,7 +392,7 @@ impl<'c> Cycle<'c> {
             state.root = Some(self.root());
             state.ordered = None;
             state.held = None;
-            state.removals = match allowance(desired, state) {
+            state.removals = match allowance(&desired.commit().to_string(), desired.removals(), state) {
                 Allowance::Granted(number) => Some(number),
                 Allowance::Unasked | Allowance::Denied(_) => None,
             };

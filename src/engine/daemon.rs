@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::{ReadHost as _, RealHost};
+use crate::host::{ReadHost as _, RealHost, memory};
 use crate::resources::findings::Finding;
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
@@ -19,8 +19,8 @@ use super::announce::{Announcer, News};
 use super::config::ConfigError;
 use super::demands::{Demands, Errand, Wish};
 use super::drift::{Drift, Next};
+use super::enforced::Enforced;
 use super::notify::{Notifier, Pulse};
-use super::repair::Enforced;
 use super::reports::{self, Told};
 use super::schedule::until_next_pull;
 use super::status::{Health, Status};
@@ -139,15 +139,15 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             Pulled::Cycle(ended) => {
                 let Ended { mut status, settled: left, enforced, told, took } = *ended;
                 drift.after_cycle(enforced);
-                demands.enforce(drift.desired(), &config.host);
+                demands.enforce(drift.enforced().cloned(), &config.host);
                 status.fought(&drift.fought());
                 write(&status, &host);
                 announcer.tell(News::Cycle(Box::new(status.clone()), told, took));
                 tell(&status, last.as_ref());
                 let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
                 failures = if unanswered { failures + 1 } else { 0 };
-                // A copy of this thread's own: what was made among all that a cycle needs would hold that in place.
-                (last, settled) = (Some(status.clone()), left);
+                (last, settled) = (Some(status), left);
+                memory::give_back();
             }
             Pulled::Nothing(left, answered) => {
                 settled = Some(left);
@@ -318,7 +318,7 @@ fn enforced_by(
         // The host agreed, so nothing had to be read.
         None => cycle.last_good()?,
     };
-    Enforced::of(Arc::new(desired), host).map(Some)
+    Enforced::of(desired, host).map(Some)
 }
 
 /// Leaves the status of a cycle for `hostwrit status`.

@@ -17,11 +17,11 @@ use crate::control::server::QUEUE;
 use crate::control::{Answer, Answers, Ask, Demand, Live, Server};
 use crate::host::{ReadHost, RealHost};
 use crate::model::{Actor, Maintenance, ObjectId, Step, chain};
-use crate::resources::{Desired, Operation};
-use crate::trust::Authorized;
+use crate::resources::Operation;
 
 use super::Pause;
 use super::apply::Outcome;
+use super::enforced::Enforced;
 use super::status::Status;
 use super::why::Why;
 
@@ -43,7 +43,7 @@ pub struct Demands {
     next_pull: Option<SystemTime>,
     last: Option<Status>,
     /// What the host is held to, and the host's name.
-    enforced: Option<(Arc<Authorized<Desired>>, String)>,
+    enforced: Option<(Enforced, String)>,
     host: Arc<RealHost>,
 }
 
@@ -108,8 +108,8 @@ impl Demands {
     }
 
     /// Notes what the host that is called `name` is held to.
-    pub fn enforce(&mut self, desired: Option<Arc<Authorized<Desired>>>, name: &str) {
-        self.enforced = desired.map(|desired| (desired, name.to_owned()));
+    pub fn enforce(&mut self, enforced: Option<Enforced>, name: &str) {
+        self.enforced = enforced.map(|enforced| (enforced, name.to_owned()));
     }
 
     /// Waits for the next demand. Nothing is lost if the wait is given up.
@@ -196,13 +196,13 @@ impl Demands {
 
     /// Answers where an object comes from. The log may be long, so it is read in a thread of its own.
     fn explain(&self, object: ObjectId, answers: Answers) {
-        let Some((desired, name)) = self.enforced.clone() else {
+        let Some((enforced, name)) = self.enforced.clone() else {
             answers.send(Answer::refused(Code::Failed, "no commit is enforced yet: no cycle has ended"));
             return;
         };
         let host = Arc::clone(&self.host);
         tokio::task::spawn_blocking(move || {
-            answers.send(match Why::of(&object, &desired, &name, host.as_ref()) {
+            answers.send(match Why::of_kept(&object, &enforced, &name, host.as_ref()) {
                 Ok(why) => Answer::Why { why: serde_json::to_value(why).unwrap_or_default() },
                 Err(error) => Answer::refused(Code::Failed, chain(&error)),
             });

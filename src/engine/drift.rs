@@ -14,17 +14,22 @@ use tracing::{debug, error, info, warn};
 
 use crate::audit::OutcomeResult;
 use crate::host::RealHost;
-use crate::model::{ObjectId, chain};
-use crate::resources::{Concerned, Desired};
-use crate::trust::Authorized;
+use crate::model::{ObjectId, Record, chain};
+use crate::resources::Concerned;
 
+use super::CycleError;
+use super::enforced::Enforced;
 use super::fights::{Fights, Fought};
-use super::repair::{Enforced, Repair, Repaired, repair};
+use super::repair::{Repair, Repaired, repair};
 use super::watch::Watch;
 use super::who;
 
 /// A look at the whole host that events ask for comes at the most so often.
 const FULL_LOOKS_APART: Duration = Duration::from_secs(10);
+
+/// As many objects are looked at in one go when all must be: what is touched meanwhile need not wait long, and memory stays
+/// small.
+const BATCH: usize = 256;
 
 /// What is watched of a host, and what is fought over on it.
 pub struct Drift {
@@ -32,6 +37,10 @@ pub struct Drift {
     /// `None` where the kernel does not let us watch.
     watch: Option<Watch>,
     enforced: Option<Enforced>,
+    /// What is remembered of all objects, as it was read last.
+    record: Option<Record>,
+    /// The first of the objects that are to be looked at because they are watched only now.
+    unseen: Option<usize>,
     fights: Fights,
     /// Objects that are to be looked at, and when.
     waiting: BTreeSet<ObjectId>,
@@ -67,8 +76,11 @@ struct Worked {
     held: BTreeSet<ObjectId>,
     /// The repair could not be made, or numbers of accounts changed.
     needs_cycle: bool,
-    /// What the host is held to by a repair that changed something: objects may depend on other places now.
+    /// What was put away cannot be had back, so the next cycle has to give it anew.
+    is_lost: bool,
+    /// What the host is held to by a repair that changed where objects are.
     enforced: Option<Enforced>,
+    record: Option<Record>,
 }
 
 impl Drift {
@@ -80,6 +92,8 @@ impl Drift {
             host,
             watch,
             enforced: None,
+            record: None,
+            unseen: None,
             fights: Fights::default(),
             waiting: BTreeSet::new(),
             due: None,
@@ -94,12 +108,12 @@ impl Drift {
 
     /// Returns the commit that is watched over.
     pub fn commit(&self) -> Option<String> {
-        self.enforced.as_ref().map(|enforced| enforced.desired.commit().to_string())
+        self.enforced.as_ref().map(|enforced| enforced.commit().to_owned())
     }
 
     /// Returns what the host is held to.
-    pub fn desired(&self) -> Option<Arc<Authorized<Desired>>> {
-        self.enforced.as_ref().map(|enforced| Arc::clone(&enforced.desired))
+    pub fn enforced(&self) -> Option<&Enforced> {
+        self.enforced.as_ref()
     }
 
     /// Returns what something else on the host changes again and again.
@@ -117,14 +131,15 @@ impl Drift {
     }
 
     fn set(&mut self, enforced: Enforced) {
-        if enforced.desired.desired().maintenance.is_none() {
+        if enforced.declared().at_hand().maintenance.is_none() {
             self.held.clear();
         }
         if let Some(watch) = &mut self.watch {
-            if watch.set(Arc::clone(&enforced.interests)) {
+            // What happened to a new object was, until now, no matter of ours, although its directory may have been watched.
+            let is_new = self.enforced.as_ref().is_none_or(|before| !before.is_of(&enforced));
+            if watch.set(Arc::clone(enforced.watchlist())) || is_new || self.unseen.is_some() {
                 // Something may have happened after the look and before the watch stood.
-                self.waiting.extend(enforced.objects());
-                self.due = Some(Instant::now());
+                self.unseen = Some(0);
             }
             let (watched, unwatched) = watch.directories();
             debug!(watched, unwatched, "directories");
@@ -151,10 +166,12 @@ impl Drift {
                 }
                 continue;
             }
-            let due = [self.due, self.full_look].into_iter().flatten().min();
+            let due = [self.due, self.full_look, self.unseen.map(|_| Instant::now())].into_iter().flatten().min();
             let concerned = tokio::select! {
-                () = until(due) => None,
+                // What was just touched comes before what perhaps was.
+                biased;
                 concerned = watched(self.watch.as_mut()) => Some(concerned),
+                () = until(due) => None,
             };
             match concerned {
                 Some(Concerned::Objects(objects)) => self.begin(objects),
@@ -166,11 +183,12 @@ impl Drift {
                     self.full_look = None;
                     return Next::Cycle;
                 }
-                None => {
+                None if self.due.is_some_and(|due| due <= Instant::now()) => {
                     self.due = None;
                     let waiting = std::mem::take(&mut self.waiting);
                     self.begin(waiting);
                 }
+                None => self.begin_unseen(),
             }
         }
     }
@@ -190,8 +208,19 @@ impl Drift {
             objects.into_iter().partition(|object| held.contains(object));
         self.wait_for(later);
         let Some(enforced) = self.enforced.clone().filter(|_| !objects.is_empty()) else { return };
-        let (host, stop) = (Arc::clone(&self.host), Arc::clone(&self.stop));
-        self.work = Some(tokio::task::spawn_blocking(move || work(enforced, objects, held, &host, &stop)));
+        let (host, stop, record) = (Arc::clone(&self.host), Arc::clone(&self.stop), self.record.take());
+        self.work = Some(tokio::task::spawn_blocking(move || work(&enforced, objects, &held, &host, &stop, record)));
+    }
+
+    /// Looks at the next of the objects that are watched only now.
+    fn begin_unseen(&mut self) {
+        let (Some(from), Some(enforced)) = (self.unseen, &self.enforced) else {
+            self.unseen = None;
+            return;
+        };
+        let objects = enforced.watchlist().objects(from, BATCH);
+        self.unseen = Some(from + BATCH).filter(|next| *next < enforced.watchlist().len());
+        self.begin(objects);
     }
 
     fn wait_for(&mut self, objects: BTreeSet<ObjectId>) {
@@ -217,16 +246,17 @@ impl Drift {
     }
 
     fn done(&mut self, worked: Worked) -> Option<Box<Repaired>> {
+        self.record = worked.record;
         // What is held back is told by a cycle, once and not at each change.
         let is_new = worked.held.iter().any(|object| !self.held.contains(object));
         self.held.extend(worked.held);
         if worked.needs_cycle || is_new {
             self.owe_full_look();
         }
-        let is_current = |enforced: &Enforced| {
-            self.enforced.as_ref().is_some_and(|current| Arc::ptr_eq(&current.desired, &enforced.desired))
-        };
-        if let Some(enforced) = worked.enforced.filter(is_current) {
+        let is_current = |enforced: &Enforced| self.enforced.as_ref().is_some_and(|current| current.is_of(enforced));
+        if worked.is_lost {
+            self.enforced = None;
+        } else if let Some(enforced) = worked.enforced.filter(is_current) {
             self.set(enforced);
         }
         let repaired = worked.repaired?;
@@ -250,16 +280,18 @@ impl Drift {
 }
 
 fn work(
-    enforced: Enforced,
+    enforced: &Enforced,
     objects: BTreeSet<ObjectId>,
-    held: BTreeSet<ObjectId>,
+    held: &BTreeSet<ObjectId>,
     host: &RealHost,
     stop: &AtomicBool,
+    mut record: Option<Record>,
 ) -> Worked {
-    let done = repair(&enforced, objects, &held, host, stop, &mut |step, outcome| match outcome.result {
+    let done = repair(enforced, objects, held, host, stop, &mut record, &mut |step, outcome| match outcome.result {
         OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "drift was put right"),
         _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
     });
+    let is_lost = matches!(done, Err(CycleError::Shelf(_)));
     let mut held_back = BTreeSet::new();
     let (repaired, mut needs_cycle) = match done {
         Ok(Repair::Nothing) => (None, false),
@@ -278,12 +310,13 @@ fn work(
         }
     };
     // Owners of files are compared by number, wherever the files are.
-    needs_cycle |= enforced.interests.is_renumbered(host).unwrap_or(true);
+    needs_cycle |= enforced.watchlist().is_renumbered(host).unwrap_or(true);
     let moves =
-        |repaired: &Repaired| repaired.plan.steps.iter().any(|step| enforced.interests.may_move_with(&step.object));
+        |repaired: &Repaired| repaired.plan.steps.iter().any(|step| enforced.watchlist().may_move_with(&step.object));
     let is_other = needs_cycle || repaired.as_deref().is_some_and(moves);
-    let enforced = is_other.then(|| Enforced::of(enforced.desired, host).ok()).flatten();
-    Worked { repaired, held: held_back, needs_cycle, enforced }
+    let known = record.as_ref().filter(|_| is_other);
+    let enforced = known.and_then(|record| enforced.moved(record, host).ok().flatten());
+    Worked { repaired, held: held_back, needs_cycle, is_lost, enforced, record }
 }
 
 async fn watched(watch: Option<&mut Watch>) -> Concerned {

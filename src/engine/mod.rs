@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod demands;
 pub mod desired;
 pub mod drift;
+pub mod enforced;
 mod fetching;
 pub mod fights;
 pub mod freshness;

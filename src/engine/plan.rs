@@ -132,6 +132,7 @@ pub struct PlanView<'p> {
     pub maintenance: Option<&'p Maintenance>,
     /// What the maintenance holds back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     pub held: Vec<StepView<'p>>,
     /// Objects that left the repo and that hostwrit did not make, which are left alone.
     pub unmanaged: &'p [ObjectId],

@@ -2,7 +2,6 @@
 //! Which commit's plan a cycle carries out: the tip's, if it counts, it is this host's turn, and no guard objects; else that
 //! of the last good commit.
 
-use crate::model::git::Oid;
 use crate::resources::Desired;
 use crate::source::{FetchError, Fetched};
 use crate::trust::{Allowance, Authorized, Cache};
@@ -72,7 +71,7 @@ impl Cycle<'_> {
             plan,
             desired: desired.desired(),
             host: self.host,
-            allowance: &allowance(desired, state),
+            allowance: &allowance(&plan.commit, desired.removals(), state),
             is_way_back: state.is_way_back(&plan.commit),
         };
         guard::judge(&proposal).err()
@@ -90,13 +89,9 @@ impl Cycle<'_> {
 }
 
 /// Returns how many removals a commit allows: what its signers said when it was proven, which is not proven again.
-pub(super) fn allowance(desired: &Authorized<Desired>, state: &State) -> Allowance {
-    match (desired.removals(), state.removals) {
-        (Allowance::Unasked, Some(number)) if is_pin(desired.commit(), state) => Allowance::Granted(number),
+pub(super) fn allowance(commit: &str, asked: &Allowance, state: &State) -> Allowance {
+    match (asked, state.removals) {
+        (Allowance::Unasked, Some(number)) if state.pin.as_deref() == Some(commit) => Allowance::Granted(number),
         (asked, _) => asked.clone(),
     }
-}
-
-fn is_pin(commit: &Oid, state: &State) -> bool {
-    state.pin.as_ref() == Some(&commit.to_string())
 }

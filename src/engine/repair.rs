@@ -2,44 +2,20 @@
 //! Puts right what somebody just changed: only the objects concerned are looked at, and nobody is asked.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::audit::{Log, OutcomeResult};
-use crate::host::{ReadHost, RealHost};
-use crate::model::{ObjectId, Step};
-use crate::resources::{Desired, Interests, ObserveError, Operation, Part, triggers};
-use crate::trust::Authorized;
+use crate::host::{ReadHost as _, RealHost};
+use crate::model::{ObjectId, Record, Step};
+use crate::resources::{Operation, Part, triggers};
 
 use super::apply::{Outcome, carry_out};
 use super::claims::{forget_the_gone, forget_the_unmade, promise, remember_the_altered};
 use super::cycle::LOCK_WAIT;
+use super::enforced::Enforced;
 use super::guard::{self, Proposal};
 use super::planning::allowance;
 use super::{CycleError, Pause, Plan, State};
-
-/// What a host is held to, and what that depends on.
-#[derive(Clone, Debug)]
-pub struct Enforced {
-    pub desired: Arc<Authorized<Desired>>,
-    pub interests: Arc<Interests>,
-}
-
-impl Enforced {
-    /// Finds out what on this host `desired` depends on.
-    ///
-    /// # Errors
-    /// The host or its state cannot be read.
-    pub fn of(desired: Arc<Authorized<Desired>>, host: &dyn ReadHost) -> Result<Self, CycleError> {
-        let interests = Interests::of(desired.desired(), &State::read(host)?.owned, host)?;
-        Ok(Self { desired, interests: Arc::new(interests) })
-    }
-
-    /// Returns every declared object.
-    pub fn objects(&self) -> BTreeSet<ObjectId> {
-        self.desired.desired().objects().into_iter().map(|object| object.id).collect()
-    }
-}
 
 /// What came of a repair.
 #[derive(Debug)]
@@ -82,7 +58,8 @@ impl Repaired {
 
 /// Makes the concerned objects agree with what is enforced. Those that are `held` are left as they are.
 ///
-/// `watch` is told of each step's outcome as it happens.
+/// `record` is what was remembered of all objects when it was read last, and stays so. `watch` is told of each step's outcome
+/// as it happens.
 ///
 /// # Errors
 /// The host cannot be observed, or state or log cannot be written.
@@ -92,6 +69,7 @@ pub fn repair(
     held: &BTreeSet<ObjectId>,
     host: &RealHost,
     stop: &AtomicBool,
+    record: &mut Option<Record>,
     watch: &mut dyn FnMut(&Step<Operation>, &Outcome),
 ) -> Result<Repair, CycleError> {
     let _lock = host.lock(LOCK_WAIT)?;
@@ -99,33 +77,42 @@ pub fn repair(
     if Pause::active(host, host.now())?.is_some() {
         return Ok(Repair::Nothing);
     }
-    let mut state = State::read(host)?;
-    let commit = enforced.desired.commit().to_string();
-    if state.applying || state.enforced() != Some(&commit) {
+    let mut state = State::read_part(host, record.as_ref())?;
+    let known = state.record().cloned().unwrap_or_default();
+    *record = Some(known.clone());
+    if state.applying || state.enforced() != Some(enforced.commit()) {
         return Ok(Repair::NeedsCycle);
     }
-    let desired = enforced.desired.desired();
-    let make = |objects: BTreeSet<ObjectId>, with_reactions: bool, state: &State| -> Result<_, ObserveError> {
-        let part = Part::around(objects, with_reactions, desired, &state.owned, &state.pending);
-        let mut plan = Plan::of_part(&commit, &part, state, host)?;
+    let around =
+        |objects, with_reactions| Part::around(objects, with_reactions, enforced.declared(), &known, &state.pending);
+    let plan_of = |part: &Part, state: &State| -> Result<Plan, CycleError> {
+        let mut plan = Plan::of_part(enforced.commit(), part, state, host)?;
         plan.hold(held);
-        Ok((part, plan))
+        Ok(plan)
     };
     // As a rule nothing differs, for we see what we do ourselves: then no service need be asked for.
-    let (part, plan) = make(concerned, false, &state)?;
+    let mut part = around(concerned, false)?;
+    let mut plan = plan_of(&part, &state)?;
     if plan.steps.is_empty() {
         return Ok(Repair::of_nothing(&plan));
     }
-    let (part, plan) = make(part.objects, true, &state)?;
+    let whole = around(part.objects.clone(), true)?;
+    if whole.objects != part.objects {
+        part = whole;
+        plan = plan_of(&part, &state)?;
+    }
     if plan.steps.is_empty() {
         return Ok(Repair::of_nothing(&plan));
     }
-    let allowance = allowance(&enforced.desired, &state);
+    let allowance = allowance(enforced.commit(), enforced.removals(), &state);
+    // Of the files a guard looks at those alone that have a step.
+    let desired = enforced.declared().at_hand();
     // A cycle looks at the whole, and says what a guard objects to.
     if guard::judge(&Proposal { plan: &plan, desired, host, allowance: &allowance, is_way_back: false }).is_err() {
         return Ok(Repair::NeedsCycle);
     }
 
+    state.enter(&part.objects);
     let mut log = Log::open(host, state.log)?;
     promise(&plan, &mut log, &mut state)?;
     // What services outside of this part are owed they are owed still.
@@ -136,7 +123,8 @@ pub fn repair(
     // From here on a kill is found by the next start, as with a cycle.
     state.write(host)?;
     let outcomes = carry_out(&plan, host, &mut log, &mut state, stop, watch)?;
-    let (_, again) = make(part.objects.clone(), true, &state)?;
+    let after = Part { owned: state.owned.clone(), pending: state.pending.only(&part.objects), ..part.clone() };
+    let again = plan_of(&after, &state)?;
     let remaining: Vec<ObjectId> = again.steps.iter().map(|step| step.object.clone()).collect();
     forget_the_unmade(&again, &mut state);
     let owned = part.owned.objects().filter(|object| !held.contains(*object)).cloned().collect();
@@ -147,5 +135,6 @@ pub fn repair(
     state.applying = false;
     state.log = Some(log.head());
     state.write(host)?;
+    *record = state.record().cloned();
     Ok(Repair::Done(Box::new(Repaired { plan, outcomes, remaining })))
 }

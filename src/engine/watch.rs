@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::host::units::{Bell, listen};
 use crate::host::{HostError, ReadHost as _, RealHost, RulesetMonitor, Touched, Watcher};
 use crate::resources::accounts::{PUBLIC, SHADOW};
-use crate::resources::{Concerned, Interests};
+use crate::resources::{Concerned, Watchlist};
 
 /// Who changes a file seldom does so with one call; and what is done in this time is looked at once.
 const FILES_SETTLE: Duration = Duration::from_millis(10);
@@ -43,7 +43,7 @@ pub struct Watch {
     hears_ruleset: bool,
     /// `None` while no object depends on the packet filter.
     ruleset: Option<RulesetMonitor>,
-    interests: Arc<Interests>,
+    watchlist: Arc<Watchlist>,
     touched: BTreeSet<Touched>,
     /// When what was touched is handed out.
     due: Option<Instant>,
@@ -67,7 +67,7 @@ impl Watch {
             listener,
             hears_ruleset: host.is_live(),
             ruleset: None,
-            interests: Arc::new(Interests::default()),
+            watchlist: Arc::new(Watchlist::default()),
             touched: BTreeSet::new(),
             due: None,
             told_of_limit: false,
@@ -76,12 +76,12 @@ impl Watch {
 
     /// Watches for these and for nothing else. Returns whether there is a place or unit now that was not watched before:
     /// what happened there meanwhile was not seen.
-    pub fn set(&mut self, interests: Arc<Interests>) -> bool {
-        let directories = interests.directories();
-        let units = interests.units();
+    pub fn set(&mut self, watchlist: Arc<Watchlist>) -> bool {
+        let directories = watchlist.directories();
+        let units = watchlist.units();
         let mut is_new = !units.is_subset(&self.units.borrow());
         if let Some(files) = &mut self.files {
-            let before = self.interests.directories();
+            let before = self.watchlist.directories();
             is_new |= directories.iter().any(|(path, depth)| before.get(path).is_none_or(|before| before < depth));
             files.set(directories);
             let unwatched = files.unwatched();
@@ -99,8 +99,8 @@ impl Watch {
             *before = units;
             is_other
         });
-        is_new |= self.listen_to_ruleset(interests.has_ruleset());
-        self.interests = interests;
+        is_new |= self.listen_to_ruleset(watchlist.has_ruleset());
+        self.watchlist = watchlist;
         is_new
     }
 
@@ -140,7 +140,7 @@ impl Watch {
                         self.due = Some(Instant::now() + ACCOUNTS_SETTLE);
                         continue;
                     }
-                    let concerned = self.interests.touched_by(&self.touched);
+                    let concerned = self.watchlist.touched_by(&self.touched);
                     self.touched.clear();
                     if concerned != Concerned::Objects(BTreeSet::new()) {
                         return concerned;
@@ -173,10 +173,10 @@ impl Watch {
     }
 
     fn drain(&mut self) {
-        let (interests, all) = (&self.interests, &mut self.touched);
+        let (watchlist, all) = (&self.watchlist, &mut self.touched);
         let Some(files) = &mut self.files else { return };
         files.drain(&mut |touched| {
-            if matches!(&touched, Touched::Path(path) if !interests.concerns(path)) {
+            if matches!(&touched, Touched::Path(path) if !watchlist.concerns(path)) {
                 return;
             }
             if all.len() >= TOUCHED_MAX {

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::audit::entry::{Cause, LoggedChange, Signer};
 use crate::audit::{self, AuditError, Entry, Event, OutcomeResult};
 use crate::host::ReadHost;
-use crate::model::{Action, Digest, Location, ObjectId};
-use crate::resources::{DeclaredObject, Desired};
+use crate::model::{Action, Digest, Location, ObjectId, Origin};
+use crate::resources::{Desired, ShelfError};
 use crate::trust::Authorized;
+
+use super::enforced::Enforced;
 
 /// What `hostwrit why --json` prints.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -76,6 +78,8 @@ pub enum WhyError {
     Unknown(String),
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
 }
 
 impl Why {
@@ -91,30 +95,39 @@ impl Why {
     ) -> Result<Self, WhyError> {
         let objects = desired.desired().objects();
         let Some(declared) = objects.iter().find(|declared| declared.id == *object) else {
-            return Err(WhyError::Unknown(unknown(object, &objects, name)));
+            let ids = objects.iter().map(|declared| declared.id.clone());
+            return Err(WhyError::Unknown(unknown(object, ids, name)));
         };
-        Ok(answer(declared, desired.commit().to_string(), audit::log::read(host)?))
+        Ok(answer(object, declared.origin, desired.commit().to_string(), audit::log::read(host)?))
+    }
+
+    /// Finds out in what the daemon has put away, and in the log.
+    ///
+    /// # Errors
+    /// The object is not declared or cannot be had back, or the log cannot be read.
+    pub fn of_kept(object: &ObjectId, enforced: &Enforced, name: &str, host: &dyn ReadHost) -> Result<Self, WhyError> {
+        let declared = enforced.declared();
+        let Some(origin) = declared.origin(object)? else {
+            return Err(WhyError::Unknown(unknown(object, declared.objects(), name)));
+        };
+        Ok(answer(object, &origin, enforced.commit().to_owned(), audit::log::read(host)?))
     }
 }
 
-fn unknown(object: &ObjectId, objects: &[DeclaredObject<'_>], host: &str) -> String {
-    let same_kind: Vec<String> = objects
-        .iter()
-        .filter(|other| other.id.kind() == object.kind())
-        .take(10)
-        .map(|object| object.id.to_string())
-        .collect();
+fn unknown(object: &ObjectId, declared: impl Iterator<Item = ObjectId>, host: &str) -> String {
+    let same_kind: Vec<String> =
+        declared.filter(|other| other.kind() == object.kind()).take(10).map(|object| object.to_string()).collect();
     match same_kind.as_slice() {
         [] => format!("the repo does not declare {} for {host}, nor any other of its kind", object),
         some => format!("the repo does not declare {} for {host}; it declares {}", object, some.join(", ")),
     }
 }
 
-fn answer(declared: &DeclaredObject<'_>, commit: String, entries: Vec<Entry>) -> Why {
+fn answer(asked: &ObjectId, origin: &Origin, commit: String, entries: Vec<Entry>) -> Why {
     let mut answer = Why {
-        object: declared.id.clone(),
-        declared: declared.origin.object.clone(),
-        fields: declared.origin.fields.clone(),
+        object: asked.clone(),
+        declared: origin.object.clone(),
+        fields: origin.fields.clone(),
         commit,
         signers: Vec::new(),
         order: None,
@@ -133,7 +146,7 @@ fn answer(declared: &DeclaredObject<'_>, commit: String, entries: Vec<Entry>) ->
                 answer.order = Some(LoggedOrder { order, nonce, key, reason });
             }
             Event::Planned { commit, plan, cause, .. } => drop(plans.insert(plan, (commit, cause))),
-            Event::Intent { plan, object, action, changes } if object == declared.id => {
+            Event::Intent { plan, object, action, changes } if object == *asked => {
                 if let Some((commit, cause)) = plans.get(&plan) {
                     let fields = changes.into_iter().map(|change: LoggedChange| change.field).collect();
                     let commit = commit.clone();

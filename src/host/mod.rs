@@ -16,10 +16,12 @@ pub mod files;
 mod listen;
 pub mod listeners;
 pub mod lock;
+pub mod memory;
 mod processes;
 pub mod real;
 pub mod room;
 pub mod ruleset;
+pub mod scratch;
 pub mod units;
 pub mod watch;
 
@@ -38,6 +40,7 @@ pub use processes::{Process, that_names, that_writes};
 pub use real::RealHost;
 pub use room::Room;
 pub use ruleset::{Ruleset, RulesetMonitor, Tables};
+pub use scratch::Scratch;
 pub use units::{Timer, UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};
 
@@ -63,6 +66,15 @@ pub trait ReadHost {
     /// # Errors
     /// The path is not a regular file or cannot be read.
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// Returns what the file at `path` holds from the byte `from` on; `None` if there is none.
+    ///
+    /// # Errors
+    /// The path is not a regular file or cannot be read.
+    fn read_from(&self, path: &Path, from: u64) -> Result<Option<Vec<u8>>, HostError> {
+        let after = |bytes: Vec<u8>| bytes.get(usize::try_from(from).ok()?..).map(<[u8]>::to_vec);
+        Ok(self.read(path)?.map(|bytes| after(bytes).unwrap_or_default()))
+    }
 
     /// Returns the target of the symbolic link at `path`, or `None` if nothing is there.
     ///

@@ -50,18 +50,19 @@ fn others() -> impl Iterator<Item = Process> {
         .filter_map(of)
 }
 
-/// Returns the process of this number, if it lives.
+/// Returns the process with this number, if there is one.
 pub(super) fn of(pid: u32) -> Option<Process> {
     parse_status(pid, &fs::read(format!("/proc/{pid}/status")).ok()?)
 }
 
-/// Reads name and effective user out of `/proc/PID/status`.
+/// Reads name and effective user out of `/proc/PID/status`: proc(5). The directory's owner would not do: it is root where the
+/// process has given up rights.
 pub(super) fn parse_status(pid: u32, status: &[u8]) -> Option<Process> {
     let status = String::from_utf8_lossy(status);
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
     let uid = field("Uid")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
     // Whoever runs the process has chosen the name: it must not steer a terminal.
-    let name = field("Name")?.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let name = field("Name")?.replace(char::is_control, "\u{fffd}");
     Some(Process { pid, name, uid })
 }
 

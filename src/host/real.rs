@@ -11,8 +11,8 @@ use super::files::Root;
 use super::listeners::{self, Holders};
 use super::{
     AccountFiles, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock,
-    Stat, Tables, Timer, UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective, files,
-    listen, room, ruleset, units,
+    Scratch, Stat, Tables, Timer, UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective,
+    files, listen, room, ruleset, scratch, units,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -69,6 +69,14 @@ impl RealHost {
         room::room(&self.root, path)
     }
 
+    /// Makes a file without a name beside `path`, which has that name for a moment. The caller holds the run lock.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn scratch(&self, path: &Path) -> Result<Scratch, HostError> {
+        scratch::scratch(&self.root, path)
+    }
+
     /// Listens on the socket at `path`, which gets these permission bits and does not block. What an earlier process left
     /// there is removed.
     ///
@@ -98,6 +106,10 @@ impl ReadHost for RealHost {
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
         files::read(&self.root, path)
+    }
+
+    fn read_from(&self, path: &Path, from: u64) -> Result<Option<Vec<u8>>, HostError> {
+        files::read_from(&self.root, path, from)
     }
 
     fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {

@@ -17,7 +17,7 @@ pub enum Mode {
 }
 
 /// One object of the infra repo after layering: what is wanted, how strictly, and who says so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Declared<D> {
     /// The object's natural name: a user name, a path.
     pub name: String,

@@ -14,6 +14,7 @@ pub mod object;
 pub mod origin;
 pub mod ownership;
 pub mod plan;
+pub mod record;
 pub mod secret;
 
 pub use actor::Actor;
@@ -28,4 +29,5 @@ pub use object::ObjectId;
 pub use origin::{Location, Origin};
 pub use ownership::Owned;
 pub use plan::{Action, Change, Shown, Step};
+pub use record::Record;
 pub use secret::Secret;

@@ -47,7 +47,7 @@ impl fmt::Display for Location {
 }
 
 /// Where an object, and each of its fields, was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Where the object is named: in the layer that counts most among those that name it.
     pub object: Location,

@@ -19,8 +19,10 @@ pub mod order;
 pub mod part;
 pub mod port;
 pub mod service;
+pub mod shelf;
 pub mod triggers;
 pub mod user;
+pub mod watchlist;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,9 +34,12 @@ use crate::model::{Declared, Digest, Faults, Limits, Maintenance, Mode, ObjectId
 
 pub use content::{Content, Contents};
 pub use digest::Digestible;
-pub use interests::{Concerned, Interests};
+pub use file::shelf::ShelfError;
+pub use interests::Interests;
 pub use part::Part;
+pub use shelf::Shelf;
 pub use triggers::Pending;
+pub use watchlist::{Concerned, Watchlist};
 
 /// A kind of thing that hostwrit keeps as declared, e.g. users.
 pub trait Resource {

@@ -9,16 +9,17 @@ mod tests;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
-use crate::model::{Declared, ObjectId, Owned};
+use crate::model::{Declared, ObjectId, Owned, Record};
 
 use super::blocklist::Blocklist;
 use super::egress::Egress;
+use super::file::shelf::{ShelfError, Sort};
 use super::file::{self, File};
 use super::group::Group;
 use super::port::Port;
 use super::service::Service;
 use super::user::User;
-use super::{Desired, Pending, Resource, triggers};
+use super::{Desired, Pending, Resource, Shelf};
 
 /// Some declared objects, with all on which their steps depend, and the record of those alone.
 ///
@@ -37,33 +38,34 @@ impl Part {
     ///
     /// `with_reactions` takes the services in that these objects restart or reload: without them the part says whether the
     /// objects differ, and no more.
+    ///
+    /// # Errors
+    /// A declared file cannot be had back.
     pub fn around(
         objects: BTreeSet<ObjectId>,
         with_reactions: bool,
-        desired: &Desired,
-        owned: &Owned,
+        declared: &Shelf,
+        record: &Record,
         pending: &Pending,
-    ) -> Self {
+    ) -> Result<Self, ShelfError> {
         let mut objects = objects;
         loop {
             let before = objects.len();
-            add_accounts(&mut objects, desired, owned);
-            add_files(&mut objects, desired, owned);
-            add_filters(&mut objects, desired, owned);
+            add_accounts(&mut objects, declared.at_hand(), record);
+            add_files(&mut objects, declared.files(), record);
+            add_filters(&mut objects, declared.at_hand(), record);
             if with_reactions {
-                add_reactions(&mut objects, desired);
+                add_reactions(&mut objects, declared);
             }
             if objects.len() == before {
                 break;
             }
         }
-        let owed = pending.0.iter().filter(|(object, _)| objects.contains(*object));
-        Self {
-            desired: desired.only(&Kept::of_all(&objects)),
-            owned: owned.only(&objects),
-            pending: Pending(owed.map(|(object, trigger)| (object.clone(), trigger.clone())).collect()),
-            objects,
+        let mut desired = declared.at_hand().only(&Kept::of_all(&objects));
+        for object in objects.iter().filter(|object| object.kind() == File::KIND) {
+            desired.files.extend(declared.files().get(object.name())?);
         }
+        Ok(Self { desired, owned: record.only(&objects).0, pending: pending.only(&objects), objects })
     }
 }
 
@@ -85,69 +87,56 @@ impl<'k> Kept<'k> {
 }
 
 /// The number that a new user or group gets depends on what all others ask for.
-fn add_accounts(objects: &mut BTreeSet<ObjectId>, desired: &Desired, owned: &Owned) {
+fn add_accounts(objects: &mut BTreeSet<ObjectId>, desired: &Desired, record: &Record) {
     if !objects.iter().any(|object| [User::KIND, Group::KIND].contains(&object.kind())) {
         return;
     }
     objects.extend(desired.users.iter().map(|user| ObjectId::new(User::KIND, &user.name)));
     objects.extend(desired.groups.iter().map(|group| ObjectId::new(Group::KIND, &group.name)));
-    objects.extend(owned.of_kind(User::KIND).chain(owned.of_kind(Group::KIND)).cloned());
+    objects.extend(record.owned_of_kind(User::KIND).chain(record.owned_of_kind(Group::KIND)));
 }
 
 /// A path depends on the declared links above it. A directory of which the names count, for it is exact or on its way
 /// out, depends on all that is declared or owned below it.
-fn add_files(objects: &mut BTreeSet<ObjectId>, desired: &Desired, owned: &Owned) {
-    let paths: HashSet<&str> =
-        objects.iter().filter(|object| object.kind() == File::KIND).map(ObjectId::name).collect();
-    if paths.is_empty() {
-        return;
-    }
-    let mut above = HashSet::new();
-    let mut whole: HashSet<&str> = paths.clone();
-    let mut more: Vec<ObjectId> = Vec::new();
+fn add_files(objects: &mut BTreeSet<ObjectId>, files: &file::shelf::Shelf, record: &Record) {
+    let paths: Vec<String> =
+        objects.iter().filter(|object| object.kind() == File::KIND).map(|object| object.name().to_owned()).collect();
     for path in &paths {
-        above.extend(Path::new(path).ancestors().skip(1).filter_map(Path::to_str));
-    }
-    for declared in &desired.files {
-        let name = declared.name.as_str();
-        let what = declared.want.as_ref().map(|want| &want.what);
-        if !matches!(what, None | Some(file::What::Directory { exact: true })) {
-            whole.remove(name);
+        let above = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
+        objects.extend(
+            above.filter(|above| files.sort(above) == Some(Sort::Link)).map(|above| ObjectId::new(File::KIND, above)),
+        );
+        // One that is not declared is owned, and on its way out.
+        if files.sort(path).is_none_or(|sort| sort == Sort::Whole) {
+            let below = format!("{}/", path.trim_end_matches('/'));
+            objects.extend(files.paths(&below).map(|path| ObjectId::new(File::KIND, path)));
+            objects.extend(record.owned_below(File::KIND, &below));
         }
-        if above.contains(name) && matches!(what, Some(file::What::Link { .. })) {
-            more.push(ObjectId::new(File::KIND, name));
-        }
     }
-    if !whole.is_empty() {
-        let is_below = |path: &str| {
-            Path::new(path).ancestors().skip(1).filter_map(Path::to_str).any(|above| whole.contains(above))
-        };
-        let names = desired.files.iter().map(|declared| declared.name.as_str());
-        let owned = owned.of_kind(File::KIND).map(ObjectId::name);
-        more.extend(names.chain(owned).filter(|name| is_below(name)).map(|name| ObjectId::new(File::KIND, name)));
-    }
-    objects.extend(more);
 }
 
 /// All ports are loaded at once, and so are all block lists.
-fn add_filters(objects: &mut BTreeSet<ObjectId>, desired: &Desired, owned: &Owned) {
+fn add_filters(objects: &mut BTreeSet<ObjectId>, desired: &Desired, record: &Record) {
     for kind in [Port::KIND, Egress::KIND, Blocklist::KIND] {
         if objects.iter().any(|object| object.kind() == kind) {
             objects.extend(desired.objects().into_iter().map(|object| object.id).filter(|id| id.kind() == kind));
-            objects.extend(owned.of_kind(kind).cloned());
+            objects.extend(record.owned_of_kind(kind));
         }
     }
 }
 
 /// A service is restarted or reloaded by what it names, and has to load its own files; and what it names is looked at
 /// with it, so that it is restarted once for all of them.
-fn add_reactions(objects: &mut BTreeSet<ObjectId>, desired: &Desired) {
-    for declared in &desired.services {
-        let Some(want) = &declared.want else { continue };
-        let id = ObjectId::new(Service::KIND, &declared.name);
-        let files =
-            desired.files.iter().map(|file| file.name.as_str()).filter(|path| triggers::is_path_of(&want.unit, path));
-        let mut causes: BTreeSet<ObjectId> = files.map(|path| ObjectId::new(File::KIND, path)).collect();
+fn add_reactions(objects: &mut BTreeSet<ObjectId>, declared: &Shelf) {
+    let files = declared.files();
+    for service in &declared.at_hand().services {
+        let Some(want) = &service.want else { continue };
+        let id = ObjectId::new(Service::KIND, &service.name);
+        let (unit, drop_ins) = (want.unit.file(), want.unit.drop_in_dir());
+        let below = format!("{drop_ins}/");
+        let own = [unit.as_str(), drop_ins.as_str()].into_iter().filter(|path| files.sort(path).is_some());
+        let mut causes: BTreeSet<ObjectId> =
+            own.chain(files.paths(&below)).map(|path| ObjectId::new(File::KIND, path)).collect();
         causes.extend(want.restart_when.iter().chain(&want.reload_when).cloned());
         if objects.contains(&id) || causes.iter().any(|cause| objects.contains(cause)) {
             objects.insert(id);

@@ -23,6 +23,14 @@ use super::{Desired, Operation, Resource};
 #[serde(transparent)]
 pub struct Pending(pub BTreeMap<ObjectId, Trigger>);
 
+impl Pending {
+    /// Returns what these services are owed.
+    pub fn only(&self, objects: &BTreeSet<ObjectId>) -> Self {
+        let owed = self.0.iter().filter(|(object, _)| objects.contains(*object));
+        Self(owed.map(|(object, trigger)| (object.clone(), trigger.clone())).collect())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     pub reaction: Reaction,
@@ -99,13 +107,8 @@ pub fn add(
 
 /// Whether the object is the unit's file, or a drop-in of it, declared as a file.
 fn is_file_of(unit: &UnitName, object: &ObjectId) -> bool {
-    object.kind() == File::KIND && is_path_of(unit, object.name())
-}
-
-/// Whether the path is that of the unit's file, or of its drop-ins.
-pub(super) fn is_path_of(unit: &UnitName, path: &str) -> bool {
-    let path = Path::new(path);
-    path == Path::new(&unit.file()) || path.starts_with(unit.drop_in_dir())
+    let path = Path::new(object.name());
+    object.kind() == File::KIND && (path == Path::new(&unit.file()) || path.starts_with(unit.drop_in_dir()))
 }
 
 /// Returns the restarts and reloads that the steps contain: what is owed once any of the steps was carried out.

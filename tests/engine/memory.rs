@@ -4,6 +4,7 @@
 use super::site::Site;
 
 const STATE: &str = "/var/lib/hostwrit/state.json";
+const RECORD_DIR: &str = "/var/lib/hostwrit/record";
 const LOG: &str = hostwrit::audit::LOG;
 const HOST: &str = "files:\n  /etc/motd: {content: \"good\\n\"}\n  /etc/new: {content: \"new\\n\"}\n";
 
@@ -54,6 +55,53 @@ fn a_truncated_state_is_an_error_that_says_what_to_do_and_nothing_is_changed() {
     std::fs::rename(site.path(STATE), site.path("/tmp-state")).unwrap();
     site.converge();
     assert_eq!(site.get("/etc/motd").unwrap(), "good\n");
+}
+
+/// Returns path and text of the record of the objects. There is one, named by the state.
+fn record(site: &Site) -> (String, String) {
+    let names: Vec<_> =
+        std::fs::read_dir(site.path(RECORD_DIR)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let [name] = names.as_slice() else { panic!("{names:?}") };
+    let path = format!("{RECORD_DIR}/{}", name.to_str().unwrap());
+    let text = site.get(&path).unwrap();
+    (path, text)
+}
+
+#[test]
+fn a_record_that_is_gone_or_another_is_an_error_that_says_what_to_do_and_nothing_is_changed() {
+    let site = converged();
+    let (path, text) = record(&site);
+    assert!(text.contains("{\"object\":\"file:/etc/new\",\"owned\":[\"whole\"]}\n"), "{text}");
+    site.put("/etc/motd", "drift\n");
+    let damages: [(&str, &str, Change); 3] = [
+        ("gone", "lacks the file", |site| std::fs::remove_file(site.path(&record(site).0)).unwrap()),
+        ("cut", "has other content", |site| site.put(&record(site).0, &record(site).1[1..])),
+        ("no text", "has other content", |site| std::fs::write(site.path(&record(site).0), [0xff]).unwrap()),
+    ];
+    for (what, words, damage) in damages {
+        damage(&site);
+        let before = site.listing();
+        let applied = site.run(&["apply"]);
+        assert_eq!(applied.code, 1, "{what}: {applied:?}");
+        assert!(applied.stderr.contains(words), "{what}: {applied:?}");
+        assert!(applied.stderr.contains("move the state away"), "{what}: {applied:?}");
+        assert_eq!(site.listing(), before, "{what}");
+        site.put(&path, &text);
+    }
+    site.converge();
+    assert_eq!(site.get("/etc/motd").unwrap(), "good\n");
+}
+
+#[test]
+fn a_record_that_no_state_names_goes_with_the_next_change() {
+    let site = converged();
+    site.put(&format!("{RECORD_DIR}/stray.jsonl"), "");
+    site.host_file("files:\n  /etc/new: {content: \"new\\n\"}\n  /etc/newer: {content: \"newer\\n\"}\n");
+    site.converge();
+    assert!(record(&site).1.contains("file:/etc/newer"));
+    site.host_file("labels: {}\n");
+    site.converge();
+    assert!(record(&site).1.contains("file:/etc/motd"), "it was there before");
 }
 
 #[test]
@@ -222,13 +270,14 @@ fn an_agreement_is_not_believed_when_anything_it_depends_on_has_changed() {
 fn a_commit_whose_acceptance_was_logged_is_not_gone_back_behind() {
     let site = converged();
     let old = site.repo.id("HEAD");
-    let before = site.get(STATE).unwrap();
+    let (before, record) = (site.get(STATE).unwrap(), record(&site));
     let between = site.host_file("files:\n  /etc/motd: {content: \"between\\n\"}\n");
     site.host_file("files:\n  /etc/motd: {content: \"next\\n\"}\n");
     site.converge();
     assert_ne!(old, between);
     // As if hostwrit had been killed between the log's entry and the state.
     site.put(STATE, &before);
+    site.put(&record.0, &record.1);
     site.repo.git(&["reset", "--quiet", "--hard", &between.to_string()]);
     let applied = site.run(&["apply"]);
     assert_eq!(applied.code, 4, "{applied:?}");

@@ -13,7 +13,7 @@ mod tests;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,22 @@ pub fn read(root: &Root, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
         if length != size {
             file.take(READ_MAX as u64).read_to_end(&mut content)?;
         }
+        Ok(content)
+    };
+    if_there(read()).map_err(HostError::file("read", path))
+}
+
+/// Returns what the regular file at `path` holds from the byte `from` on; `None` if there is none.
+///
+/// # Errors
+/// Something else than a regular file is there, or it cannot be read.
+pub fn read_from(root: &Root, path: &Path, from: u64) -> Result<Option<Vec<u8>>, HostError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let (mut file, size) = open_regular(root, path)?;
+        file.seek(io::SeekFrom::Start(from))?;
+        let left = (size as u64).saturating_sub(from).min(READ_MAX as u64);
+        let mut content = Vec::with_capacity(usize::try_from(left).unwrap_or(0));
+        file.take(READ_MAX as u64).read_to_end(&mut content)?;
         Ok(content)
     };
     if_there(read()).map_err(HostError::file("read", path))

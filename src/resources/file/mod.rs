@@ -4,6 +4,7 @@
 mod diff;
 mod host;
 mod resolve;
+pub mod shelf;
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{FileKind, ReadHost, Stat, WriteHost};
 use crate::model::{Declared, Digest, Faults, Origin, Owned, Step};
@@ -71,7 +72,7 @@ pub enum FileType {
 }
 
 /// A file, directory or link as it shall be. What is `None` is left as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Desired {
     pub what: What,
     pub owner: Option<Account>,
@@ -81,11 +82,20 @@ pub struct Desired {
 }
 
 /// What shall be at the path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
-    File { content: Option<Content>, check: Option<Vec<String>> },
-    Directory { exact: bool },
-    Link { target: PathBuf },
+    File {
+        /// Is no JSON: whoever writes the rest down writes the content beside it.
+        #[serde(skip)]
+        content: Option<Content>,
+        check: Option<Vec<String>>,
+    },
+    Directory {
+        exact: bool,
+    },
+    Link {
+        target: PathBuf,
+    },
 }
 
 impl What {
@@ -99,7 +109,7 @@ impl What {
 }
 
 /// A user or group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Account {
     Name(String),
     Number(u32),

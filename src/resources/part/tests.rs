@@ -16,7 +16,7 @@ use crate::model::ownership::OwnershipChange;
 use crate::model::{Location, Mode, Origin, Step};
 use crate::resources::service::{DesiredUnit, UnitName};
 use crate::resources::triggers::{Reaction, Trigger};
-use crate::resources::{Concerned, Content, Interests, Operation, diff, file, group, observe, user};
+use crate::resources::{Concerned, Content, Operation, Watchlist, diff, file, group, observe, user};
 
 use super::*;
 
@@ -244,6 +244,20 @@ impl ReadHost for Host {
     }
 }
 
+/// Returns the part that the daemon would look at, with what is declared put away and had back.
+fn around(
+    objects: BTreeSet<ObjectId>,
+    with_reactions: bool,
+    desired: &Desired,
+    owned: &Owned,
+    pending: &Pending,
+) -> Part {
+    let dir = tempfile::tempdir().unwrap();
+    let scratch = RealHost::open(dir.path()).unwrap().scratch(Path::new("/scratch")).unwrap();
+    let shelf = Shelf::of(desired.clone(), scratch).unwrap();
+    Part::around(objects, with_reactions, &shelf, &Record::of(owned, &BTreeSet::new()), pending).unwrap()
+}
+
 /// Returns what would be done, in words that hold all of it, sorted.
 fn steps(desired: &Desired, owned: &Owned, pending: &Pending, host: &Host) -> Vec<(ObjectId, String)> {
     let observed = observe(desired, owned, host).unwrap();
@@ -274,13 +288,13 @@ proptest! {
         let seeds: BTreeSet<ObjectId> = case.seeds.iter().map(|seed| seed.get(&all).clone()).collect();
 
         let whole = steps(&desired, &owned, &pending, &host);
-        let part = Part::around(seeds.clone(), true, &desired, &owned, &pending);
+        let part = around(seeds.clone(), true, &desired, &owned, &pending);
         prop_assert!(seeds.is_subset(&part.objects));
         let planned = steps(&part.desired, &part.owned, &part.pending, &host);
         prop_assert_eq!(of(whole.clone(), &part.objects), planned);
 
         // Without what reacts to them the objects themselves differ, or do not, in the same way.
-        let bare = Part::around(seeds, false, &desired, &owned, &pending);
+        let bare = around(seeds, false, &desired, &owned, &pending);
         let no_service = |steps: Vec<(ObjectId, String)>| {
             steps.into_iter().filter(|(object, _)| object.kind() != Service::KIND).collect::<Vec<_>>()
         };
@@ -293,7 +307,7 @@ proptest! {
     fn whatever_a_touched_path_makes_differ_is_concerned(case in cases()) {
         let (desired, owned, pending, host) = (case.desired(), case.owned(), case.pending(), case.set_up());
         let before = steps(&desired, &owned, &pending, &host);
-        let interests = Interests::of(&desired, &owned, &host).unwrap();
+        let watchlist = Watchlist::of(&desired, &owned, &host).unwrap();
         let mut touched = BTreeSet::new();
         for path in case.touched.iter().map(|place| PATHS[*place]) {
             let real = host.real.root().join(&path[1..]);
@@ -304,8 +318,8 @@ proptest! {
             }
             touched.insert(Touched::Path(path.into()));
         }
-        let Concerned::Objects(concerned) = interests.touched_by(&touched) else { panic!("paths concern objects") };
-        let part = Part::around(concerned, true, &desired, &owned, &pending);
+        let Concerned::Objects(concerned) = watchlist.touched_by(&touched) else { panic!("paths concern objects") };
+        let part = around(concerned, true, &desired, &owned, &pending);
         let after = steps(&desired, &owned, &pending, &host);
         for step in after.iter().filter(|step| !before.contains(step)) {
             prop_assert!(part.objects.contains(&step.0), "{} is not concerned by {touched:?}", step.0);
@@ -314,7 +328,7 @@ proptest! {
 }
 
 #[test]
-fn interests_name_the_directories_to_watch_and_filter_what_is_told() {
+fn a_watchlist_names_the_directories_to_watch_and_filters_what_is_told() {
     let mut desired = Desired::default();
     let want = |what| Some(file::Desired { what, owner: None, group: None, mode: None });
     desired.files.push(declared("/etc/app", want(file::What::Directory { exact: true }), Mode::Enforce));
@@ -337,9 +351,9 @@ fn interests_name_the_directories_to_watch_and_filter_what_is_told() {
         touched: Vec::new(),
     }
     .set_up();
-    let interests = Interests::of(&desired, &Owned::default(), &host).unwrap();
+    let watchlist = Watchlist::of(&desired, &Owned::default(), &host).unwrap();
     use crate::host::Depth::{Contents, Names};
-    let directories: Vec<_> = interests.directories().into_iter().collect();
+    let directories: Vec<_> = watchlist.directories().into_iter().collect();
     let expected = [("/", Names), ("/etc", Contents), ("/etc/app", Contents), ("/srv", Names), ("/srv/www", Contents)];
     assert_eq!(directories, expected.map(|(path, depth)| (PathBuf::from(path), depth)));
     for (path, concerned) in [
@@ -351,6 +365,45 @@ fn interests_name_the_directories_to_watch_and_filter_what_is_told() {
         ("/srv/www/index", true),
         ("/srv/www/other", false),
     ] {
-        assert_eq!(interests.concerns(Path::new(path)), concerned, "{path}");
+        assert_eq!(watchlist.concerns(Path::new(path)), concerned, "{path}");
     }
+}
+
+#[test]
+fn a_watchlist_learns_where_a_home_is_now_and_forgets_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("etc")).unwrap();
+    let put = |home: &str| {
+        fs::write(dir.path().join("etc/passwd"), format!("ada:x:1001:1001::{home}:/bin/sh\n")).unwrap();
+    };
+    put("/home/ada");
+    fs::write(dir.path().join("etc/group"), "").unwrap();
+    let host = RealHost::open(dir.path()).unwrap();
+    let mut desired = Desired::default();
+    let want = user::Desired { ssh_keys: Some(Vec::new()), ..user::Desired::default() };
+    desired.users.push(declared("ada", Some(want), Mode::Enforce));
+    let users = desired.clone();
+    let exact = file::What::Directory { exact: true };
+    let want = file::Desired { what: exact, owner: Some(file::Account::Name("ada".into())), group: None, mode: None };
+    desired.files.push(declared("/etc/app", Some(want), Mode::Enforce));
+
+    let nothing = Owned::default();
+    let before = Watchlist::of(&desired, &nothing, &host).unwrap();
+    assert_eq!(before.moved(&users, &nothing, &host).unwrap(), None);
+    // Written otherwise, it is the same place.
+    put("/home//ada/");
+    assert_eq!(before.moved(&users, &nothing, &host).unwrap(), None);
+    put("/srv/ada");
+    let after = before.moved(&users, &nothing, &host).unwrap().unwrap();
+    assert_eq!(after, Watchlist::of(&desired, &nothing, &host).unwrap());
+    let touched = |list: &Watchlist, path: &str| list.touched_by(&BTreeSet::from([Touched::Path(path.into())]));
+    let ada = Concerned::Objects([ObjectId::new(User::KIND, "ada")].into());
+    assert_eq!(touched(&after, "/srv/ada/.ssh/authorized_keys"), ada);
+    assert_eq!(touched(&after, "/home/ada/.ssh/authorized_keys"), Concerned::Objects(BTreeSet::new()));
+    assert_eq!(touched(&after, "/etc/app/stray"), Concerned::Objects([ObjectId::new(File::KIND, "/etc/app")].into()));
+    // Another number is noted: owners are compared by it.
+    assert!(!after.is_renumbered(&host).unwrap());
+    fs::write(dir.path().join("etc/passwd"), "ada:x:1002:1001::/srv/ada:/bin/sh\n").unwrap();
+    assert!(after.is_renumbered(&host).unwrap());
+    assert!(!after.moved(&users, &nothing, &host).unwrap().unwrap().is_renumbered(&host).unwrap());
 }

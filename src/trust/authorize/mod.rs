@@ -38,6 +38,11 @@ impl<D> Authorized<D> {
         &self.desired
     }
 
+    /// Returns the desired state alone, which then is no longer known to be authorized.
+    pub fn into_desired(self) -> D {
+        self.desired
+    }
+
     /// Returns the commit that asks for it.
     pub fn commit(&self) -> &Oid {
         &self.commit

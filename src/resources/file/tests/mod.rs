@@ -4,6 +4,7 @@
 mod diff;
 mod host;
 mod resolve;
+mod shelf;
 
 use std::sync::Arc;
 
