@@ -59,6 +59,11 @@ pub enum FetchError {
     TooLarge { remote: String, git_ref: String, limit: u64 },
     #[error("fetching {git_ref} from {remote} would leave less than {reserve} bytes of the disk; make room")]
     NoRoom { remote: String, git_ref: String, reserve: u64 },
+    #[error("what was fetched cannot be written to the disk; look at it, and make room")]
+    Sync {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("fetching {git_ref} from {remote} was stopped")]
     Stopped { remote: String, git_ref: String },
     #[error("cannot start a thread to fetch in")]
@@ -206,7 +211,12 @@ impl Mirror {
         let mut broken = None;
         loop {
             match receiver.recv_timeout(WATCH) {
-                Ok(Ok(fetched)) => return Ok(fetched),
+                Ok(Ok(fetched)) => {
+                    if leftovers::pack_bytes(&self.directory).ok() != Some(size_before) {
+                        leftovers::sync_fetched(&self.directory).map_err(|source| FetchError::Sync { source })?;
+                    }
+                    return Ok(fetched);
+                }
                 // What was told to stop fails in its own words; why it was told is what counts.
                 Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) if broken.is_some() => break,
                 Ok(Err(failure)) => {

@@ -5,7 +5,7 @@
 //! host; so its files do not pass through `host`.
 #![expect(clippy::disallowed_methods, reason = "the Git library owns these files, beside which host has no say")]
 
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -99,5 +99,22 @@ pub(super) fn make_whole<E: From<io::Error>>(path: &Path, make: impl FnOnce(&Pat
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => make(&aside)?,
     }
+    sync(&aside)?;
     Ok(fs::rename(aside, path)?)
+}
+
+/// Makes durable what a fetch has brought: the library leaves that to the kernel, and a power cut would leave refs to objects that
+/// are not there.
+pub(super) fn sync_fetched(mirror: &Path) -> io::Result<()> {
+    sync(&mirror.join("objects/pack"))?;
+    sync(&mirror.join("refs"))
+}
+
+/// Makes a directory durable with all that is in it.
+fn sync(directory: &Path) -> io::Result<()> {
+    for entry in entries(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { sync(&entry.path())? } else { File::open(entry.path())?.sync_all()? }
+    }
+    File::open(directory)?.sync_all()
 }

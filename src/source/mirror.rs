@@ -95,13 +95,30 @@ impl Mirror {
     /// The mirror cannot be made or opened, or its answers could not be relied on.
     pub fn open(directory: &Path, hash: HashKind, limits: Limits) -> Result<Self, MirrorError> {
         let path = || directory.to_owned();
-        leftovers::discarded(directory).map_err(|source| MirrorError::Clear { directory: path(), source })?;
+        let clear = |source| MirrorError::Clear { directory: path(), source };
+        leftovers::discarded(directory).map_err(clear)?;
         if directory.join("HEAD").exists() {
-            leftovers::remove(directory).map_err(|source| MirrorError::Clear { directory: path(), source })?;
-        } else {
-            make(directory, hash).map_err(|source| MirrorError::Make { directory: path(), source })?;
+            leftovers::remove(directory).map_err(clear)?;
+            let mirror = Self::reopen(directory, hash, limits)?;
+            if mirror.has_what_it_names() {
+                return Ok(mirror);
+            }
+            // A power cut in the middle of a fetch. Each further one would ask only for what is newer than what is lost.
+            tracing::warn!("the mirror {} has lost objects; it is fetched anew", directory.display());
+            leftovers::discard(directory).map_err(clear)?;
         }
+        make(directory, hash).map_err(|source| MirrorError::Make { directory: path(), source })?;
         Self::reopen(directory, hash, limits)
+    }
+
+    /// Whether each ref can be read, and so can the object that it names.
+    fn has_what_it_names(&self) -> bool {
+        let Ok(refs) = self.repo.references() else { return false };
+        let Ok(mut all) = refs.all() else { return false };
+        all.all(|found| {
+            let id = found.ok().and_then(|found| found.try_id().map(gix::Id::detach));
+            id.is_some_and(|id| matches!(self.repo.try_find_header(id), Ok(Some(_))))
+        })
     }
 
     /// Removes the mirror at `directory`, which nobody else may use meanwhile. Killed in the middle, it leaves no half of one.

@@ -204,6 +204,33 @@ fn what_a_killed_fetch_left_is_cleared() {
 }
 
 #[test]
+fn a_mirror_that_a_power_cut_has_emptied_is_fetched_anew() {
+    let emptied: [fn(&Path) -> Vec<PathBuf>; 3] = [
+        |mirror| vec![mirror.join("refs/hostwrit/incoming")],
+        |mirror| pack_files(mirror, "pack"),
+        |mirror| pack_files(mirror, "idx"),
+    ];
+    for of in emptied {
+        let scene = Scene::new();
+        let tip = scene.mirror(Limits::default()).fetch(&scene.url(), MAIN, None, &GO).unwrap().tip;
+        let files = of(&scene.place());
+        assert!(!files.is_empty());
+        for file in files {
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, "").unwrap();
+        }
+        let mirror = scene.mirror(Limits::default());
+        assert_eq!(mirror.fetch(&scene.url(), MAIN, None, &GO).unwrap().tip, tip);
+        assert!(mirror.object(&tip).is_ok());
+    }
+}
+
+fn pack_files(mirror: &Path, ending: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(mirror.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == ending)).collect()
+}
+
+#[test]
 fn a_mirror_that_was_half_made_is_made_again() {
     let scene = Scene::new();
     let aside = scene.place().with_file_name("mirror.incomplete");

@@ -127,18 +127,20 @@ pub fn known_host(server: &Machine<'_>) -> String {
 
 /// Logs in from the fabric with the test run's SSH key and runs a command there.
 pub fn log_in(lab: &Lab<'_>, server: &Machine<'_>, user: &str, command: &str) -> Output {
+    let ssh = ssh(lab, server, user, command);
+    lab.run(ssh, format!("[fabric] ssh {user}@{} {command}", server.address()))
+}
+
+/// Returns the command of the fabric that does so.
+pub fn ssh(lab: &Lab<'_>, server: &Machine<'_>, user: &str, command: &str) -> Command {
     let known_hosts = lab.dir().join("known_hosts");
     fs::write(&known_hosts, known_host(server)).expect("the folder for temporary files can be written");
     let option = |name: &str, path: &Path| format!("-o{name}={}", path.display());
-    lab.run_in_fabric(&[
-        "ssh",
-        "-F/dev/null",
-        "-oBatchMode=yes",
-        "-oConnectTimeout=10",
-        "-oIdentitiesOnly=yes",
-        &option("UserKnownHostsFile", &known_hosts),
-        &option("IdentityFile", lab.keys().ssh_private()),
-        &format!("{user}@{}", server.address()),
-        command,
-    ])
+    let mut ssh = lab.fabric().command("ssh");
+    ssh.args(["-F/dev/null", "-oBatchMode=yes", "-oConnectTimeout=10", "-oIdentitiesOnly=yes"])
+        .arg(option("UserKnownHostsFile", &known_hosts))
+        .arg(option("IdentityFile", lab.keys().ssh_private()))
+        .arg(format!("{user}@{}", server.address()))
+        .arg(command);
+    ssh
 }

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::fabric::Fabric;
 use crate::infra::Keys;
-use crate::machine::{Has, Machine, remove_cgroup};
-use crate::process::Output;
+use crate::machine::{DISK, Has, Machine, remove_cgroup};
+use crate::process::{Output, run};
 
 pub struct Lab<'run> {
     number: u32,
@@ -71,6 +71,18 @@ impl<'run> Lab<'run> {
         image.push(":");
         image.push(self.image);
         let mut machine = self.switch_on(name, &image, Has::Nothing);
+        machine.wait_until_booted();
+        machine
+    }
+
+    /// Boots a host that keeps what it writes on an ext4 of its own, so that its power can be cut.
+    pub fn boot_with_disk(&self, name: &'static str) -> Machine<'_> {
+        let dir = self.dir.join(name);
+        fs::create_dir_all(&dir).expect("the run's own folder can be written");
+        let mut format = Command::new("mkfs.ext4");
+        format.arg("-q").arg(dir.join(DISK)).arg("2G");
+        run(format);
+        let mut machine = self.switch_on(name, self.image.as_os_str(), Has::Program);
         machine.wait_until_booted();
         machine
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One disposable host: a booted Debian in namespaces and a cgroup of its own.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
-use crate::process::{Background, Output};
+use crate::process::{Background, Output, run};
+
+/// The file that is the disk of a host with one, in its folder.
+pub const DISK: &str = "disk.img";
 
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 
@@ -21,6 +24,8 @@ pub struct Machine<'lab> {
     lab: &'lab Lab<'lab>,
     name: &'static str,
     address: String,
+    image: OsString,
+    has: Has,
     dir: PathBuf,
     cgroup: String,
     notify: UnixDatagram,
@@ -44,28 +49,10 @@ impl<'lab> Machine<'lab> {
         fs::create_dir_all(dir.join("disk")).expect("the run's own folder can be written");
         let notify = UnixDatagram::bind(dir.join("notify")).expect("a socket in the run's own folder can be bound");
         notify.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket takes a time limit");
-        let console = File::create(lab.kept().join(format!("{name}-console.log"))).expect("target/ can be written");
-
         let cgroup = format!("{}{}-{}-{name}", Lab::CGROUP_PREFIX, std::process::id(), lab.number());
-        let mut command = lab.fabric().command("unshare");
-        command
-            .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
-            .args(["sh", "-c", include_str!("wrapper.sh"), "wrapper.sh", name, &address])
-            .arg(image)
-            .arg(&dir)
-            .arg(&cgroup)
-            .args(match has {
-                Has::Program => Some(format!("--bind-ro={}:/usr/bin/hostwrit", env!("CARGO_BIN_EXE_hostwrit"))),
-                Has::Nothing => None,
-            })
-            .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("NOTIFY_SOCKET", dir.join("notify"))
-            .env("SYSTEMD_NSPAWN_LOCK", "0")
-            .stdout(console.try_clone().expect("a file descriptor can be duplicated"))
-            .stderr(console);
-        let process = Background::start(command);
-        Self { lab, name, address, dir, cgroup, notify, process, leader: 0 }
+        let image = image.to_owned();
+        let process = start(lab, name, &address, &image, has, &dir, &cgroup);
+        Self { lab, name, address, image, has, dir, cgroup, notify, process, leader: 0 }
     }
 
     /// Waits until the host's systemd has started everything and the network is up.
@@ -177,6 +164,37 @@ impl<'lab> Machine<'lab> {
         self.wait_until_booted();
     }
 
+    /// Cuts the power of a host with a disk ([`Lab::boot_with_disk`]), and switches it on again: what was not made durable is lost.
+    pub fn cut_power(&mut self) {
+        let wrapper = children(self.process.id())[0];
+        // Any file on the disk will do.
+        let on_disk = format!("/proc/{wrapper}/root{}/disk/upper/etc/hosts", self.dir.display());
+        let mut shut_down = Command::new("perl");
+        // EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH (fs/ext4/ext4.h): from here on nothing reaches the disk, and what
+        // the journal of ext4 has in memory never does.
+        shut_down.args([
+            "-e",
+            "open(my $f, '<', shift) or die $!; my $flags = pack('L', 2); ioctl($f, 0x8004587d, $flags) or die $!",
+        ]);
+        shut_down.arg(on_disk);
+        run(shut_down);
+        self.process.child().kill().expect("the host runs");
+        self.process.child().wait().expect("it is our child");
+        remove_cgroup(&self.cgroup);
+        let disk = self.dir.join(DISK);
+        let link = format!("vb-{}", self.name);
+        eventually("the kernel has let go of the host's disk and of its cable", || {
+            let mut loops = Command::new("losetup");
+            loops.arg("--associated").arg(&disk);
+            let mut links = self.lab.fabric().command("ip");
+            links.args(["-o", "link"]);
+            run(loops).text().is_empty() && !run(links).stdout.contains(&link)
+        });
+        let Self { lab, name, address, image, has, dir, cgroup, .. } = &*self;
+        self.process = start(lab, name, address, image, *has, dir, cgroup);
+        self.wait_until_booted();
+    }
+
     /// Shuts down in good order.
     pub fn stop(mut self) {
         self.run(&["systemctl", "--no-block", "poweroff"]).ok();
@@ -212,6 +230,30 @@ impl Drop for Machine<'_> {
         remove_cgroup(&self.cgroup);
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Starts the process that holds all of a host.
+fn start(lab: &Lab<'_>, name: &str, address: &str, image: &OsStr, has: Has, dir: &Path, cgroup: &str) -> Background {
+    let console = lab.kept().join(format!("{name}-console.log"));
+    let console = File::options().create(true).append(true).open(console).expect("target/ can be written");
+    let mut command = lab.fabric().command("unshare");
+    command
+        .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
+        .args(["sh", "-c", include_str!("wrapper.sh"), "wrapper.sh", name, address])
+        .arg(image)
+        .arg(dir)
+        .arg(cgroup)
+        .args(match has {
+            Has::Program => Some(format!("--bind-ro={}:/usr/bin/hostwrit", env!("CARGO_BIN_EXE_hostwrit"))),
+            Has::Nothing => None,
+        })
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("NOTIFY_SOCKET", dir.join("notify"))
+        .env("SYSTEMD_NSPAWN_LOCK", "0")
+        .stdout(console.try_clone().expect("a file descriptor can be duplicated"))
+        .stderr(console);
+    Background::start(command)
 }
 
 /// Finds the host's process 1 below the process that holds its namespaces.

@@ -11,7 +11,8 @@ use crate::image;
 const SOURCES: &str = "HOSTWRIT_HOST_TESTS_SOURCES";
 
 /// Debian's packages of all programs that the harness starts.
-const PACKAGES: &str = "systemd-container mmdebstrap nftables iproute2 util-linux git gnupg openssh-client openssl";
+const PACKAGES: &str =
+    "systemd-container mmdebstrap nftables iproute2 util-linux git gnupg openssh-client openssl perl e2fsprogs mount";
 
 const PROGRAMS: &[&str] = &[
     "setpriv",
@@ -28,6 +29,9 @@ const PROGRAMS: &[&str] = &[
     "openssl",
     "ssh",
     "ssh-keygen",
+    "perl",
+    "mkfs.ext4",
+    "losetup",
 ];
 
 /// Returns what this machine lacks, one reason each, and how to get it.
@@ -45,6 +49,11 @@ pub fn missing() -> Result<(), String> {
                 "overlay mounts on tmpfs",
                 "unshare --mount sh -c 'mount --make-rprivate / && mount -t tmpfs t /mnt && cd /mnt && mkdir l u w m &&
                  mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o m'",
+            ),
+            (
+                "mounting an ext4 by a loop device",
+                "unshare --mount sh -c 'mount --make-rprivate / && mount -t tmpfs t /mnt && mkfs.ext4 -q /mnt/i 8M && mkdir /mnt/m &&
+                 mount -o loop /mnt/i /mnt/m'",
             ),
             (
                 "mounting devpts for a new system, as root of a user namespace cannot",

@@ -15,8 +15,13 @@ done
 
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
-mount -t tmpfs -o size=2G,mode=755 "hostwrit-$name" "$dir/disk"
-mkdir "$dir/disk/upper" "$dir/disk/work" "$dir/disk/root"
+# A host with a disk finds on it what it wrote before its power was cut.
+if [ -e "$dir/disk.img" ]; then
+    mount -o loop "$dir/disk.img" "$dir/disk"
+else
+    mount -t tmpfs -o size=2G,mode=755 "hostwrit-$name" "$dir/disk"
+fi
+mkdir -p "$dir/disk/upper" "$dir/disk/work" "$dir/disk/root"
 mount -t overlay -o "lowerdir=$image,upperdir=$dir/disk/upper,workdir=$dir/disk/work" overlay "$dir/disk/root"
 
 etc=$dir/disk/root/etc

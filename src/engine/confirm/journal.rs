@@ -20,6 +20,9 @@ pub(super) const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// The most notes: each is a sync of the disk.
 pub(super) const MAX_NOTES: usize = 10_000;
 
+/// The service that takes all tables out of the packet filter when it stops, and as a rule also when it starts.
+const EMPTIES_FILTER: &str = "nftables";
+
 /// Why what cannot be done in part is not done at all in a rehearsal.
 const REHEARSED: &str = "it is only rehearsed";
 
@@ -337,6 +340,9 @@ impl WriteHost for Journal<'_> {
     }
 
     fn act_on_unit(&self, action: UnitAction, unit: &str) -> Result<(), HostError> {
+        if unit.strip_suffix(".service").unwrap_or(unit) == EMPTIES_FILTER {
+            self.note_ruleset()?;
+        }
         match action {
             UnitAction::Start | UnitAction::Stop | UnitAction::Restart => self.note_unit(unit, true)?,
             UnitAction::Reload => self.note_unit(unit, false)?,

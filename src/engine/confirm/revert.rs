@@ -111,6 +111,11 @@ pub(super) fn revert(host: &dyn WriteHost, notes: &[Note], moment: Moment) -> Re
     }
     // Also if a place is left: most of the host is as it was, and its units shall be so too.
     let units = units(host, &before.units, moment);
+    if let (Some(was), Moment::Running) = (before.ruleset, moment) {
+        // Debian's nftables.service empties the packet filter when it stops, whose tables ever are in it.
+        let loaded = firewall::put_back(was, host);
+        left.extend(loaded.err().map(|error| chain(&error)));
+    }
     if left.is_empty() { Ok(units) } else { Err(RevertError::Places(left)) }
 }
 

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Changes that cut a host off go back by themselves, with nobody awake; those that do not stay.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{ChildStdin, Stdio};
 use std::time::Duration;
 
-use crate::git_server::log_in;
+use crate::git_server::{log_in, ssh};
 use crate::infra::Signer;
 use crate::lab::Lab;
 use crate::machine::within;
+use crate::process::Background;
 use crate::site::{Site, WEB1, project};
 
 /// Under load a host is slow.
@@ -22,6 +26,11 @@ const CUTS_SERVICE: &str = "  nftables: {running: true, restart_when: [\"file:/e
 
 const MOVES: &str = "  /etc/ssh/sshd_config.d/port.conf: {content: \"Port 2222\\n\"}\n";
 const MOVES_SERVICE: &str = "  ssh: {restart_when: [\"file:/etc/ssh/sshd_config.d/port.conf\"]}\n";
+
+/// Kills an apply after it has acted on a unit and before it can have proven anything.
+const KILLED: &str = "hostwrit apply & apply=$!
+    until grep -qs '\"note\":\"unit\"' /var/lib/hostwrit/confirm/journal.jsonl; do sleep 0.1; done
+    sleep 2; kill -9 $apply; wait $apply; true";
 
 /// A host that obeys its repo, and has as long as `within` to prove a change.
 fn site<'lab>(lab: &'lab Lab<'lab>, within: &str) -> Site<'lab> {
@@ -103,7 +112,7 @@ pub fn killed_in_the_middle(lab: &Lab<'_>) {
     let site = site(lab, "30s");
     let first = site.infra.read(WEB1);
     order(&site, &first, CUTS, CUTS_SERVICE, "cuts the remote off");
-    site.web1.sh("hostwrit apply & apply=$!; until grep -qs '\"note\":\"unit\"' /var/lib/hostwrit/confirm/journal.jsonl; do sleep 0.1; done; sleep 2; kill -9 $apply; wait $apply; true").ok();
+    site.web1.sh(KILLED).ok();
     assert!(site.web1.exists(UNPROVEN), "the change was proven, or put back, before the kill");
     within(LONG, "the timer puts the change back", || !site.web1.exists(UNPROVEN));
     assert!(!site.web1.look(&["nft", "list", "ruleset"]).contains("cut"), "the rules are still there");
@@ -143,5 +152,89 @@ pub fn rebooted_in_the_middle(lab: &Lab<'_>) {
     assert!(!site.web1.exists("/etc/ssh/sshd_config.d/port.conf"));
     assert!(site.web1.look(&["systemctl", "is-enabled", "nftables"]).contains("disabled"));
     site.apply().exits(6).says("the host was started again");
+    demand_nothing_left(&site);
+}
+
+/// An SSH session from the fabric that stays open and says what it is told.
+struct Session {
+    stdin: ChildStdin,
+    said: PathBuf,
+    words: String,
+    _process: Background,
+}
+
+impl Session {
+    fn open(lab: &Lab<'_>, site: &Site<'_>) -> Self {
+        let said = lab.dir().join("session");
+        let file = File::create(&said).expect("the folder for temporary files can be written");
+        let mut command = ssh(lab, &site.web1, "deploy", "cat");
+        command.stdin(Stdio::piped()).stdout(file);
+        let mut process = Background::start(command);
+        let stdin = process.child().stdin.take().expect("stdin was asked for");
+        let mut session = Self { stdin, said, words: String::new(), _process: process };
+        session.demand_answer("the login");
+        session
+    }
+
+    #[track_caller]
+    fn demand_answer(&mut self, when: &str) {
+        self.words.push_str(&format!("after {when}\n"));
+        writeln!(self.stdin, "after {when}")
+            .unwrap_or_else(|error| panic!("the session is gone after {when}: {error}"));
+        within(LONG, &format!("the session answers after {when}"), || {
+            fs::read_to_string(&self.said).is_ok_and(|said| said == self.words)
+        });
+    }
+}
+
+/// Ports change under a session that is open: it stays, and so does the change; one that cuts the host off takes its ports back with it.
+pub fn ports_with_a_session(lab: &Lab<'_>) {
+    let site = site(lab, "30s");
+    let mut session = Session::open(lab, &site);
+    let first = site.infra.read(WEB1);
+    let with_ports =
+        |ports: &str| format!("{first}ports:\n  22/tcp: {{management: true, from: [192.0.2.0/24]}}\n  {ports}: {{}}\n");
+    // What is in force, and what is loaded at the next boot. The order in which nft lists chains is that in which they were made.
+    let rules = || {
+        let script = "set -e; nft --stateless list table inet hostwrit | sort; sha256sum /var/lib/hostwrit/firewall/*";
+        site.web1.sh(script).ok().text().to_owned()
+    };
+    for (nth, ports) in ["80/tcp", "81/tcp"].into_iter().enumerate() {
+        order(&site, &with_ports(ports), "", "", ports);
+        site.apply().ok();
+        site.demand_convergence();
+        demand_nothing_left(&site);
+        session.demand_answer(ports);
+        demand_reached(lab, &site, ports);
+        let log = site.web1.read("/var/log/hostwrit/audit/log.jsonl").unwrap_or_default();
+        let confirmed: Vec<&str> = log.lines().filter(|line| line.contains("\"event\":\"confirmed\"")).collect();
+        assert!(
+            confirmed.len() > nth && confirmed[confirmed.len() - 1].contains("SSH sessions are up: 1"),
+            "{ports}: {log}"
+        );
+    }
+    let good = rules();
+    assert!(good.contains("81"), "{good}");
+    let demand_as_before = |session: &mut Session| {
+        assert_eq!(rules(), good, "other rules than before");
+        assert!(!site.web1.look(&["nft", "list", "ruleset"]).contains("cut"), "the rules are still there");
+        session.demand_answer("the way back");
+        demand_reached(lab, &site, "the way back");
+    };
+    // Debian's own file begins so, and the end of its service empties all tables too.
+    for cuts in [CUTS.to_owned(), CUTS.replace("flush ruleset\\n", "")] {
+        order(&site, &with_ports("82/tcp"), &cuts, CUTS_SERVICE, "cuts the remote off");
+        site.apply().exits(6).says("the remote does not answer any more");
+        demand_as_before(&mut session);
+        demand_nothing_left(&site);
+        site.demand_problem("held");
+        site.hostwrit(&["audit", "verify"]).ok();
+    } // With hostwrit gone, nobody but the timer puts the rules back.
+    order(&site, &with_ports("82/tcp"), CUTS, CUTS_SERVICE, "cuts the remote off");
+    site.web1.sh(KILLED).ok();
+    assert!(site.web1.exists(UNPROVEN), "the change was proven, or put back, before the kill");
+    within(LONG, "the timer puts the change back", || !site.web1.exists(UNPROVEN));
+    demand_as_before(&mut session);
+    site.apply().exits(6).says("nobody has proven the change");
     demand_nothing_left(&site);
 }

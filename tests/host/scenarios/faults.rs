@@ -9,7 +9,7 @@ use crate::lab::Lab;
 use crate::site::{Site, WEB1};
 
 /// The system calls that change something that lasts, or make it last. `?`: not every processor has it.
-const WRITES: &str = "write,pwrite64,ftruncate,fallocate,fsync,fdatasync,?rename,?renameat,renameat2,?unlink,unlinkat,\
+pub(super) const WRITES: &str = "write,pwrite64,ftruncate,fallocate,fsync,fdatasync,?rename,?renameat,renameat2,?unlink,unlinkat,\
                       ?link,linkat,?symlink,symlinkat,?mkdir,mkdirat,fchown,fchownat,fchmod,fchmodat";
 
 /// How many places are tried unless HOSTWRIT_HOST_TESTS=full asks for all.
@@ -18,7 +18,7 @@ const PLACES: usize = 24;
 /// A system call of the apply, by its name and how many of that name there were: what strace calls `when=`.
 type Place = (String, usize);
 
-const LEFT_BEHIND: &str = "find /etc /home /var/lib/hostwrit -name '*hostwrit-new*' -o -name '*+' \\
+pub(super) const LEFT_BEHIND: &str = "find /etc /home /var/lib/hostwrit -name '*hostwrit-new*' -o -name '*+' \\
     -o -name '*.lock' -not -name .pwd.lock";
 
 /// After a kill at any write, a normal run ends in the declared state with an intact log and sound account files.
@@ -94,7 +94,9 @@ pub fn no_log_no_change(lab: &Lab<'_>) {
     site.demand_convergence();
 }
 
-const STRACE: &str = "strace -f -qq -o /tmp/trace -e \"$1\" ${2:+-e \"$2\"} hostwrit apply; echo \"ended with $?\"";
+/// Runs an apply under strace, with what it traces as `$1` and what it injects as `$2`.
+pub(super) const STRACE: &str =
+    "strace -f -qq -o /tmp/trace -e \"$1\" ${2:+-e \"$2\"} hostwrit apply; echo \"ended with $?\"";
 
 #[derive(Clone, Copy)]
 enum Variant {
@@ -138,20 +140,38 @@ fn places(site: &Site<'_>) -> Vec<Place> {
     order(site, Variant::Large);
     site.web1.run(&["sh", "-c", STRACE, "sh", &format!("trace={WRITES}")]).ok().says("ended with 0");
     let trace = site.web1.read("/tmp/trace").expect("strace wrote it");
-    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut places = Vec::new();
-    // A line is `PID CALL(ARGUMENTS`; strace counts for each thread and each system call by itself.
-    for line in trace.lines().filter(|line| !line.contains("resumed>")) {
-        let Some((thread, call)) = line.split_once(char::is_whitespace) else { continue };
-        let Some((call, _)) = call.trim_start().split_once('(') else { continue };
-        let count = counts.entry((thread, call)).or_default();
-        *count += 1;
-        let place = (call.to_owned(), *count);
+    for Call { name, nth, .. } in calls(&trace) {
+        let place = (name.to_owned(), nth);
         if !places.contains(&place) {
             places.push(place);
         }
     }
     places
+}
+
+/// A system call in a trace.
+#[derive(Clone, Debug)]
+pub(super) struct Call<'t> {
+    pub(super) name: &'t str,
+    /// How many of that name its thread has made: what strace calls `when=`.
+    pub(super) nth: usize,
+    pub(super) line: &'t str,
+}
+
+/// Reads what `strace -f` has written, in order.
+pub(super) fn calls(trace: &str) -> Vec<Call<'_>> {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut calls = Vec::new();
+    // A line is `PID CALL(ARGUMENTS`; strace counts for each thread and each system call by itself.
+    for line in trace.lines().filter(|line| !line.contains("resumed>")) {
+        let Some((thread, call)) = line.split_once(char::is_whitespace) else { continue };
+        let Some((name, _)) = call.trim_start().split_once('(') else { continue };
+        let count = counts.entry((thread, name)).or_default();
+        *count += 1;
+        calls.push(Call { name, nth: *count, line });
+    }
+    calls
 }
 
 /// Returns what pwck and grpck find.
