@@ -17,7 +17,8 @@ BUILD_PACKAGES := pkg-config:pkg-config cc:gcc clang:clang /usr/lib/llvm-*/lib/l
 DEMO_PACKAGES := git:git visudo:sudo
 # To test: real signatures, and real hosts under systemd-nspawn.
 TEST_PACKAGES := gpg:gnupg gpg-agent:gpg-agent ssh-keygen:openssh-client openssl:openssl strace:strace systemd-nspawn:systemd-container \
-  mmdebstrap:mmdebstrap nft:nftables ip:iproute2 pwck:passwd promtool:prometheus
+  mmdebstrap:mmdebstrap nft:nftables ip:iproute2 pwck:passwd promtool:prometheus perl:perl \
+  mkfs.ext4:e2fsprogs losetup:mount
 # To make the package and look it over.
 DEB_PACKAGES := dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev strip:binutils lintian:lintian
 # To fuzz: libFuzzer is C++.

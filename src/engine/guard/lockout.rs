@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::audit::entry::Cause;
 use crate::host::{Effective, HostError, Output, ReadHost};
 use crate::model::{Step, chain};
 use crate::resources::accounts::{Accounts, UserEntry};
@@ -61,16 +62,18 @@ const PATHS: [&str; 19] = [
     "/usr/bin/sh",
 ];
 
-/// Judges a plan. One that goes back to a state that was good, and one that a signed order asks for, are not judged.
+/// Judges a plan. One that goes back to a state that was good, and one that a signed order asks for, are not judged; and
+/// neither is one that puts drift right: what the commit leads to was judged before, and an intruder who gives himself
+/// root must not be kept as the last administrator.
 ///
 /// # Errors
 /// The plan takes the last way in, or what it leads to cannot be found out.
 pub(super) fn judge(proposal: &Proposal<'_>) -> Result<(), Objection> {
     // Nobody logs in to a tree of files that does not run, and its programs cannot be asked.
-    if !proposal.host.is_live() || proposal.is_way_back {
+    let Proposal { plan, desired, host, .. } = *proposal;
+    if !host.is_live() || proposal.is_way_back || plan.cause == Cause::Drift {
         return Ok(());
     }
-    let Proposal { plan, desired, host, .. } = *proposal;
     examine(&plan.steps, desired, host).map_err(|message| Objection { code: CODE, message })
 }
 

@@ -116,6 +116,11 @@ impl Bus {
         // Before the job, or its end could be missed. The subscription ends with the connection.
         let mut removed = pin!(manager.receive_job_removed().await?);
         manager.subscribe().await?;
+        if action != UnitAction::Stop {
+            // A unit that failed too often is not started again by systemd, also when what made it fail is right by now.
+            // One that is not loaded has no such count.
+            let _ = manager.reset_failed_unit(unit).await;
+        }
         let job = match action {
             UnitAction::Stop => manager.stop_unit(unit, "replace").await?,
             UnitAction::Restart => manager.restart_unit(unit, "replace").await?,
@@ -252,6 +257,7 @@ pub(super) trait Manager {
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn reload_or_restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn start_transient_unit(
         &self,

@@ -32,6 +32,10 @@ pub(super) fn states(root: &Root, names: &[&str]) -> Result<Vec<UnitState>, Host
 }
 
 pub(super) fn act(action: UnitAction, unit: &str) -> Result<(), HostError> {
+    if matches!(action, UnitAction::Start | UnitAction::Restart | UnitAction::Reload) {
+        // As over the bus: what a unit failed before does not count. One that is not loaded has nothing to reset.
+        systemctl(&["reset-failed", "--", unit])?;
+    }
     let output = match action {
         UnitAction::DaemonReload => systemctl(&["daemon-reload"])?,
         UnitAction::Reload => systemctl(&["reload-or-restart", "--", unit])?,

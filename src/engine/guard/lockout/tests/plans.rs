@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whole plans: each way to lock oneself out, and its harmless neighbour.
 
-use super::super::examine;
+use super::super::{examine, judge};
 use super::{Host, KEY, Object, loaded, steps};
+use crate::audit::entry::Cause;
+use crate::engine::Plan;
+use crate::engine::guard::Proposal;
+use crate::trust::Allowance;
 
 /// What the guard says of the plan; empty if nothing.
 fn said(host: &Host, objects: &[Object<'_>]) -> String {
@@ -12,6 +16,19 @@ fn said(host: &Host, objects: &[Object<'_>]) -> String {
 
 fn config(lines: &str) -> String {
     format!("content: \"{}\"", lines.replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+#[test]
+fn what_an_intruder_gave_himself_is_taken_away_though_nobody_else_could_become_root() {
+    let host = Host::with_alice();
+    let (steps, desired) = steps(&host, &[("user", "alice", "groups: []")]);
+    let allowance = Allowance::Unasked;
+    for (cause, is_refused) in [(Cause::Commit, true), (Cause::Drift, false)] {
+        let plan = Plan { cause, steps: steps.clone(), ..Plan::of_nothing("0") };
+        let (plan, desired, host) = (&plan, &desired, &host);
+        let proposal = Proposal { plan, desired, host, allowance: &allowance, is_way_back: false };
+        assert_eq!(judge(&proposal).is_err(), is_refused, "{cause:?}");
+    }
 }
 
 #[test]
