@@ -3,18 +3,21 @@
 
 use std::time::Duration;
 
+/// What fails for a moment, such as a network that is not up yet at boot, costs a host no more than about this.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+
 /// However long a remote is gone, it is asked this often.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// Returns the time to the next pull after `failures` pulls in a row have failed. `random` is between 0 and 1.
 ///
-/// After a failure the interval doubles, up to half an hour, and is drawn from between a half and one and a half of that:
-/// hosts that a server lost all at once come back spread out.
+/// After a failure it is seconds, doubled at each further one, up to half an hour or the interval, and drawn from between a
+/// half and one and a half of that: hosts that a server lost all at once come back spread out.
 pub fn until_next_pull(interval: Duration, splay: Duration, failures: u32, random: f64) -> Duration {
-    if failures == 0 {
+    let Some(doublings) = failures.checked_sub(1) else {
         return interval + splay.mul_f64(random);
-    }
-    let doubled = interval.saturating_mul(2u32.saturating_pow(failures.min(16)));
+    };
+    let doubled = FIRST_RETRY.saturating_mul(2u32.saturating_pow(doublings.min(31)));
     doubled.min(LONGEST.max(interval)).mul_f64(0.5 + random)
 }
 
@@ -28,12 +31,10 @@ mod tests {
     fn a_failing_remote_is_asked_ever_less_often_but_never_forgotten() {
         let delay = |failures| until_next_pull(5 * MINUTE, MINUTE, failures, 0.5);
         assert_eq!(delay(0), 5 * MINUTE + MINUTE / 2);
-        assert_eq!([delay(1), delay(2), delay(3), delay(1000)], [10 * MINUTE, 20 * MINUTE, 30 * MINUTE, 30 * MINUTE]);
-        assert_eq!(
-            until_next_pull(120 * MINUTE, MINUTE, 9, 0.0),
-            60 * MINUTE,
-            "a long interval is not made shorter than by half"
-        );
+        assert_eq!([delay(1), delay(2), delay(5)], [5, 10, 80].map(Duration::from_secs));
+        assert_eq!([delay(9), delay(10), delay(1000)], [5 * 256, 30 * 60, 30 * 60].map(Duration::from_secs));
+        let delay = until_next_pull(120 * MINUTE, MINUTE, 1000, 0.0);
+        assert_eq!(delay, 60 * MINUTE, "a long interval is not made shorter than by half");
     }
 
     /// 100,000 hosts that all began in the same second, and a server that is away for an hour.
