@@ -65,7 +65,7 @@ impl Check {
 /// Looks at everything, in the order in which it should be put right.
 pub fn examine(host: &RealHost, read: &Result<Config, ConfigError>) -> Vec<Check> {
     let config = read.as_ref().ok();
-    let mut found = vec![checks::rights(host), checks::config(read)];
+    let mut found = vec![checks::rights(host), checks::config(host, read)];
     found.push(checks::directory(host, "state-directory", crate::engine::state::DIR));
     found.push(checks::directory(host, "log-directory", checks::LOG_DIR));
     found.extend([checks::state(host), checks::log(host), checks::clock(host)]);
