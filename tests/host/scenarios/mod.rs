@@ -73,6 +73,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
+    Scenario { name: "maintenance-contains-a-break-in", run: maintenance::contains_a_break_in },
     Scenario { name: "maintenance-leaves-the-host-alone", run: maintenance::leaves_the_host_alone },
     Scenario { name: "metrics-and-reports-of-the-package", run: metrics::are_told },
     Scenario { name: "updates-are-counted", run: updates::are_counted },
