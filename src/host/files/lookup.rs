@@ -76,11 +76,6 @@ impl Root {
         loop {
             match openat2(&self.fd, path, how) {
                 Err(Errno::EAGAIN | Errno::EINTR) if attempts > 0 => attempts -= 1,
-                // What keeps set-id files from being made takes openat2 away (systemd.exec(5), RestrictSUIDSGID=), as from the
-                // courier, which has but its configuration to read. In the root of the running system nothing can leave it.
-                Err(Errno::ENOSYS) if resolve.is_empty() && self.path == Path::new("/") => {
-                    return Ok(openat(&self.fd, path, flags | OFlag::O_CLOEXEC, Mode::empty())?);
-                }
                 result => return result.map_err(io::Error::from),
             }
         }

@@ -83,9 +83,8 @@ pub fn read_from(root: &Root, path: &Path, from: u64) -> Result<Option<Vec<u8>>,
 fn open_regular(root: &Root, path: &Path) -> io::Result<(File, usize)> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let fd = match root.open_straight(path, flags) {
-        // A symbolic link may have been set to a device by anybody, so it is looked at before it is opened; and so is all where
-        // the kernel may not be asked whether there is one.
-        Err(error) if [Errno::ELOOP, Errno::ENOSYS].iter().any(|errno| error.raw_os_error() == Some(*errno as i32)) => {
+        // A symbolic link may have been set to a device by anybody, so it is looked at before it is opened.
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
             let handle = root.open_inside(path, OFlag::O_PATH)?;
             regular_size(&handle)?;
             nix::fcntl::open(&proc_path(&handle), flags | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?
