@@ -3,4 +3,5 @@ mod admits;
 mod networks;
 mod places;
 mod real;
+mod recorded;
 mod table;
