@@ -115,7 +115,7 @@ fn own() -> Result<Ruleset, HostError> {
             }
             // Somebody changed something meanwhile: half of it may be from before.
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::NotFound) => {}
+            Err(error) if was_changed(&error) => {}
             Err(error) => return Err(unanswered(error)),
         }
     }
@@ -124,6 +124,26 @@ fn own() -> Result<Ruleset, HostError> {
 
 /// How often a table is read that changes while it is. After that nft is asked for all of it, which tries until it has it.
 const TRIES: usize = 5;
+
+/// Whether the kernel says that what was asked for was changed, or removed, while it was told.
+fn was_changed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::NotFound)
+}
+
+/// Counts the elements of the named sets of tables with these names, by the table's name. Under another root there are none.
+pub(super) fn set_sizes(root: &Root, tables: &[&str]) -> Result<BTreeMap<String, u64>, HostError> {
+    if !is_live(root) {
+        return Ok(BTreeMap::new());
+    }
+    let mut sizes = sets::sizes(tables);
+    for _ in 1..TRIES {
+        match &sizes {
+            Err(error) if was_changed(error) => sizes = sets::sizes(tables),
+            _ => break,
+        }
+    }
+    sizes.map_err(unanswered)
+}
 
 fn unanswered(source: io::Error) -> HostError {
     HostError::Ruleset { action: "read", why: format!("netlink: {source}") }

@@ -7,7 +7,7 @@ use super::Elements;
 use super::generation::answer;
 use super::monitor::is_of_own_table;
 use super::netlink::read;
-use super::sets::{Bounds, Named, set};
+use super::sets::{Bounds, Named, set, size};
 
 /// Lays out attributes, as the kernel does.
 fn laid_out(attributes: &[(u16, &[u8])]) -> Vec<u8> {
@@ -49,11 +49,16 @@ fn element(key: &[u8], flags: u32, more: &[(u16, &[u8])]) -> Vec<u8> {
     laid_out(&attributes)
 }
 
+/// Lays out the message that tells these elements of a set.
+fn told(elements: &[Vec<u8>]) -> Vec<u8> {
+    let list: Vec<(u16, &[u8])> = elements.iter().map(|element| (1, element.as_slice())).collect();
+    message(10 << 8 | 12, &[(1, b"hostwrit\0"), (2, b"x\0"), (3, &laid_out(&list))])
+}
+
 /// Reads a set with these elements.
 fn elements(key_length: u32, elements: &[Vec<u8>]) -> Elements {
-    let list: Vec<(u16, &[u8])> = elements.iter().map(|element| (1, element.as_slice())).collect();
     let mut bounds = Bounds::new(key_length);
-    bounds.add(&message(10 << 8 | 12, &[(1, b"hostwrit\0"), (2, b"x\0"), (3, &laid_out(&list))]));
+    bounds.add(&told(elements));
     bounds.elements()
 }
 
@@ -119,6 +124,15 @@ fn ranges_are_made_of_their_bounds_in_whatever_order_they_come() {
 }
 
 #[test]
+fn a_range_counts_once_and_so_does_an_address_for_a_time() {
+    let (first, last) = ([10, 0, 0, 0], [10, 0, 1, 0]);
+    let hours = element(&first, 0, &[(4, &[0; 8]), (5, &[0; 8])]);
+    assert_eq!(size(&told(&[element(&last, 1, &[]), element(&first, 0, &[])])), 1);
+    assert_eq!(size(&told(&[hours.clone(), hours])), 2);
+    assert_eq!(size(&told(&[])), 0);
+}
+
+#[test]
 fn what_is_more_than_an_address_is_not_taken_for_one() {
     let key = [10, 0, 0, 1];
     assert_eq!(elements(4, &[element(&key, 0, &[(4, &[0; 8])])]), Elements::Other, "a time to live");
@@ -147,6 +161,7 @@ proptest! {
         let _ = is_of_own_table(&bytes);
         let _ = set(&bytes);
         let _ = taken(&bytes);
+        let _ = size(&bytes);
         let mut bounds = Bounds::new(length);
         bounds.add(&bytes);
         bounds.add(&message(10 << 8 | 12, &[(3, &bytes)]));

@@ -2,5 +2,5 @@
 mod admits;
 mod networks;
 mod places;
-mod real;
+pub(in crate::resources) mod real;
 mod table;
