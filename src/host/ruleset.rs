@@ -95,20 +95,25 @@ pub(super) fn read(root: &Root, tables: Tables) -> Result<Ruleset, HostError> {
     }
     match tables {
         Tables::Own => own(),
-        Tables::OwnOutline => list(OUTLINE),
+        Tables::OwnOutline => outline(list),
         Tables::All => list(&["--json", "--terse", "list", "ruleset"]),
     }
 }
 
-/// What nft is asked for tables of hostwrit's family without elements. nft 1.0.6 reads all elements, and then leaves them out,
-/// where it is asked for one table alone.
-const OUTLINE: &[&str] = &["--json", "--terse", "list", "ruleset", "inet"];
+/// Reads hostwrit's own table without elements, with the others of its family: nft 1.0.6 reads all elements, and then leaves them
+/// out, where it is asked for one table alone.
+///
+/// What others have there may be more than nft understands: 1.0.6 falls over sets that 1.1 has made, perhaps in a container.
+fn outline(list: impl Fn(&[&str]) -> Result<Ruleset, HostError>) -> Result<Ruleset, HostError> {
+    let family = list(&["--json", "--terse", "list", "ruleset", "inet"]);
+    family.or_else(|_| list(&["--json", "--terse", "list", "table", "inet", TABLE]))
+}
 
 /// Reads hostwrit's own table whole: rules through nft, what is in sets from the kernel.
 fn own() -> Result<Ruleset, HostError> {
     for _ in 0..TRIES {
         let before = generation::number().map_err(unanswered)?;
-        let Ruleset { json, .. } = list(OUTLINE)?;
+        let Ruleset { json, .. } = outline(list)?;
         match sets::of_own_table() {
             Ok(elements) if generation::number().map_err(unanswered)? == before => {
                 return Ok(Ruleset { json, elements });

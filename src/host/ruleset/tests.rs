@@ -3,11 +3,12 @@ use proptest::prelude::*;
 
 use std::net::IpAddr;
 
-use super::Elements;
 use super::generation::answer;
 use super::monitor::is_of_own_table;
 use super::netlink::read;
 use super::sets::{Bounds, Named, set, size};
+use super::{Elements, Ruleset, outline};
+use crate::host::HostError;
 
 /// Lays out attributes, as the kernel does.
 fn laid_out(attributes: &[(u16, &[u8])]) -> Vec<u8> {
@@ -96,6 +97,15 @@ fn a_list_that_was_changed_while_it_was_told_is_asked_for_again() {
     let interrupted = notice(3, 0x10, 0);
     let one = message(10 << 8 | 9, &[]);
     assert_eq!(taken(&[one, interrupted].concat()).unwrap_err().kind(), std::io::ErrorKind::Interrupted);
+}
+
+#[test]
+fn tables_of_others_that_nft_falls_over_do_not_keep_ours_from_being_read() {
+    let fallen = || Err(HostError::Ruleset { action: "read", why: "nft ended with signal: 11".to_owned() });
+    let own = Ruleset::new("hostwrit's".to_owned());
+    let falls_over_others = |arguments: &[&str]| if arguments.contains(&"table") { Ok(own.clone()) } else { fallen() };
+    assert_eq!(outline(falls_over_others).unwrap(), own);
+    assert!(outline(|_| fallen()).is_err());
 }
 
 #[test]
