@@ -23,6 +23,7 @@ pub mod room;
 pub mod ruleset;
 pub mod scratch;
 pub mod units;
+mod updates;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

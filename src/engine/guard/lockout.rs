@@ -18,8 +18,9 @@ mod sudo;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::Path;
 
 use crate::audit::entry::Cause;
@@ -29,6 +30,7 @@ use crate::resources::accounts::{Accounts, UserEntry};
 use crate::resources::{Desired, ObserveError, Operation};
 
 use super::{Objection, Proposal};
+use admin::Way;
 use gather::Scene;
 use reach::Reach;
 use simulation::Simulation;
@@ -154,21 +156,51 @@ fn find_lockout(
             return Ok(None);
         }
     }
-    let before = Scene::of(host)?;
-    let administrators = before.administrators();
-    let sources_before = reach::samples(&open_now.sources(), &before.nets(&administrators)?);
     let mut lost = Vec::new();
-    for user in &administrators {
-        if before.admin(user, &sources_before, &open_now)?.obstacle().is_none() {
-            let why = after.admin(user, &sources, &open_after)?.obstacle().unwrap_or_default();
-            lost.push(format!("{user}: {why}"));
-        }
+    for user in who_gets_in(&Scene::of(host)?, &open_now)?.into_keys() {
+        let why = after.admin(&user, &sources, &open_after)?.obstacle().unwrap_or_default();
+        lost.push(format!("{user}: {why}"));
     }
     if lost.is_empty() {
         tracing::warn!("no administrator can log in by SSH and become root, neither now nor after this plan");
         return Ok(None);
     }
     Ok(Some(message(lost)))
+}
+
+/// From where an administrator gets in, and at which port of sshd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayIn {
+    pub user: String,
+    pub from: IpAddr,
+    pub port: u16,
+}
+
+/// Returns the ways in which administrators could log in and become root now, by all that the guard sees.
+///
+/// # Errors
+/// The host cannot be read or asked.
+pub fn ways_in(host: &dyn ReadHost) -> Result<Vec<WayIn>, ObserveError> {
+    let found = who_gets_in(&Scene::of(host)?, &Reach::live(host)?)?;
+    Ok(found.into_values().flatten().collect())
+}
+
+/// Returns the administrators who can log in and become root, each with all ways that were found.
+fn who_gets_in(scene: &Scene<'_>, reach: &Reach) -> Result<BTreeMap<String, Vec<WayIn>>, HostError> {
+    let administrators = scene.administrators();
+    let mut named = reach.named();
+    named.extend(scene.nets(&administrators)?);
+    let sources = reach::samples(&[], &named);
+    let mut found = BTreeMap::new();
+    for user in administrators {
+        let admin = scene.admin(&user, &sources, reach)?;
+        let way = |way: &Way| way.open.first().map(|port| WayIn { user: user.clone(), from: way.from, port: *port });
+        let ways: Vec<WayIn> = admin.free_ways().filter_map(way).collect();
+        if !ways.is_empty() {
+            found.insert(user, ways);
+        }
+    }
+    Ok(found)
 }
 
 /// Asks sshd or sudo. The inner error says that the host does not have the program, so that it lets nobody in either.
