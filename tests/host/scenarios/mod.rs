@@ -48,6 +48,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "confirm-ports-with-a-session", run: confirm::ports_with_a_session },
     Scenario { name: "confirm-rebooted-in-the-middle", run: confirm::rebooted_in_the_middle },
     Scenario { name: "confirm-killed-in-the-middle", run: confirm::killed_in_the_middle },
+    Scenario { name: "confirm-killed-without-a-bus", run: confirm::killed_without_a_bus },
     Scenario { name: "confirm-hung-in-the-middle", run: confirm::hung_in_the_middle },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
