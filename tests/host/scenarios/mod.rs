@@ -65,6 +65,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "ports-reached-and-refused", run: ports::reached_and_refused },
     Scenario { name: "ports-swapped-under-load", run: ports::swapped_under_load },
     Scenario { name: "ports-drift-and-boot", run: ports::drift_and_boot },
+    Scenario { name: "ports-that-nft-refuses", run: ports::that_nft_refuses },
     Scenario { name: "ports-limits", run: ports::limits },
     Scenario { name: "ports-of-containers", run: ports::of_containers },
     Scenario { name: "ports-egress", run: ports::egress },
