@@ -38,6 +38,7 @@ pub mod status;
 mod surroundings;
 mod trust_cache;
 pub mod watch;
+mod way_in;
 mod who;
 pub mod why;
 
