@@ -56,6 +56,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
+    Scenario { name: "lockout-goes-back", run: lockout::goes_back },
     Scenario { name: "lockout-is-refused", run: lockout::is_refused },
     Scenario { name: "image-built-with-root", run: bootstrap::image },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
