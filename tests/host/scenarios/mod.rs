@@ -45,6 +45,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "confirm-goes-back-by-itself", run: confirm::goes_back_by_itself },
     Scenario { name: "confirm-power-cut", run: power::cut_in_the_middle },
+    Scenario { name: "confirm-killed-at-each-step", run: power::killed_in_the_middle },
     Scenario { name: "confirm-ports-with-a-session", run: confirm::ports_with_a_session },
     Scenario { name: "confirm-rebooted-in-the-middle", run: confirm::rebooted_in_the_middle },
     Scenario { name: "confirm-killed-in-the-middle", run: confirm::killed_in_the_middle },
