@@ -4,7 +4,10 @@
 //! Each check looks at one thing, says what it found in one line, and depends on no other. Nothing is changed on the host:
 //! the courier is asked to fetch, into its own mirror, for only that shows that a fetch works.
 
+mod access;
+mod certificates;
 mod checks;
+mod proxy;
 mod remote;
 
 use schemars::JsonSchema;
@@ -13,6 +16,7 @@ use serde::Serialize;
 use crate::engine::Config;
 use crate::engine::config::ConfigError;
 use crate::host::RealHost;
+use crate::source::place;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -66,7 +70,11 @@ pub fn examine(host: &RealHost, read: &Result<Config, ConfigError>) -> Vec<Check
     found.push(checks::directory(host, "log-directory", checks::LOG_DIR));
     found.extend([checks::state(host), checks::log(host), checks::clock(host)]);
     found.extend([checks::units(host), checks::daemon(host)]);
-    found.push(remote::remote(host, config));
+    let place = config.and_then(|config| place(&config.remote));
+    let via = proxy::of_courier(host, place.as_ref());
+    found.extend([access::credentials(host, place.as_ref()), access::host_key(host, place.as_ref())]);
+    found.extend([certificates::certificates(host, place.as_ref()), proxy::check(&via, place.as_ref())]);
+    found.push(remote::remote(host, config, via.server()));
     found.extend([checks::last_cycle(host, config), checks::pause(host)]);
     found
 }

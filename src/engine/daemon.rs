@@ -25,6 +25,7 @@ use super::notify::{Notifier, Pulse};
 use super::reports::{self, Told};
 use super::schedule::until_next_pull;
 use super::status::{Health, Status};
+use super::updates::Lookout;
 use super::{Config, Cycle, CycleError, Report, cycle};
 use crate::model::chain;
 
@@ -109,6 +110,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     let mut failures = 0;
     let mut drift = Drift::new(Arc::clone(&host));
     let announcer = Announcer::start(Arc::clone(&host), config.clone());
+    let mut lookout = Lookout::new(Arc::clone(&host));
     loop {
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
@@ -150,6 +152,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
                 failures = if unanswered { failures + 1 } else { 0 };
                 (last, settled) = (Some(status), left);
+                lookout.look();
                 memory::give_back();
             }
             Pulled::Nothing(left, answered) => {

@@ -45,6 +45,8 @@ pub struct Host {
     pub success_age: Option<u64>,
     /// Number of problems, by code.
     pub problems: BTreeMap<String, u64>,
+    /// Number of findings, by code: what was found around what is declared.
+    pub findings: BTreeMap<String, u64>,
     /// Whether one of the problems is that the remote's tip does not count.
     pub refuses: bool,
     /// What holds changes back.
@@ -105,6 +107,7 @@ impl Host {
             age: None,
             success_age: None,
             problems: BTreeMap::new(),
+            findings: BTreeMap::new(),
             refuses: false,
             held: Vec::new(),
             reboot_needed: false,

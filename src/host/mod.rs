@@ -23,6 +23,7 @@ pub mod room;
 pub mod ruleset;
 pub mod scratch;
 pub mod units;
+mod updates;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,7 @@ pub use lock::RunLock;
 pub use processes::{Process, that_names, that_writes};
 pub use real::RealHost;
 pub use room::Room;
-pub use ruleset::{Ruleset, RulesetMonitor, Tables};
+pub use ruleset::{Elements, Ruleset, RulesetMonitor, Tables};
 pub use scratch::Scratch;
 pub use units::{Timer, UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};

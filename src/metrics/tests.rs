@@ -32,7 +32,8 @@ fn whole() -> Metrics {
         newest_statement: Some(at(1_763_800_000_000)),
         statement_max_age: Some(Duration::from_secs(172_800)),
         reboot_needed: Some(true),
-        pending_updates: Some(12),
+        pending_updates: BTreeMap::from([("kept-back", 0), ("other", 9), ("security", 3)]),
+        package_lists: Some(at(1_763_800_000_000)),
         secrets_due: BTreeMap::from([("shop-db".to_owned(), at(1_800_000_000_000))]),
         audit_entries: Some(40),
         audit_unexported: Some(2),
@@ -73,6 +74,9 @@ fn the_page_says_what_the_metrics_hold() {
         "hostwrit_cycle_duration_seconds_count 6",
         r#"hostwrit_objects{kind="file",state="declared"} 3"#,
         r#"hostwrit_steps_total{result="skipped"} 0"#,
+        r#"hostwrit_pending_updates{sort="security"} 3"#,
+        r#"hostwrit_pending_updates{sort="kept-back"} 0"#,
+        "hostwrit_package_lists_timestamp_seconds 1763800000",
         r#"hostwrit_held{by="pause"} 1"#,
         r#"hostwrit_held{by="guard"} 0"#,
         r#"hostwrit_secret_due_timestamp_seconds{secret="shop-db"} 1800000000"#,
@@ -84,9 +88,14 @@ fn the_page_says_what_the_metrics_hold() {
 #[test]
 fn what_is_not_known_has_no_series() {
     let page = Metrics::default().render();
-    for family in
-        [&family::SECRET_DUE, &family::COURIER_UP, &family::PENDING_UPDATES, &family::COMMIT_INFO, &family::SPOOL_LOST]
-    {
+    for family in [
+        &family::SECRET_DUE,
+        &family::COURIER_UP,
+        &family::PENDING_UPDATES,
+        &family::PACKAGE_LISTS,
+        &family::COMMIT_INFO,
+        &family::SPOOL_LOST,
+    ] {
         assert!(!page.contains(family.name), "{}", family.name);
     }
 }

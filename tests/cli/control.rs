@@ -209,6 +209,10 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     skipped  units            nothing runs below another root
     warning  daemon           the daemon does not run: nobody listens on ROOT/run/hostwrit/control.sock
         systemctl start hostwrit; until then this host is kept only by `hostwrit apply`
+    skipped  credentials      nobody is asked for one on the way to the remote
+    skipped  host-key         the remote is not reached by SSH
+    skipped  certificates     the remote is not reached by HTTPS
+    skipped  proxy            the remote is not reached by HTTP
     ok       remote           refs/heads/main is at COMMIT1
     ok       last-cycle       the host agreed at TIME
     ok       pause            this host is not paused
@@ -226,6 +230,20 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     assert_eq!(bad.code, 1, "{bad:?}");
     let bad = found(&site);
     for (name, wanted) in [("remote", "failed"), ("log", "failed"), ("last-cycle", "warning"), ("state", "ok")] {
+        assert_eq!(result(&bad, name), wanted, "{name}: {bad}");
+    }
+    // Nobody is there, so it fails at once; what the courier would have needed is told apart from that.
+    let repo = site.repo.path().to_str().unwrap().to_owned();
+    site.put("/etc/hostwrit/config.yaml", &config.replace(&repo, "ssh://git@127.0.0.1:9/infra.git"));
+    let bad = found(&site);
+    for (name, wanted) in [("credentials", "warning"), ("host-key", "failed"), ("certificates", "skipped")] {
+        assert_eq!(result(&bad, name), wanted, "{name}: {bad}");
+    }
+    site.put("/etc/default/hostwrit", "https_proxy=http://127.0.0.1:9\n");
+    site.put("/etc/hostwrit/config.yaml", &config.replace(&repo, "https://git.example.org/infra.git"));
+    let bad = found(&site);
+    for (name, wanted) in [("credentials", "ok"), ("host-key", "skipped"), ("certificates", "failed"), ("proxy", "ok")]
+    {
         assert_eq!(result(&bad, name), wanted, "{name}: {bad}");
     }
     site.put("/etc/hostwrit/config.yaml", "fleet: [\n");

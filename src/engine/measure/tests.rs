@@ -10,6 +10,7 @@ use super::super::status::Trouble;
 use super::*;
 use crate::audit::{Log, entry::Signer};
 use crate::host::RealHost;
+use crate::model::Digest;
 use crate::resources::findings::{Code as FindingCode, Finding};
 
 const COMMIT: &str = "4eba289bc64d885684246d34080b7eea6fba4566";
@@ -90,6 +91,29 @@ fn the_last_success_is_remembered_across_a_restart_and_is_no_failure() {
     counters.count(&later, Duration::ZERO, &host);
     assert_eq!(counters.counts.last_success, Some(at("2026-11-22T22:00:00Z")));
     assert_eq!(Counters::start(UNIX_EPOCH, Some(&later)).counts.last_success, None);
+}
+
+#[test]
+fn what_apt_said_is_told_and_what_it_did_not_say_is_not() {
+    let (root, host) = scene();
+    let counters = Counters::start(UNIX_EPOCH, None);
+    let mut metrics = gather(&status(Health::Converged), &counters, &host);
+    assert_eq!((&metrics.pending_updates, metrics.package_lists), (&BTreeMap::new(), None));
+    let mut said = |updates: &str| {
+        let kept =
+            format!(r#"{{"basis": "{}", "updates": {{"asked": "2026-11-22T22:00:00Z", {updates}}}}}"#, Digest::ZERO);
+        fs::create_dir_all(root.path().join("run/hostwrit")).unwrap();
+        fs::write(root.path().join("run/hostwrit/updates.json"), kept).unwrap();
+        note_pull(&mut metrics, &status(Health::Converged), &counters, &host);
+        (metrics.pending_updates.clone(), metrics.package_lists)
+    };
+    let (pending, lists) =
+        said(r#""pending": {"security": 2, "other": 0, "kept-back": 1}, "lists": "2026-11-21T00:00:00Z""#);
+    assert_eq!(pending, BTreeMap::from([("security", 2), ("other", 0), ("kept-back", 1)]));
+    assert_eq!(lists, Some(at("2026-11-21T00:00:00Z")));
+    let words: BTreeSet<&str> = pending.into_keys().collect();
+    assert_eq!(words, crate::metrics::UPDATES.iter().copied().collect(), "these are the documented words");
+    assert_eq!(said(r#""unknown": "E: Unmet dependencies.""#), (BTreeMap::new(), None));
 }
 
 #[test]

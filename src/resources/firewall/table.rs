@@ -9,8 +9,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::host::Ruleset;
 use crate::host::ruleset::TABLE;
+use crate::host::{self, Ruleset};
 use crate::resources::ObserveError;
 
 use super::networks::Element;
@@ -75,7 +75,13 @@ impl Table {
     /// The text is not what libnftables-json(5) says.
     pub fn read(ruleset: &Ruleset) -> Result<Self, ObserveError> {
         let mut tables = read_all(ruleset)?;
-        Ok(tables.remove(&("inet".to_owned(), TABLE.to_owned())).unwrap_or_default())
+        let mut table = tables.remove(&("inet".to_owned(), TABLE.to_owned())).unwrap_or_default();
+        for (name, elements) in ruleset.elements() {
+            if let Some(set) = table.sets.get_mut(name) {
+                set.fill(elements);
+            }
+        }
+        Ok(table)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -136,6 +142,17 @@ impl Chain {
 }
 
 impl Set {
+    /// Gives the set what is in it.
+    fn fill(&mut self, elements: &host::Elements) {
+        let Self::Addresses { networks, .. } = self else { return };
+        match elements {
+            host::Elements::Ranges(ranges) => {
+                *networks = ranges.iter().map(|(first, last)| Range(*first, *last)).collect();
+            }
+            host::Elements::Other => *self = Self::Other,
+        }
+    }
+
     fn object(&self, name: &str) -> Option<String> {
         #[derive(Serialize)]
         struct SetText<'s> {

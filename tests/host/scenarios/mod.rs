@@ -16,12 +16,14 @@ mod faults;
 mod five_systems;
 mod harness;
 mod lockout;
+mod maintenance;
 mod package;
 mod ports;
 mod power;
 mod refusal;
 mod remotes;
 mod surroundings;
+mod updates;
 mod watch;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
@@ -74,6 +76,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
+    Scenario { name: "maintenance-leaves-the-host-alone", run: maintenance::leaves_the_host_alone },
+    Scenario { name: "updates-are-counted", run: updates::are_counted },
     Scenario { name: "needs-of-five-systems", run: five_systems::needs },
     Scenario { name: "surroundings-listeners", run: surroundings::listeners_are_found },
     Scenario { name: "surroundings-other-firewalls", run: surroundings::other_firewalls_are_found },

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The Debian package on a host that never had hostwrit: what installing, upgrading, removing and purging it do.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::infra::Signer;
@@ -41,8 +42,17 @@ pub fn from_install_to_purge(lab: &Lab<'_>) {
     demand_two_processes(&site.web1);
     let before = site.status()["time"].clone();
 
-    // A reboot later it works by itself.
+    // A reboot later it works by itself, also if the remote is there only when it was asked already: nobody waits for the
+    // next pull, which is an hour away.
+    let served = site.infra.served().join("infra.git");
+    let away = served.with_extension("away");
+    fs::rename(&served, &away).expect("the folder is the test run's own");
     site.web1.reboot();
+    within(FIRST_CYCLE, "the remote is missed", || {
+        site.web1.exists("/run/hostwrit/status.json") && health(&site) == "last-good"
+    });
+    site.demand_problem("fetch-failed");
+    fs::rename(&away, &served).expect("the folder is the test run's own");
     within(FIRST_CYCLE, "it works after a boot", || {
         site.web1.exists("/run/hostwrit/status.json") && site.status()["time"] != before && health(&site) == "converged"
     });

@@ -235,8 +235,7 @@ pub fn drift_and_boot(lab: &Lab<'_>) {
     site.web1.write("/etc/systemd/system/hostwrit-firewall.service", unit);
     site.web1.sh("systemctl stop hostwrit; systemctl disable hostwrit; systemctl enable hostwrit-firewall").ok();
     site.web1.unplug();
-    site.web1.sh("systemctl --no-block reboot").ok();
-    site.web1.wait_until_booted();
+    site.web1.reboot();
     assert_eq!(site.web1.sh(list).ok().text(), good, "without daemon and remote");
     site.web1.plug();
     let started = |unit: &str, property: &str| -> u64 {
