@@ -208,6 +208,8 @@ pub(super) fn load(root: &Root, commands: &str) -> Result<(), HostError> {
         return Ok(());
     }
     let why = first_line(&String::from_utf8_lossy(&output.stderr), &output.status);
+    // A transaction is whole or not at all.
+    let why = format!("{why}; what was in force stays. If another program holds the table inet {TABLE}, stop it");
     Err(HostError::Ruleset { action: "load", why })
 }
 

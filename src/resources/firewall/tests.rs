@@ -3,4 +3,5 @@ mod admits;
 mod networks;
 mod places;
 pub(in crate::resources) mod real;
+mod recorded;
 mod table;

@@ -133,11 +133,11 @@ fn lists() -> impl Strategy<Value = BTreeMap<String, Networks>> {
     prop::collection::btree_map("[a-z][a-z0-9-]{0,20}", networks(), 0..4)
 }
 
-fn known<E: Clone>(entries: &BTreeMap<String, E>) -> BTreeMap<String, Option<E>> {
+pub(super) fn known<E: Clone>(entries: &BTreeMap<String, E>) -> BTreeMap<String, Option<E>> {
     entries.iter().map(|(name, entry)| (name.clone(), Some(entry.clone()))).collect()
 }
 
-fn together(tables: [Table; 3]) -> Table {
+pub(super) fn together(tables: [Table; 3]) -> Table {
     let mut all = Table::default();
     for table in tables {
         all.chains.extend(table.chains);
