@@ -153,6 +153,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 failures = if unanswered { failures + 1 } else { 0 };
                 (last, settled) = (Some(status), left);
                 lookout.look();
+                host.forget_ruleset();
                 memory::give_back();
             }
             Pulled::Nothing(left, answered) => {

@@ -22,6 +22,7 @@ use super::{
 pub struct RealHost {
     root: Root,
     holders: Holders,
+    own_table: ruleset::OwnTable,
 }
 
 impl RealHost {
@@ -30,7 +31,12 @@ impl RealHost {
     /// # Errors
     /// The directory cannot be opened.
     pub fn open(root: &Path) -> Result<Self, HostError> {
-        Ok(Self { root: Root::open(root)?, holders: Holders::default() })
+        Ok(Self { root: Root::open(root)?, holders: Holders::default(), own_table: ruleset::OwnTable::default() })
+    }
+
+    /// Frees what was read of the packet filter: it is as large as its block lists.
+    pub fn forget_ruleset(&self) {
+        self.own_table.forget();
     }
 
     /// Returns the directory that stands for `/`.
@@ -158,7 +164,7 @@ impl ReadHost for RealHost {
     }
 
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
-        ruleset::read(&self.root, tables)
+        ruleset::read(&self.root, tables, &self.own_table)
     }
 
     fn ruleset_generation(&self) -> Result<String, HostError> {
