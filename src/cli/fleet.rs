@@ -179,6 +179,9 @@ fn findings(host: &Host) -> Vec<String> {
     if host.reboot_needed {
         findings.push("reboot needed".to_owned());
     }
+    if let Some(number) = host.security_updates.filter(|number| *number > 0) {
+        findings.push(output::count(usize::try_from(number).unwrap_or(usize::MAX), "security update"));
+    }
     match host.state {
         State::Gone => findings.push("told of itself within the last day".to_owned()),
         State::Missing => findings.push("in the repo, and Prometheus does not know it".to_owned()),

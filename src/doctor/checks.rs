@@ -37,9 +37,14 @@ pub fn rights(host: &RealHost) -> Check {
     }
 }
 
-pub fn config(read: &Result<Config, ConfigError>) -> Check {
+pub fn config(host: &RealHost, read: &Result<Config, ConfigError>) -> Check {
     const NAME: &str = "config";
     match read {
+        // It reads whom to tell by itself, with no more rights than anybody.
+        Ok(config) if is_for_the_courier(config) && !is_open_to_all(host) => {
+            let found = format!("the courier cannot read {CONFIG}, so it neither reports nor answers for metrics");
+            Check::failed(NAME, found, format!("chmod 0644 {CONFIG}, then systemctl restart hostwrit-courier"))
+        }
         Ok(config) => {
             let (fleet, remote) = (&config.anchor.fleet, crate::source::redact(&config.remote));
             Check::ok(NAME, format!("{} of {fleet} follows {} of {remote}", config.host, config.anchor.git_ref))
@@ -48,6 +53,16 @@ pub fn config(read: &Result<Config, ConfigError>) -> Check {
             Check::failed(NAME, chain(error), format!("correct {CONFIG}; docs/reference/config.md has each key"))
         }
     }
+}
+
+fn is_for_the_courier(config: &Config) -> bool {
+    !config.reports.is_empty() || config.metrics.listen.is_some()
+}
+
+fn is_open_to_all(host: &RealHost) -> bool {
+    let mode = |path: &Path| host.stat(path).ok().flatten().map_or(0, |stat| stat.mode);
+    let path = Path::new(CONFIG);
+    mode(path) & 0o004 != 0 && path.ancestors().skip(1).all(|above| mode(above) & 0o001 != 0)
 }
 
 pub fn directory(host: &RealHost, name: &'static str, path: &str) -> Check {

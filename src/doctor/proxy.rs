@@ -67,7 +67,7 @@ pub fn check(via: &Via, place: Option<&Place>) -> Check {
             ADVICE,
         ),
         Via::Wrong(variable, why) => Check::failed(NAME, format!("{variable} {why}"), ADVICE),
-        Via::Unknown(why) => Check::failed(NAME, why.clone(), format!("look at {FILE}")),
+        Via::Unknown(why) => Check::warning(NAME, why.clone(), format!("look at {FILE}, and at the service manager")),
     }
 }
 

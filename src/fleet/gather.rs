@@ -21,6 +21,7 @@ const ASKED: &[&Family] = &[
     &family::ALIVE,
     &family::LAST_SUCCESS,
     &family::REBOOT_NEEDED,
+    &family::PENDING_UPDATES,
 ];
 
 /// What is asked of a Prometheus.
@@ -142,6 +143,8 @@ impl Seen {
         let held: BTreeSet<&str> = all(&family::HELD).filter(is_set).map(|series| series.own("by")).collect();
         host.held = held.into_iter().map(str::to_owned).collect();
         host.reboot_needed = all(&family::REBOOT_NEEDED).any(|series| is_set(&series));
+        let security = all(&family::PENDING_UPDATES).find(|series| series.own("sort") == "security");
+        host.security_updates = security.map(|series| series.sample.value as u64);
         host.state = match all(&family::HEALTH).find(is_set).map(|series| series.own("state")) {
             _ if host.age.is_none_or(|seconds| seconds > question.silent_after.as_secs()) => State::Silent,
             Some("converged") => State::Converged,

@@ -52,6 +52,8 @@ pub struct Host {
     /// What holds changes back.
     pub held: Vec<String>,
     pub reboot_needed: bool,
+    /// Packages that wait for a security update; null where that is not known.
+    pub security_updates: Option<u64>,
     /// Other machines tell of themselves under the same name.
     pub is_doubled: bool,
 }
@@ -111,6 +113,7 @@ impl Host {
             refuses: false,
             held: Vec::new(),
             reboot_needed: false,
+            security_updates: None,
             is_doubled: false,
         }
     }

@@ -63,6 +63,7 @@ fn a_host_is_what_its_page_says() {
         metrics.findings = [("published-port", 2)].into();
         metrics.held = ["pause"].into();
         metrics.reboot_needed = Some(true);
+        metrics.pending_updates = [("security", 3), ("other", 5)].into();
     });
     let fleet = of_samples(&scraped(&page, &[("instance", "10.0.0.1:9100"), ("job", "node")]), &[], &question());
     let expected = Host {
@@ -76,6 +77,7 @@ fn a_host_is_what_its_page_says() {
         refuses: true,
         held: vec!["pause".to_owned()],
         reboot_needed: true,
+        security_updates: Some(3),
         ..Host::named("f", "web1", State::Failing)
     };
     assert_eq!(fleet.hosts, [expected]);

@@ -109,3 +109,43 @@ pub(super) fn simulate() -> Result<Output, HostError> {
     }
     run_as(None, LIMIT, OUTPUT_MAX, APT, &[WITHOUT_CACHE, SIMULATE].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn whatever_may_change_the_answer_changes_what_is_entered() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let entered = |path: &Path| {
+            let mut text = String::new();
+            enter(path, &mut text).unwrap();
+            text
+        };
+        assert_eq!(entered(&at("lists")), "", "what is not there changes nothing");
+        fs::create_dir_all(at("lists/partial")).unwrap();
+        fs::write(at("archive"), "1").unwrap();
+        fs::write(at("lists/partial/a"), "1").unwrap();
+        assert_eq!(entered(&at("lists")), "", "what is fetched just now does not count yet");
+        let mut before = BTreeSet::from([String::new()]);
+        let mut is_other = |what: &str| assert!(before.insert(entered(&at("lists"))), "{what}");
+        fs::write(at("lists/a_Packages"), "1").unwrap();
+        is_other("a new file");
+        fs::write(at("lists/a_Packages"), "12").unwrap();
+        is_other("another size");
+        fs::set_permissions(at("lists/a_Packages"), fs::Permissions::from_mode(0o600)).unwrap();
+        is_other("another mode");
+        fs::write(at("lists/new"), "34").unwrap();
+        fs::rename(at("lists/new"), at("lists/a_Packages")).unwrap();
+        is_other("another file of that size in its place");
+        symlink(at("archive"), at("lists/b_Packages")).unwrap();
+        is_other("a link to a list on this host");
+        fs::write(at("archive"), "123").unwrap();
+        is_other("the list behind a link");
+        assert!(entered(&at("lists/a_Packages")).contains("a_Packages"), "a file by itself");
+    }
+}

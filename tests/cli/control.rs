@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What people ask of the daemon, and what they may do without one.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -246,6 +248,16 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     {
         assert_eq!(result(&bad, name), wanted, "{name}: {bad}");
     }
+    let config = site.path("/etc/hostwrit/config.yaml");
+    site.put(
+        "/etc/hostwrit/config.yaml",
+        &format!("{}metrics: {{listen: 127.0.0.1:9731}}\n", site.get("/etc/hostwrit/config.yaml").unwrap()),
+    );
+    assert_eq!(result(&found(&site), "config"), "ok");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
+    let closed = site.run(&["doctor"]).stdout;
+    assert!(closed.contains("the courier cannot read /etc/hostwrit/config.yaml, so it neither reports"), "{closed}");
+    assert!(closed.contains("    chmod 0644 /etc/hostwrit/config.yaml"), "{closed}");
     site.put("/etc/hostwrit/config.yaml", "fleet: [\n");
     let bad = found(&site);
     assert_eq!((result(&bad, "config"), result(&bad, "remote")), ("failed".to_owned(), "skipped".to_owned()));

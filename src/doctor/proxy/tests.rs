@@ -43,6 +43,18 @@ fn the_proxy_is_the_one_that_the_library_takes() {
 }
 
 #[test]
+fn an_environment_that_cannot_be_read_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("etc/default/hostwrit")).unwrap();
+    let host = RealHost::open(root.path()).unwrap();
+    let place = crate::source::place(HTTPS);
+    let check = check(&of_courier(&host, place.as_ref()), place.as_ref());
+    assert_eq!(check.result, CheckResult::Warning, "{check:?}");
+    assert!(check.found.contains("cannot read /etc/default/hostwrit"), "{check:?}");
+    assert!(check.advice.unwrap().contains("look at /etc/default/hostwrit"));
+}
+
+#[test]
 fn a_proxy_that_cannot_be_one_is_told_with_how_to_write_it() {
     for (value, result, found) in [
         ("http://p.example.org", CheckResult::Warning, "p.example.org:1080 is used"),

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::git_server::log_in;
+use crate::image;
 use crate::infra::Signer;
 use crate::lab::Lab;
 use crate::process::Output;
@@ -63,6 +64,8 @@ fn sshd(name: &'static str, lines: &str, says: &'static str) -> Way {
 /// The ways that the guard sees in the plan.
 fn ways() -> Vec<Way> {
     let key = |options: &str| ADMIN.replace("\"ALICE_KEY\"", &format!("'{options} ALICE_KEY'"));
+    let refused =
+        if image::release() == "bookworm" { "sshd would not start: " } else { "RefuseConnection of sshd is yes" };
     vec![
         way("close 22", &[(PORT, "  443/tcp: {}\n")], "admin: port 22 of sshd is not open to"),
         way("open another port for administrators", &[("22/tcp", "2222/tcp")], "admin: port 22 of sshd is not open to"),
@@ -105,6 +108,11 @@ fn ways() -> Vec<Way> {
             "PubkeyAuthentication of sshd is no",
         ),
         sshd(
+            "a Match of the user with an =",
+            "Match User=admin\\n  PubkeyAuthentication no",
+            "PubkeyAuthentication of sshd is no",
+        ),
+        sshd(
             "a Match of the group",
             "Match Group ops\\n  ForceCommand /bin/true",
             "ForceCommand of sshd lets them run only /bin/true",
@@ -116,6 +124,7 @@ fn ways() -> Vec<Way> {
         ),
         sshd("no sessions", "MaxSessions 0", "admin: MaxSessions of sshd is 0"),
         sshd("a word that sshd does not know", "Nonsense yes", "sshd would not start: "),
+        sshd("a word that newer versions know", "RefuseConnection yes", refused),
         file(
             "a drop-in that wins",
             "/etc/ssh/sshd_config.d/00.conf",

@@ -39,7 +39,7 @@ pub fn leaves_the_host_alone(lab: &Lab<'_>) {
 
     // Who may only edit files can neither leave the host alone nor hide that he tried.
     let host_file = site.infra.read(WEB1);
-    site.infra.write(WEB1, &format!("{host_file}{}", maintenance("an update nobody shall get")));
+    site.infra.write(WEB1, &format!("{host_file}{}", maintenance("an update nobody shall get", LENGTH)));
     let before = site.infra.commit("nothing to see", Signer::Mallory);
     site.infra.push();
     eventually("it is refused", || has_problem(&site.status(), "not-authorized", "maintenance:host"));
@@ -51,7 +51,7 @@ pub fn leaves_the_host_alone(lab: &Lab<'_>) {
 
     // The commit is accepted, and makes nothing of itself but what it excepts.
     let begun = SystemTime::now();
-    site.infra.write(WEB1, &format!("{host_file}{}", maintenance("ticket 4711: the disk is moved")));
+    site.infra.write(WEB1, &format!("{host_file}{}", maintenance("ticket 4711: the disk is moved", LENGTH)));
     site.order_motd("The second order.");
     site.infra.publish("maintenance", Signer::Alice);
     eventually("it begins", || site.status()["maintenance"]["reason"] == "ticket 4711: the disk is moved");
@@ -86,6 +86,33 @@ pub fn leaves_the_host_alone(lab: &Lab<'_>) {
     site.demand_convergence();
 }
 
+/// A service that may be in somebody else's hands is stopped and stays so, and all else is left for whoever looks into it.
+pub fn contains_a_break_in(lab: &Lab<'_>) {
+    let site = Site::new(lab);
+    let web1 = &site.web1;
+    configure(web1, &site.infra, site.remote.url(), "1s");
+    start_units(web1);
+    eventually("the service runs", || is(&site, "is-active", "active") && site.status()["health"] == "converged");
+    let host_file =
+        site.infra.read(WEB1).replace("enabled: true", "enabled: false").replace("running: true", "running: false");
+    site.infra.write(WEB1, &format!("{host_file}{}", maintenance("incident 12", 10 * LENGTH)));
+    site.infra.publish("contain", Signer::Alice);
+    eventually("it is stopped", || is(&site, "is-active", "inactive") && is(&site, "is-enabled", "disabled"));
+
+    web1.sh("echo evidence >/etc/motd; usermod -aG sudo deploy; systemctl start hello").ok();
+    eventually("it is stopped again", || is(&site, "is-active", "inactive"));
+    let evidence = ["file:/etc/motd", "user:deploy"];
+    eventually("what the intruder did is listed", || left_alone(&site.status()) == evidence);
+    assert_eq!(site.motd(), "evidence");
+    assert!(web1.run(&["id", "-nG", "deploy"]).text().contains("sudo"));
+    site.hostwrit(&["audit", "verify"]).ok();
+}
+
+/// Whether systemctl says this of the service.
+fn is(site: &Site<'_>, question: &str, answer: &str) -> bool {
+    site.web1.run(&["systemctl", question, "hello"]).text() == answer
+}
+
 fn admit_mallory(site: &Site<'_>) {
     site.infra.write("policy/keys/mallory.asc", &site.infra.public_key(Signer::Mallory));
     site.infra.write(
@@ -99,9 +126,9 @@ fn admit_mallory(site: &Site<'_>) {
 }
 
 /// Maintenance that began a while ago and excepts the service.
-fn maintenance(reason: &str) -> String {
+fn maintenance(reason: &str, length: Duration) -> String {
     let now = SystemTime::now();
-    let (from, until) = (format_rfc3339_seconds(now - LENGTH), format_rfc3339_seconds(now + LENGTH));
+    let (from, until) = (format_rfc3339_seconds(now - length), format_rfc3339_seconds(now + length));
     format!("maintenance: {{from: {from}, until: {until}, reason: \"{reason}\", except: [service:hello]}}\n")
 }
 

@@ -17,6 +17,7 @@ mod five_systems;
 mod harness;
 mod lockout;
 mod maintenance;
+mod metrics;
 mod package;
 mod ports;
 mod power;
@@ -76,7 +77,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
+    Scenario { name: "maintenance-contains-a-break-in", run: maintenance::contains_a_break_in },
     Scenario { name: "maintenance-leaves-the-host-alone", run: maintenance::leaves_the_host_alone },
+    Scenario { name: "metrics-and-reports-of-the-package", run: metrics::are_told },
     Scenario { name: "updates-are-counted", run: updates::are_counted },
     Scenario { name: "needs-of-five-systems", run: five_systems::needs },
     Scenario { name: "surroundings-listeners", run: surroundings::listeners_are_found },
