@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let failed = if wanted.is_empty() { 0 } else { run_all(&wanted) };
-    println!("{} passed, {failed} failed, {} skipped", wanted.len() - failed, ALL.len() - wanted.len());
+    println!("{} passed, {failed} failed, {} filtered out", wanted.len() - failed, ALL.len() - wanted.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
