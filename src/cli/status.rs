@@ -165,6 +165,10 @@ fn lines(status: &Status) -> Vec<String> {
     if let Some(maintenance) = &status.maintenance {
         lines.push(format!("  maintenance until {}: {}", maintenance.until, output::plain(&maintenance.reason)));
     }
+    if !status.bans.is_empty() {
+        let bans = status.bans.iter().map(|(program, bans)| format!("{bans} by {}", output::plain(program)));
+        lines.push(format!("  banned      {}", bans.collect::<Vec<_>>().join(", ")));
+    }
     let mut section = |title: &str, rows: Vec<String>| {
         if !rows.is_empty() {
             lines.push(format!("  {title}"));

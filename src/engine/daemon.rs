@@ -15,6 +15,7 @@ use crate::host::{ReadHost as _, RealHost, memory};
 use crate::resources::findings::Finding;
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
+use super::alarm::Alarm;
 use super::announce::{Announcer, News};
 use super::config::ConfigError;
 use super::demands::{Demands, Errand, Wish};
@@ -69,7 +70,9 @@ impl Settled {
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
         // What was just started or stopped may not listen yet, or still do.
         let is_moving = !report.outcomes.is_empty() && !report.findings.is_empty();
-        (report.converged() && report.is_well() && !waits && !is_moving).then_some(settled)
+        // Whoever gives himself a way in wants to know that it counts.
+        let is_shut = report.alarms.iter().any(|alarm| matches!(alarm, Alarm::NoWayIn(_)));
+        (report.converged() && report.is_well() && !waits && !is_moving && !is_shut).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {

@@ -126,6 +126,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         state: word(status.health),
         problems,
         findings,
+        bans: status.bans.clone(),
         last_pull: status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
         last_cycle: time_of(status),
         objects: objects(status),

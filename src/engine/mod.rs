@@ -40,6 +40,7 @@ mod surroundings;
 mod trust_cache;
 pub mod updates;
 pub mod watch;
+mod way_in;
 mod who;
 pub mod why;
 

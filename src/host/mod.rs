@@ -128,6 +128,15 @@ pub trait ReadHost {
     /// # Errors
     /// The kernel does not answer, or what is kept cannot be read.
     fn ruleset_generation(&self) -> Result<String, HostError>;
+
+    /// Returns how many elements the named sets of the tables with these names hold, by the table's name; a range is one, and
+    /// a table that is not there is left out. Under another root there is none. It starts no program.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or the sets change without end.
+    fn set_sizes(&self, _tables: &[&str]) -> Result<BTreeMap<String, u64>, HostError> {
+        Ok(BTreeMap::new())
+    }
 }
 
 /// Changes the host. Every method is whole or not at all, and doing it twice does no harm.

@@ -164,6 +164,10 @@ impl ReadHost for RealHost {
     fn ruleset_generation(&self) -> Result<String, HostError> {
         ruleset::generation(&self.root)
     }
+
+    fn set_sizes(&self, tables: &[&str]) -> Result<BTreeMap<String, u64>, HostError> {
+        ruleset::set_sizes(&self.root, tables)
+    }
 }
 
 impl WriteHost for RealHost {

@@ -95,27 +95,32 @@ pub(super) fn read(root: &Root, tables: Tables) -> Result<Ruleset, HostError> {
     }
     match tables {
         Tables::Own => own(),
-        Tables::OwnOutline => list(OUTLINE),
+        Tables::OwnOutline => outline(list),
         Tables::All => list(&["--json", "--terse", "list", "ruleset"]),
     }
 }
 
-/// What nft is asked for tables of hostwrit's family without elements. nft 1.0.6 reads all elements, and then leaves them out,
-/// where it is asked for one table alone.
-const OUTLINE: &[&str] = &["--json", "--terse", "list", "ruleset", "inet"];
+/// Reads hostwrit's own table without elements, with the others of its family: nft 1.0.6 reads all elements, and then leaves them
+/// out, where it is asked for one table alone.
+///
+/// What others have there may be more than nft understands: 1.0.6 falls over sets that 1.1 has made, perhaps in a container.
+fn outline(list: impl Fn(&[&str]) -> Result<Ruleset, HostError>) -> Result<Ruleset, HostError> {
+    let family = list(&["--json", "--terse", "list", "ruleset", "inet"]);
+    family.or_else(|_| list(&["--json", "--terse", "list", "table", "inet", TABLE]))
+}
 
 /// Reads hostwrit's own table whole: rules through nft, what is in sets from the kernel.
 fn own() -> Result<Ruleset, HostError> {
     for _ in 0..TRIES {
         let before = generation::number().map_err(unanswered)?;
-        let Ruleset { json, .. } = list(OUTLINE)?;
+        let Ruleset { json, .. } = outline(list)?;
         match sets::of_own_table() {
             Ok(elements) if generation::number().map_err(unanswered)? == before => {
                 return Ok(Ruleset { json, elements });
             }
             // Somebody changed something meanwhile: half of it may be from before.
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::NotFound) => {}
+            Err(error) if was_changed(&error) => {}
             Err(error) => return Err(unanswered(error)),
         }
     }
@@ -124,6 +129,26 @@ fn own() -> Result<Ruleset, HostError> {
 
 /// How often a table is read that changes while it is. After that nft is asked for all of it, which tries until it has it.
 const TRIES: usize = 5;
+
+/// Whether the kernel says that what was asked for was changed, or removed, while it was told.
+fn was_changed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::NotFound)
+}
+
+/// Counts the elements of the named sets of tables with these names, by the table's name. Under another root there are none.
+pub(super) fn set_sizes(root: &Root, tables: &[&str]) -> Result<BTreeMap<String, u64>, HostError> {
+    if !is_live(root) {
+        return Ok(BTreeMap::new());
+    }
+    let mut sizes = sets::sizes(tables);
+    for _ in 1..TRIES {
+        match &sizes {
+            Err(error) if was_changed(error) => sizes = sets::sizes(tables),
+            _ => break,
+        }
+    }
+    sizes.map_err(unanswered)
+}
 
 fn unanswered(source: io::Error) -> HostError {
     HostError::Ruleset { action: "read", why: format!("netlink: {source}") }
@@ -157,6 +182,8 @@ pub(super) fn load(root: &Root, commands: &str) -> Result<(), HostError> {
         return Ok(());
     }
     let why = first_line(&String::from_utf8_lossy(&output.stderr), &output.status);
+    // A transaction is whole or not at all.
+    let why = format!("{why}; what was in force stays. If another program holds the table inet {TABLE}, stop it");
     Err(HostError::Ruleset { action: "load", why })
 }
 

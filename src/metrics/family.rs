@@ -53,6 +53,7 @@ families! {
     HEALTH = Gauge "hostwrit_health" ["state"], "1 for the state that the last cycle came to, 0 for all others.";
     PROBLEMS = Gauge "hostwrit_problems" ["code", "sort"], "Problems that the last cycle found, by code. Codes without a problem are absent.";
     FINDINGS = Gauge "hostwrit_findings" ["code"], "What the last cycle found around what is declared, by code; 0 for those that it did not find.";
+    BANS = Gauge "hostwrit_bans" ["program"], "Addresses and networks that another program banned when the last cycle ended. Absent for one that has no set in nftables.";
     ALIVE = Gauge "hostwrit_alive_timestamp_seconds" [], "When the daemon last pulled and did what was to be done, if only to find that nothing was.";
     LAST_PULL = Gauge "hostwrit_last_pull_timestamp_seconds" [], "When the remote last answered a pull. Absent until it has since boot.";
     LAST_CYCLE = Gauge "hostwrit_last_cycle_timestamp_seconds" [], "When the last cycle ended. A pull that finds nothing new needs no cycle.";

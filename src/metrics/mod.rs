@@ -58,6 +58,8 @@ pub struct Metrics {
     pub problems: BTreeMap<(String, &'static str), u64>,
     /// Number of findings, by one of [`FINDINGS`].
     pub findings: BTreeMap<&'static str, u64>,
+    /// Number of addresses and networks that other programs ban, by the program.
+    pub bans: BTreeMap<String, u64>,
     pub last_pull: Option<SystemTime>,
     pub last_cycle: Option<SystemTime>,
     /// Number of objects, by kind and state.
@@ -120,6 +122,7 @@ impl Metrics {
         page.put(&family::PROBLEMS, by_two_words(&self.problems));
         let findings = words(FINDINGS, |code| number(self.findings.get(code).copied().unwrap_or(0)));
         page.put(&family::FINDINGS, findings);
+        page.put(&family::BANS, self.bans.iter().map(|(program, bans)| (vec![program.as_str()], number(*bans))));
         page.put_one(&family::ALIVE, self.counts.alive.map(seconds_of));
         page.put_one(&family::LAST_PULL, self.last_pull.map(seconds_of));
         page.put_one(&family::LAST_CYCLE, self.last_cycle.map(seconds_of));

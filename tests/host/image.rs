@@ -15,8 +15,8 @@ const RELEASE: &str = "HOSTWRIT_HOST_RELEASE";
 
 const CACHE: &str = "/var/cache/hostwrit-test";
 
-/// What a host has beyond the minimal system. libcurl4 and libssl3 are what hostwrit itself links; Debian 13's packages of them have
-/// other names, and provide these. Other firewalls are there to be found, and do nothing until a scenario starts them.
+/// What a host has beyond the minimal system. libssl3 is what hostwrit itself links; Debian 13's package of it has another name,
+/// and provides this. Other firewalls are there to be found, and do nothing until a scenario starts them.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
     "dbus",
@@ -27,7 +27,6 @@ const PACKAGES: &[&str] = &[
     "iproute2",
     "iptables",
     "less",
-    "libcurl4",
     "libpam-systemd",
     "libssl3",
     "nftables",

@@ -48,6 +48,7 @@ fn status(health: Health) -> Status {
         held: 0,
         held_commit: None,
         findings: Vec::new(),
+        bans: BTreeMap::new(),
         reported: Vec::new(),
         left_alone: Vec::new(),
         unmanaged: Vec::new(),
@@ -168,6 +169,15 @@ fn findings_are_counted_by_code() {
     let metrics = gather(&Status { findings, ..status(Health::Converged) }, &Counters::start(UNIX_EPOCH, None), &host);
     assert_eq!(metrics.findings, BTreeMap::from([("foreign-drop", 2), ("other-firewall", 1)]));
     assert!(metrics.problems.is_empty(), "a finding is no problem");
+    assert_eq!(metrics.bans, BTreeMap::new());
+}
+
+#[test]
+fn bans_of_others_are_told_by_program() {
+    let (_root, host) = scene();
+    let bans = BTreeMap::from([("fail2ban".to_owned(), 3)]);
+    let status = Status { bans: bans.clone(), ..status(Health::Converged) };
+    assert_eq!(gather(&status, &Counters::start(UNIX_EPOCH, None), &host).bans, bans);
 }
 
 #[test]

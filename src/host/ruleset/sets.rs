@@ -21,6 +21,7 @@ const NFTA_SET_FLAGS: u16 = 3;
 const NFTA_SET_KEY_LEN: u16 = 5;
 const NFT_SET_ANONYMOUS: u32 = 0x1;
 const NFT_SET_INTERVAL: u32 = 0x4;
+const NFT_SET_MAP: u32 = 0x8;
 
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
@@ -51,6 +52,27 @@ pub(super) fn of_own_table() -> io::Result<BTreeMap<String, Elements>> {
     ranges.map(|set| elements(&set).map(|elements| (set.name, elements))).collect()
 }
 
+/// Returns how many elements the named sets of the tables with these names hold together, whatever the tables' family. A range
+/// is one; a table without such a set is left out.
+pub(super) fn sizes(tables: &[&str]) -> io::Result<BTreeMap<String, u64>> {
+    let mut sizes = BTreeMap::new();
+    for set in named()?.into_iter().filter(|set| tables.contains(&set.table.as_str()) && set.flags & NFT_SET_MAP == 0) {
+        let mut elements = 0;
+        ask_elements(&set, |message| elements += size(message))?;
+        *sizes.entry(set.table).or_default() += elements;
+    }
+    Ok(sizes)
+}
+
+/// Counts the elements of one message.
+pub(super) fn size(message: &[u8]) -> u64 {
+    let ends = |element: &[u8]| {
+        let flags = nested(element).find(|(kind, _)| *kind == NFTA_SET_ELEM_FLAGS).and_then(|(_, value)| number(value));
+        flags.unwrap_or_default() & NFT_SET_ELEM_INTERVAL_END != 0
+    };
+    elements_of(message).filter(|element| !ends(element)).count() as u64
+}
+
 /// Returns the named sets of all tables.
 fn named() -> io::Result<Vec<Named>> {
     let mut sets = Vec::new();
@@ -75,11 +97,21 @@ pub(super) fn set(message: &[u8]) -> Option<Named> {
 /// Asks for what is in one set of ranges.
 fn elements(set: &Named) -> io::Result<Elements> {
     let mut bounds = Bounds::new(set.key_length);
+    ask_elements(set, |message| bounds.add(message))?;
+    Ok(bounds.elements())
+}
+
+fn ask_elements(set: &Named, take: impl FnMut(&[u8])) -> io::Result<()> {
     let zero_ended = |name: &str| [name.as_bytes(), b"\0"].concat();
     let (table, name) = (zero_ended(&set.table), zero_ended(&set.name));
     let of_set = [(NFTA_SET_ELEM_LIST_TABLE, table.as_slice()), (NFTA_SET_ELEM_LIST_SET, name.as_slice())];
-    dump(NFT_MSG_GETSETELEM, set.family, &of_set, |message| bounds.add(message))?;
-    Ok(bounds.elements())
+    dump(NFT_MSG_GETSETELEM, set.family, &of_set, take)
+}
+
+fn elements_of(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lists = attributes(message).filter(|(kind, _)| *kind == NFTA_SET_ELEM_LIST_ELEMENTS);
+    let elements = lists.flat_map(|(_, list)| nested(list)).filter(|(kind, _)| *kind == NFTA_LIST_ELEM);
+    elements.map(|(_, element)| element)
 }
 
 /// Where ranges begin and end: the kernel tells them one by one, in an order of its own.
@@ -98,8 +130,7 @@ impl Bounds {
 
     /// Takes the elements of one message.
     pub(super) fn add(&mut self, message: &[u8]) {
-        let lists = attributes(message).filter(|(kind, _)| *kind == NFTA_SET_ELEM_LIST_ELEMENTS);
-        for (_, element) in lists.flat_map(|(_, list)| nested(list)).filter(|(kind, _)| *kind == NFTA_LIST_ELEM) {
+        for element in elements_of(message) {
             match self.bound(element) {
                 Some(bound) => self.bounds.push(bound),
                 None => self.are_addresses = false,

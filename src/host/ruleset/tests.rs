@@ -3,11 +3,12 @@ use proptest::prelude::*;
 
 use std::net::IpAddr;
 
-use super::Elements;
 use super::generation::answer;
 use super::monitor::is_of_own_table;
 use super::netlink::read;
-use super::sets::{Bounds, Named, set};
+use super::sets::{Bounds, Named, set, size};
+use super::{Elements, Ruleset, outline};
+use crate::host::HostError;
 
 /// Lays out attributes, as the kernel does.
 fn laid_out(attributes: &[(u16, &[u8])]) -> Vec<u8> {
@@ -49,11 +50,16 @@ fn element(key: &[u8], flags: u32, more: &[(u16, &[u8])]) -> Vec<u8> {
     laid_out(&attributes)
 }
 
+/// Lays out the message that tells these elements of a set.
+fn told(elements: &[Vec<u8>]) -> Vec<u8> {
+    let list: Vec<(u16, &[u8])> = elements.iter().map(|element| (1, element.as_slice())).collect();
+    message(10 << 8 | 12, &[(1, b"hostwrit\0"), (2, b"x\0"), (3, &laid_out(&list))])
+}
+
 /// Reads a set with these elements.
 fn elements(key_length: u32, elements: &[Vec<u8>]) -> Elements {
-    let list: Vec<(u16, &[u8])> = elements.iter().map(|element| (1, element.as_slice())).collect();
     let mut bounds = Bounds::new(key_length);
-    bounds.add(&message(10 << 8 | 12, &[(1, b"hostwrit\0"), (2, b"x\0"), (3, &laid_out(&list))]));
+    bounds.add(&told(elements));
     bounds.elements()
 }
 
@@ -94,6 +100,15 @@ fn a_list_that_was_changed_while_it_was_told_is_asked_for_again() {
 }
 
 #[test]
+fn tables_of_others_that_nft_falls_over_do_not_keep_ours_from_being_read() {
+    let fallen = || Err(HostError::Ruleset { action: "read", why: "nft ended with signal: 11".to_owned() });
+    let own = Ruleset::new("hostwrit's".to_owned());
+    let falls_over_others = |arguments: &[&str]| if arguments.contains(&"table") { Ok(own.clone()) } else { fallen() };
+    assert_eq!(outline(falls_over_others).unwrap(), own);
+    assert!(outline(|_| fallen()).is_err());
+}
+
+#[test]
 fn a_set_is_told_by_its_table_and_name() {
     let flags = 4u32.to_be_bytes();
     let message = message(10 << 8 | 9, &[(1, b"hostwrit\0"), (2, b"x_v4\0"), (3, &flags), (5, &[0, 0, 0, 4])]);
@@ -116,6 +131,15 @@ fn ranges_are_made_of_their_bounds_in_whatever_order_they_come() {
         ranges(&[("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff")])
     );
     assert_eq!(elements(4, &[]), ranges(&[]));
+}
+
+#[test]
+fn a_range_counts_once_and_so_does_an_address_for_a_time() {
+    let (first, last) = ([10, 0, 0, 0], [10, 0, 1, 0]);
+    let hours = element(&first, 0, &[(4, &[0; 8]), (5, &[0; 8])]);
+    assert_eq!(size(&told(&[element(&last, 1, &[]), element(&first, 0, &[])])), 1);
+    assert_eq!(size(&told(&[hours.clone(), hours])), 2);
+    assert_eq!(size(&told(&[])), 0);
 }
 
 #[test]
@@ -147,6 +171,7 @@ proptest! {
         let _ = is_of_own_table(&bytes);
         let _ = set(&bytes);
         let _ = taken(&bytes);
+        let _ = size(&bytes);
         let mut bounds = Bounds::new(length);
         bounds.add(&bytes);
         bounds.add(&message(10 << 8 | 12, &[(3, &bytes)]));

@@ -17,6 +17,10 @@ use super::networks::Element;
 use super::statement::{Rule, normal};
 use super::{Family, Networks, Range};
 
+/// What to do where nft writes no JSON: version 1.0.6 leaves the value out for a table that only its maker may change.
+const OWNED: &str =
+    "; nft 1.0.6 does so where a table has `flags owner`: stop the program that made it, or upgrade nft";
+
 /// Chains and sets of one table, by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
@@ -188,7 +192,7 @@ impl Set {
 /// The text is not what libnftables-json(5) says.
 pub fn read_all(ruleset: &Ruleset) -> Result<BTreeMap<(String, String), Table>, ObserveError> {
     let document: Document = serde_json::from_str(ruleset.json())
-        .map_err(|error| ObserveError::Ruleset(format!("nft's answer cannot be understood: {error}")))?;
+        .map_err(|error| ObserveError::Ruleset(format!("nft's answer cannot be understood: {error}{OWNED}")))?;
     let mut tables: BTreeMap<(String, String), Table> = BTreeMap::new();
     for object in document.nftables {
         match object {

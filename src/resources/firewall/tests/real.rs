@@ -27,7 +27,7 @@ pub(super) fn all_kinds(table: &Table) -> Entries {
 }
 
 /// Whether nft can be tried here: as root, with namespaces.
-fn can_try() -> bool {
+pub(in crate::resources) fn can_try() -> bool {
     let tried = Command::new("unshare").args(["-n", "nft", "list", "tables"]).output();
     let can = tried.is_ok_and(|output| output.status.success());
     if !can {
@@ -38,7 +38,7 @@ fn can_try() -> bool {
 }
 
 /// Does something in a network namespace of its own, with the host as it is otherwise.
-fn in_namespace<T: Send>(work: impl FnOnce(&RealHost) -> T + Send) -> T {
+pub(in crate::resources) fn in_namespace<T: Send>(work: impl FnOnce(&RealHost) -> T + Send) -> T {
     let apart = || {
         // A thread has a namespace of its own, and so have the programs that it starts.
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -199,7 +199,7 @@ fn what_is_loaded_already_is_loaded_again_and_again() {
 }
 
 /// Runs nft with one command in the namespace of the thread.
-fn nft(command: &str) {
+pub(in crate::resources) fn nft(command: &str) {
     let output = Command::new("nft").arg(command).output().unwrap();
     assert!(output.status.success(), "nft {command}: {}", String::from_utf8_lossy(&output.stderr));
 }
