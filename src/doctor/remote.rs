@@ -31,7 +31,7 @@ pub fn remote(host: &RealHost, config: Option<&Config>) -> Check {
 /// Words that libraries and programs use, in lower case, and what is behind them.
 const MEANINGS: &[(&[&str], &str)] = &[
     (
-        &["could not resolve", "name or service not known", "name resolution", "failed to lookup"],
+        &["could not resolve", "name or service not known", "name resolution", "failed to lookup", "host not found"],
         "look at the host's name in `remote`, and whether this host has a name server: getent hosts NAME",
     ),
     (
@@ -79,19 +79,23 @@ mod tests {
     #[test]
     fn what_libraries_say_leads_to_what_can_be_done() {
         for (words, wanted) in [
-            ("curl: (6) Could not resolve host: git.example.org", "name server"),
-            ("SSL certificate problem: unable to get local issuer certificate", "update-ca-certificates"),
+            ("io: failed to lookup address information: Name or service not known", "name server"),
+            ("host not found", "name server"),
+            (
+                "native-tls: error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed",
+                "update-ca-certificates",
+            ),
             ("ssh: Host key verification failed.", "ssh-keyscan"),
             ("git@example.org: Permission denied (publickey)", "ssh-key"),
             ("Received HTTP status 401", "git-token"),
             ("Credentials provided for \"https://a\" were not accepted by the remote", "git-token"),
             ("No credentials were returned at all", "git-token"),
             ("or take the credential git-token: Received HTTP status 404", "path"),
-            ("ask for no password: Failed to connect to 192.0.2.1 port 3128", "firewall"),
-            ("curl: (7) Failed to connect: Connection refused", "firewall"),
+            ("ask for no password: Transport handshake failed: timeout: global", "firewall"),
+            ("io: Connection refused (os error 111)", "firewall"),
             ("cannot reach the courier at /run/hostwrit/courier.sock", "systemctl status hostwrit-courier"),
-            ("Could not resolve proxy: proxy.example.org", "name server"),
-            ("CONNECT tunnel failed: proxy said 407", "proxy"),
+            ("io: failed to lookup address information: Temporary failure in name resolution", "name server"),
+            ("CONNECT proxy failed: 407 Proxy Authentication Required", "proxy"),
             ("something new", "git ls-remote"),
         ] {
             assert!(advice(words).contains(wanted), "{words}: {}", advice(words));

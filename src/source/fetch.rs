@@ -128,7 +128,7 @@ impl Cause {
 }
 
 /// Returns what stands between the scheme and the host.
-fn user_info(remote: &str) -> Option<&str> {
+pub(super) fn user_info(remote: &str) -> Option<&str> {
     let (_, rest) = remote.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     authority.rsplit_once('@').map(|(user_info, _)| user_info)
@@ -197,6 +197,7 @@ impl Mirror {
             directory: self.directory.clone(),
             url,
             access: self.access.clone(),
+            time: self.limits.time + GRACE / 2,
             advertised: self.advertised.clone(),
             git_ref: name(),
             beside: beside.map(str::to_owned),

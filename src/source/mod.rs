@@ -9,6 +9,7 @@ mod advertisement;
 mod courier;
 mod exchange;
 mod fetch;
+mod http;
 mod kept;
 mod leftovers;
 mod mirror;

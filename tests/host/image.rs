@@ -14,7 +14,7 @@ pub const SUITE: &str = "bookworm";
 
 const CACHE: &str = "/var/cache/hostwrit-test";
 
-/// What a host has beyond the minimal system. libcurl4 and libssl3 are what hostwrit itself links. Other firewalls are there
+/// What a host has beyond the minimal system. libssl3 is what hostwrit itself links. Other firewalls are there
 /// to be found, and do nothing until a scenario starts them.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
@@ -26,7 +26,6 @@ const PACKAGES: &[&str] = &[
     "iproute2",
     "iptables",
     "less",
-    "libcurl4",
     "libpam-systemd",
     "libssl3",
     "nftables",
