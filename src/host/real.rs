@@ -69,6 +69,11 @@ impl RealHost {
         append::ensure_dir(&self.root, path, mode)
     }
 
+    /// Whether a program that changes accounts holds their locks, so that more is about to be written.
+    pub fn are_accounts_locked(&self) -> bool {
+        accounts::are_locked(&self.root)
+    }
+
     /// Returns what room there is to write in the directory at `path`. Writes nothing.
     ///
     /// # Errors
