@@ -184,8 +184,12 @@ impl WriteHost for RealHost {
         accounts::edit(&self.root, edit)
     }
 
-    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        command::run_within(limit, program, args)
+    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run(program, args)
+    }
+
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run_declared(limit, program, args)
     }
 
     fn connect(&self, path: &Path) -> Result<(), HostError> {

@@ -15,7 +15,7 @@ pub const SUITE: &str = "bookworm";
 const CACHE: &str = "/var/cache/hostwrit-test";
 
 /// What a host has beyond the minimal system. libcurl4 and libssl3 are what hostwrit itself links. Other firewalls are there
-/// to be found, and do nothing until a scenario starts them.
+/// to be found, and do nothing until a scenario starts them. nginx has the validator that most people write first.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
     "dbus",
@@ -30,6 +30,7 @@ const PACKAGES: &[&str] = &[
     "libpam-systemd",
     "libssl3",
     "nftables",
+    "nginx",
     "openssh-client",
     "openssh-server",
     "passwd",
@@ -51,7 +52,7 @@ rm -rf etc/apt/sources.list etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebs
 : > etc/machine-id
 mkdir -p var/log/journal
 chroot . systemctl -q enable systemd-networkd.service ssh.service
-chroot . systemctl -q disable systemd-networkd-wait-online.service fail2ban.service firewalld.service ufw.service
+chroot . systemctl -q disable systemd-networkd-wait-online.service fail2ban.service firewalld.service nginx.service ufw.service
 chroot . systemctl -q mask getty@.service console-getty.service e2scrub_all.timer apt-daily.timer apt-daily-upgrade.timer \
     systemd-resolved.service systemd-timesyncd.service
 "#;

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
@@ -28,7 +29,7 @@ pub struct Machine<'lab> {
     has: Has,
     dir: PathBuf,
     cgroup: String,
-    notify: UnixDatagram,
+    ready: Receiver<()>,
     process: Background,
     leader: u32,
 }
@@ -47,12 +48,11 @@ impl<'lab> Machine<'lab> {
     pub fn switch_on(lab: &'lab Lab<'lab>, name: &'static str, address: String, image: &OsStr, has: Has) -> Self {
         let dir = lab.dir().join(name);
         fs::create_dir_all(dir.join("disk")).expect("the run's own folder can be written");
-        let notify = UnixDatagram::bind(dir.join("notify")).expect("a socket in the run's own folder can be bound");
-        notify.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket takes a time limit");
+        let ready = listen(dir.join("notify"));
         let cgroup = format!("{}{}-{}-{name}", Lab::CGROUP_PREFIX, std::process::id(), lab.number());
         let image = image.to_owned();
         let process = start(lab, name, &address, &image, has, &dir, &cgroup);
-        Self { lab, name, address, image, has, dir, cgroup, notify, process, leader: 0 }
+        Self { lab, name, address, image, has, dir, cgroup, ready, process, leader: 0 }
     }
 
     /// Waits until the host's systemd has started everything and the network is up.
@@ -73,13 +73,9 @@ impl<'lab> Machine<'lab> {
         });
     }
 
-    /// Receives one message of systemd-nspawn and tells whether it says that the boot is done.
+    /// Waits a moment for systemd-nspawn to say that a boot is done.
     fn is_reported_ready(&self) -> bool {
-        let mut message = [0; 4096];
-        match self.notify.recv(&mut message) {
-            Ok(length) => String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1"),
-            Err(_) => false, // The time limit; the caller has its own.
-        }
+        self.ready.recv_timeout(Duration::from_millis(200)).is_ok()
     }
 
     pub fn name(&self) -> &'static str {
@@ -230,6 +226,30 @@ impl Drop for Machine<'_> {
         remove_cgroup(&self.cgroup);
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Reads what systemd-nspawn says of the host, and tells when a boot is done. All of it is read as it comes: the host's systemd also tells
+/// of each job that takes long, and stands still when nobody reads that.
+fn listen(path: PathBuf) -> Receiver<()> {
+    let (tell, ready) = channel();
+    let notify = UnixDatagram::bind(&path).expect("a socket in the run's own folder can be bound");
+    notify.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket takes a time limit");
+    std::thread::spawn(move || {
+        let mut message = [0; 4096];
+        loop {
+            let length = match notify.recv(&mut message) {
+                Ok(length) => length,
+                // The time limit, or the host and its folder are gone.
+                Err(_) if path.exists() => 0,
+                Err(_) => return,
+            };
+            let is_ready = String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1");
+            if is_ready && tell.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    ready
 }
 
 /// Starts the process that holds all of a host.

@@ -478,13 +478,17 @@ impl WriteHost for Live<'_> {
         self.0.edit_accounts(edit)
     }
 
-    fn run_within(
+    fn run(&self, program: &str, args: &[&str]) -> Result<crate::host::Output, HostError> {
+        self.0.run(program, args)
+    }
+
+    fn run_declared(
         &self,
         limit: std::time::Duration,
         program: &str,
         args: &[&str],
     ) -> Result<crate::host::Output, HostError> {
-        self.0.run_within(limit, program, args)
+        self.0.run_declared(limit, program, args)
     }
 
     fn connect(&self, path: &Path) -> Result<(), HostError> {
