@@ -10,9 +10,9 @@
 CARGO ?= cargo
 SHELL := /bin/bash
 
-# To build: OpenSSL and curl of the system; clang writes the bindings to OpenSSL.
+# To build: OpenSSL of the system; clang writes the bindings to OpenSSL.
 BUILD_PACKAGES := pkg-config:pkg-config cc:gcc clang:clang /usr/lib/llvm-*/lib/libclang*.so*:libclang-dev \
-  /usr/include/openssl/ssl.h:libssl-dev /usr/include/*/curl/curl.h:libcurl4-openssl-dev
+  /usr/include/openssl/ssl.h:libssl-dev
 # To run the demo: git serves file remotes, visudo checks sudo rules.
 DEMO_PACKAGES := git:git visudo:sudo
 # To test: real signatures, and real hosts under systemd-nspawn.

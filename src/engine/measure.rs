@@ -18,6 +18,7 @@ use super::freshness::Freshness;
 use super::guard;
 use super::state::STATE;
 use super::status::{Health, Status};
+use super::updates::Updates;
 
 /// Where Debian says that a package asked for a reboot; the second is the older name of the first.
 const REBOOT: &[&str] = &["/run/reboot-required", "/var/run/reboot-required"];
@@ -118,7 +119,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
     for finding in &status.findings {
         *findings.entry(finding.code.as_str()).or_default() += 1;
     }
-    Metrics {
+    let mut metrics = Metrics {
         host: status.host.clone(),
         fleet: status.fleet.clone(),
         git_ref: status.git_ref.clone(),
@@ -127,6 +128,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         state: word(status.health),
         problems,
         findings,
+        bans: status.bans.clone(),
         last_pull: status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
         last_cycle: time_of(status),
         objects: objects(status),
@@ -137,11 +139,21 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         reboot_needed: reboot_needed(host),
         audit_entries: remembered.log.map(|head| head.seq),
         ..Metrics::default()
-    }
+    };
+    note_updates(&mut metrics, host);
+    metrics
+}
+
+/// Enters what apt said when it was last asked.
+fn note_updates(metrics: &mut Metrics, host: &dyn ReadHost) {
+    let updates = Updates::read(host).unwrap_or_default();
+    metrics.pending_updates = updates.pending.map(|pending| pending.by_sort()).unwrap_or_default();
+    metrics.package_lists = updates.lists.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok());
 }
 
 /// Enters a pull that called for no cycle. Costs nothing that grows with the host.
-pub fn note_pull(metrics: &mut Metrics, status: &Status, counters: &Counters) {
+pub fn note_pull(metrics: &mut Metrics, status: &Status, counters: &Counters, host: &dyn ReadHost) {
+    note_updates(metrics, host);
     metrics.last_pull = status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok());
     metrics.counts = counters.counts.clone();
 }

@@ -37,7 +37,9 @@ pub mod state;
 pub mod status;
 mod surroundings;
 mod trust_cache;
+pub mod updates;
 pub mod watch;
+mod way_in;
 mod who;
 pub mod why;
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User};
 
 pub(super) use capture::Capture;
 
@@ -57,7 +57,7 @@ pub(super) fn run(program: &str, args: &[&str]) -> Result<Output, HostError> {
 /// else as [`run`] does.
 ///
 /// A service, for a child is confined by the steward's unit: it could open no network socket, as `nginx -t` does
-/// (docs/decisions/0023-commands-of-the-repo.md).
+/// (docs/decisions/0024-commands-of-the-repo.md).
 pub(super) fn run_declared(limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
     if is_service()
         && let Some(output) = units::oneshot::run(limit, program, args)
@@ -87,7 +87,25 @@ pub(super) fn run_with_input(
     args: &[&str],
     input: &[u8],
 ) -> Result<Output, HostError> {
-    let output = start_with(limit, output_max + 1, program, args, Environment::Clean, Some(input))?;
+    let output = start_with(limit, output_max + 1, program, args, Environment::Clean, Some(input), None)?;
+    whole(output, output_max, program)
+}
+
+/// Like [`run_within`], with the rights of `user` alone where one is given, for a program of whose answer more is kept: more
+/// than `output_max` bytes of it are an error.
+pub(super) fn run_as(
+    user: Option<&User>,
+    limit: Duration,
+    output_max: usize,
+    program: &str,
+    args: &[&str],
+) -> Result<Output, HostError> {
+    let output = start_with(limit, output_max + 1, program, args, Environment::Clean, None, user)?;
+    whole(output, output_max, program)
+}
+
+/// Returns the output unless a part of it was cut off.
+fn whole(output: Output, output_max: usize, program: &str) -> Result<Output, HostError> {
     if output.stdout.len() > output_max {
         let source =
             io::Error::new(io::ErrorKind::FileTooLarge, format!("it answers with more than {output_max} bytes"));
@@ -126,7 +144,7 @@ enum Environment {
 }
 
 fn start(limit: Duration, program: &str, args: &[&str], environment: Environment) -> Result<Output, HostError> {
-    start_with(limit, OUTPUT_MAX, program, args, environment, None)
+    start_with(limit, OUTPUT_MAX, program, args, environment, None, None)
 }
 
 fn start_with(
@@ -136,12 +154,17 @@ fn start_with(
     args: &[&str],
     environment: Environment,
     input: Option<&[u8]>,
+    user: Option<&User>,
 ) -> Result<Output, HostError> {
     let failed = |source: io::Error| HostError::Run { program: program.to_owned(), source };
     let deadline = Instant::now() + limit;
     let mut command = Command::new(program);
     if environment == Environment::Clean {
         command.env_clear().envs(ENVIRONMENT).current_dir("/");
+    }
+    if let Some(user) = user {
+        // Other groups are given up with it.
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
     let mut child = command
         .args(args)

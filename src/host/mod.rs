@@ -23,6 +23,7 @@ pub mod room;
 pub mod ruleset;
 pub mod scratch;
 pub mod units;
+mod updates;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,7 @@ pub use lock::RunLock;
 pub use processes::{Process, that_names, that_writes};
 pub use real::RealHost;
 pub use room::Room;
-pub use ruleset::{Ruleset, RulesetMonitor, Tables};
+pub use ruleset::{Elements, Ruleset, RulesetMonitor, Tables};
 pub use scratch::Scratch;
 pub use units::{Timer, UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};
@@ -127,6 +128,15 @@ pub trait ReadHost {
     /// # Errors
     /// The kernel does not answer, or what is kept cannot be read.
     fn ruleset_generation(&self) -> Result<String, HostError>;
+
+    /// Returns how many elements the named sets of the tables with these names hold, by the table's name; a range is one, and
+    /// a table that is not there is left out. Under another root there is none. It starts no program.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or the sets change without end.
+    fn set_sizes(&self, _tables: &[&str]) -> Result<BTreeMap<String, u64>, HostError> {
+        Ok(BTreeMap::new())
+    }
 }
 
 /// Changes the host. Every method is whole or not at all, and doing it twice does no harm.
@@ -183,17 +193,25 @@ pub trait WriteHost: ReadHost {
         edit: &mut dyn FnMut(AccountFiles) -> Result<AccountFiles, String>,
     ) -> Result<(), HostError>;
 
-    /// Runs a program of the *running system* with a clean environment, confined as this process is, and waits for it, for a
-    /// minute at the most.
+    /// Runs a program of the *running system* with a clean environment, confined as this process is, and waits for it, no longer
+    /// than `limit`.
     ///
     /// # Errors
     /// The program cannot be started or does not end in time. A bad exit status is no error here.
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError>;
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError>;
+
+    /// Runs a program as [`WriteHost::run_within`] does, for a minute at the most.
+    ///
+    /// # Errors
+    /// As there.
+    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.run_within(command::LIMIT, program, args)
+    }
 
     /// Runs a command that the repo names, no longer than `limit`. What confines the steward's unit does not confine it.
     ///
     /// # Errors
-    /// As for [`WriteHost::run`], and where the service manager does not take it.
+    /// As for [`WriteHost::run_within`], and where the service manager does not take it.
     fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError>;
 
     /// Connects to the unix stream socket at `path` of the *running system*, and hangs up.

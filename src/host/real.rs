@@ -7,12 +7,14 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::model::Digest;
+
 use super::files::Root;
 use super::listeners::{self, Holders};
 use super::{
     AccountFiles, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock,
     Scratch, Stat, Tables, Timer, UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective,
-    files, listen, room, ruleset, scratch, units,
+    files, listen, room, ruleset, scratch, units, updates,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -67,6 +69,22 @@ impl RealHost {
     /// The directory is not there, or the system does not tell.
     pub fn room(&self, path: &Path) -> Result<Room, HostError> {
         room::room(&self.root, path)
+    }
+
+    /// Returns a digest that is another one whenever what apt would upgrade may have changed; `None` where there is no apt.
+    ///
+    /// # Errors
+    /// apt's files cannot be looked at.
+    pub fn updates_basis(&self) -> Result<Option<Digest>, HostError> {
+        if self.is_live() { updates::basis() } else { Ok(None) }
+    }
+
+    /// Has apt of the running system say what it would upgrade. Nothing is changed and nothing is locked.
+    ///
+    /// # Errors
+    /// apt cannot be run or does not end in time. A bad exit status is no error here.
+    pub fn simulate_upgrade(&self) -> Result<Output, HostError> {
+        updates::simulate()
     }
 
     /// Makes a file without a name beside `path`, which has that name for a moment. The caller holds the run lock.
@@ -146,6 +164,10 @@ impl ReadHost for RealHost {
     fn ruleset_generation(&self) -> Result<String, HostError> {
         ruleset::generation(&self.root)
     }
+
+    fn set_sizes(&self, tables: &[&str]) -> Result<BTreeMap<String, u64>, HostError> {
+        ruleset::set_sizes(&self.root, tables)
+    }
 }
 
 impl WriteHost for RealHost {
@@ -184,8 +206,8 @@ impl WriteHost for RealHost {
         accounts::edit(&self.root, edit)
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        command::run(program, args)
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run_within(limit, program, args)
     }
 
     fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {

@@ -8,14 +8,14 @@
 use std::any::Any;
 use std::io::{self, BufRead, Cursor, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gix::protocol::transport::Protocol;
-use gix::protocol::transport::client::blocking_io::http::curl::Curl;
-use gix::protocol::transport::client::blocking_io::http::options::FollowRedirects;
 use gix::protocol::transport::client::blocking_io::http::{
-    GetResponse, Http, Options, PostBodyDataKind, PostResponse, Transport,
+    GetResponse, Http, PostBodyDataKind, PostResponse, Transport,
 };
 
+use super::http;
 /// The longest advertisement that is remembered. Real ones have some hundred bytes.
 const MAX_TEXT: usize = 64 * 1024;
 /// How an advertisement of version 2 begins. Everything else may name refs, which would then be the same for ever.
@@ -82,20 +82,22 @@ impl Heard {
 }
 
 /// Returns the way to the server at `url`, which is not asked what it can do if that is `known`; what it says to it is `heard`.
+/// No request takes longer than `time`.
 pub(super) fn connect(
     url: gix::Url,
     version: Protocol,
+    time: Duration,
     known: Option<&Advertisement>,
     heard: &Heard,
 ) -> Transport<Client> {
     let known = known.map(|advertisement| advertisement.text.clone());
-    let client = Client { curl: Curl::default(), known, heard: heard.clone() };
+    let client = Client { http: http::Client::new(time), known, heard: heard.clone() };
     Transport::new_http(client, url, version, false)
 }
 
 /// The HTTP client of the Git library, but for the one question.
 pub(super) struct Client {
-    curl: Curl,
+    http: http::Client,
     known: Option<Vec<u8>>,
     heard: Heard,
 }
@@ -103,7 +105,7 @@ pub(super) struct Client {
 impl Http for Client {
     type Headers = Box<dyn BufRead + Send>;
     type ResponseBody = Box<dyn BufRead + Send>;
-    type PostBody = <Curl as Http>::PostBody;
+    type PostBody = <http::Client as Http>::PostBody;
 
     fn get(
         &mut self,
@@ -116,10 +118,10 @@ impl Http for Client {
             let body = Box::new(Cursor::new(known.clone()));
             return Ok(GetResponse { headers: Box::new(Cursor::new(headers)), body });
         }
-        let response = self.curl.get(url, base_url, headers)?;
+        let response = self.http.get(url, base_url, headers)?;
         *self.heard.lock() = Hearing { asked: base_url.to_owned(), ..Hearing::default() };
         let body = Listening { body: response.body, heard: self.heard.clone() };
-        Ok(GetResponse { headers: Box::new(response.headers), body: Box::new(body) })
+        Ok(GetResponse { headers: response.headers, body: Box::new(body) })
     }
 
     fn post(
@@ -133,26 +135,15 @@ impl Http for Client {
             let mut heard = self.heard.lock();
             heard.is_from_elsewhere |= heard.asked != base_url;
         }
-        let response = self.curl.post(url, base_url, headers, body)?;
-        Ok(PostResponse {
-            post_body: response.post_body,
-            headers: Box::new(response.headers),
-            body: Box::new(response.body),
-        })
+        self.http.post(url, base_url, headers, body)
     }
 
     fn configure(&mut self, config: &dyn Any) -> gix::Result {
-        match config.downcast_ref::<Options>() {
-            // The library lets the first request alone be sent elsewhere, which is the question that is left out.
-            Some(options) if self.known.is_some() => {
-                self.curl.configure(&Options { follow_redirects: FollowRedirects::None, ..options.clone() })
-            }
-            _ => self.curl.configure(config),
-        }
+        self.http.configure(config)
     }
 
     fn redirected_base_url(&self) -> Option<String> {
-        self.curl.redirected_base_url()
+        self.http.redirected_base_url()
     }
 }
 

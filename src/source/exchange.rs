@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use gix::bstr::BString;
 use gix::credentials::helper::Action;
@@ -30,6 +31,8 @@ pub(super) struct Exchange {
     pub(super) directory: PathBuf,
     pub(super) url: gix::Url,
     pub(super) access: Access,
+    /// How long one request over HTTP may take: longer than whoever watches waits, so that the reason is told by him.
+    pub(super) time: Duration,
     pub(super) advertised: Advertised,
     pub(super) git_ref: String,
     pub(super) beside: Option<String>,
@@ -108,7 +111,7 @@ impl Exchange {
         }
         let (url, version) = remote.sanitized_url_and_version(Direction::Fetch)?;
         let address: BString = url.to_bstring();
-        let mut transport = advertisement::connect(url, version, known, heard);
+        let mut transport = advertisement::connect(url, version, self.time, known, heard);
         // A server that asked who is there would ask again.
         if known.is_some_and(|known| known.asks_who)
             && let Some(outcome) = self.access.identity(&self.url, Action::get_for_url(address))?

@@ -195,9 +195,9 @@ impl WriteHost for FaultyHost<'_> {
         self.write(|host| host.edit_accounts(edit))
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
         let mut output = None;
-        self.write(|host| host.run(program, args).map(|done| output = Some(done)))?;
+        self.write(|host| host.run_within(limit, program, args).map(|done| output = Some(done)))?;
         output.ok_or_else(Self::error)
     }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test looks at hosts from outside, not through hostwrit")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner reports on stdout")]
 
+mod apt_sources;
 mod authority;
 mod fabric;
 mod fleet;

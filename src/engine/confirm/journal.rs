@@ -327,9 +327,9 @@ impl WriteHost for Journal<'_> {
     }
 
     /// Of what a program does there is no way back.
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
         match self.writes {
-            true => self.host.run(program, args),
+            true => self.host.run_within(limit, program, args),
             false => Err(Self::refuse(Path::new(program), REHEARSED.to_owned())),
         }
     }

@@ -5,6 +5,7 @@
 mod accounts;
 pub mod back;
 mod journal;
+mod login;
 mod marker;
 mod notes;
 mod prove;

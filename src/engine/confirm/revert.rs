@@ -238,6 +238,11 @@ fn units(host: &dyn WriteHost, units: &BTreeMap<&str, (bool, bool)>, moment: Mom
         Moment::Running => {
             tell(host.act_on_unit(UnitAction::DaemonReload, "systemd"));
             for (unit, (active, restarted)) in units {
+                // A start of networkd takes over the addresses and routes that it finds; only a reload takes away those that
+                // are not declared any more. Where it does not run now there is nothing to reload.
+                if *unit == "systemd-networkd.service" && *active && *restarted {
+                    let _ = host.act_on_unit(UnitAction::Reload, unit);
+                }
                 let action = match (*active, *restarted) {
                     (true, true) => UnitAction::Restart,
                     (true, false) => UnitAction::Reload,

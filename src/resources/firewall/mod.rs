@@ -13,7 +13,7 @@ mod ports;
 pub mod statement;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use admits::{Judgement, Packet, admits, judge, judge_all};
 pub use compare::{Filter, Observed, Operation, apply, diff, interests, observe};

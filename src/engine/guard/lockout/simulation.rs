@@ -377,14 +377,14 @@ impl WriteHost for Simulation<'_> {
         Ok(())
     }
 
-    fn run(&self, program: &str, _: &[&str]) -> Result<Output, HostError> {
+    fn run_within(&self, _: Duration, program: &str, _: &[&str]) -> Result<Output, HostError> {
         let source =
             std::io::Error::new(std::io::ErrorKind::Unsupported, "nothing is run to find out what a plan does");
         Err(HostError::Run { program: program.to_owned(), source })
     }
 
-    fn run_declared(&self, _: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        self.run(program, args)
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.run_within(limit, program, args)
     }
 
     fn connect(&self, path: &Path) -> Result<(), HostError> {

@@ -295,8 +295,8 @@ impl WriteHost for FailsAt<'_> {
     ) -> Result<(), HostError> {
         self.host.edit_accounts(edit)
     }
-    fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        self.host.run(program, args)
+    fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.host.run_within(limit, program, args)
     }
     fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
         self.host.run_declared(limit, program, args)

@@ -478,8 +478,13 @@ impl WriteHost for Live<'_> {
         self.0.edit_accounts(edit)
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<crate::host::Output, HostError> {
-        self.0.run(program, args)
+    fn run_within(
+        &self,
+        limit: std::time::Duration,
+        program: &str,
+        args: &[&str],
+    ) -> Result<crate::host::Output, HostError> {
+        self.0.run_within(limit, program, args)
     }
 
     fn run_declared(
