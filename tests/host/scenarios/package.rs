@@ -128,7 +128,13 @@ pub fn undoes_a_bad_upgrade(lab: &Lab<'_>) {
     within(PROOF, "a version that does not start is undone", || undone(&site, "0.9-broken"));
     demand_works(&site, "After the broken one.");
     eventually("status tells", || {
-        site.status()["problems"].as_array().is_some_and(|list| list.iter().any(|one| one["code"] == "upgrade-undone"))
+        let status = site.status();
+        let mut problems = status["problems"].as_array().into_iter().flatten();
+        problems.any(|one| {
+            let message = one["message"].as_str().unwrap_or_default();
+            one["code"] == "upgrade-undone"
+                && message.contains("dpkg still names 0.9-broken; 'apt-get install --reinstall")
+        })
     });
     assert_eq!(site.web1.run(&["sha256sum", "/usr/bin/hostwrit"]).ok().stdout, program.stdout);
     assert!(site.web1.sh("journalctl -p alert -t hostwrit").ok().stdout.contains("0.9-broken was undone"));
