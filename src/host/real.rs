@@ -221,6 +221,10 @@ impl WriteHost for RealHost {
         command::run_within(limit, program, args)
     }
 
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run_declared(limit, program, args)
+    }
+
     fn connect(&self, path: &Path) -> Result<(), HostError> {
         connect::connect(path)
     }

@@ -5,6 +5,7 @@ use crate::lab::Lab;
 
 mod bootstrap;
 mod checks;
+mod commands;
 mod confirm;
 mod control;
 mod converge;
@@ -44,6 +45,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "checks-killed-on-the-way-back", run: checks::killed_on_the_way_back },
     Scenario { name: "checks-put-a-bad-commit-back", run: checks::put_a_bad_commit_back },
     Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
+    Scenario { name: "commands-of-the-repo", run: commands::of_the_repo },
+    Scenario { name: "commands-cut-off", run: commands::cut_off },
     Scenario { name: "limits-removals", run: checks::limits_removals },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "confirm-goes-back-by-itself", run: confirm::goes_back_by_itself },
