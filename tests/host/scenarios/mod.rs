@@ -24,6 +24,7 @@ mod ports;
 mod power;
 mod refusal;
 mod remotes;
+mod speed;
 mod surroundings;
 mod updates;
 mod watch;
@@ -59,6 +60,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "confirm-hung-in-the-middle", run: confirm::hung_in_the_middle },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
+    Scenario { name: "drift-of-units-and-ports", run: speed::of_units_and_ports },
     Scenario { name: "fights-are-told", run: watch::names_who_fights },
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
