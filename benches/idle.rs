@@ -44,7 +44,7 @@ const POLLS_A_DAY: f64 = 24.0 * 60.0;
 const PATIENCE: Duration = Duration::from_secs(120);
 const DIRECTORIES: usize = 10;
 /// As in packaging/systemd.
-const TUNABLES: &str = "glibc.malloc.tcache_count=0:glibc.malloc.trim_threshold=131072";
+const TUNABLES: &str = "glibc.malloc.tcache_count=0:glibc.malloc.trim_threshold=131072:glibc.malloc.arena_max=1";
 /// 1 KiB a file.
 const LINE: &str = "A line of sixty-four characters, the last of which ends the line";
 

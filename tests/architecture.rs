@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("host", &["model"]),
     ("yaml", &["model"]),
-    ("source", &["model", "host"]),
+    ("source", &["model", "host", "web"]),
     ("trust", &["model", "yaml"]),
     ("resources", &["model", "host"]),
     ("manifest", &["model", "yaml", "trust", "resources", "host"]),

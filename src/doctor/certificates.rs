@@ -9,7 +9,7 @@ use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
 use openssl::x509::X509;
 
-use crate::host::{HostError, ReadHost, RealHost};
+use crate::host::{FileKind, HostError, ReadHost, RealHost};
 use crate::model::chain;
 use crate::source::{Place, RemoteKind};
 
@@ -56,7 +56,7 @@ fn added(host: &RealHost) -> Result<Vec<(String, Vec<u8>)>, HostError> {
     let mut added = Vec::new();
     for name in host.list(Path::new(LOCAL))?.unwrap_or_default() {
         let path = Path::new(LOCAL).join(name);
-        if host.stat(&path)?.is_some_and(|stat| stat.kind != crate::host::FileKind::Directory)
+        if host.stat(&path)?.is_some_and(|stat| stat.kind != FileKind::Directory)
             && let Some(content) = host.read(&path)?
         {
             added.push((path.display().to_string(), content));

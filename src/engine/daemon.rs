@@ -145,7 +145,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 let Ended { mut status, settled: left, enforced, told, took } = *ended;
                 drift.after_cycle(enforced);
                 demands.enforce(drift.enforced().cloned(), &config.host);
-                status.fought(&drift.fought());
+                status.drift(&drift.fought(), drift.blind());
                 write(&status, &host);
                 announcer.tell(News::Cycle(Box::new(status.clone()), told, took));
                 tell(&status, last.as_ref());
@@ -153,6 +153,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 failures = if unanswered { failures + 1 } else { 0 };
                 (last, settled) = (Some(status), left);
                 lookout.look();
+                host.forget_ruleset();
                 memory::give_back();
             }
             Pulled::Nothing(left, answered) => {
@@ -234,7 +235,7 @@ fn note(
     let Next::Repaired(repaired) = next else { return true };
     if let Some(status) = status {
         status.repaired(&repaired, host);
-        status.fought(&drift.fought());
+        status.drift(&drift.fought(), drift.blind());
         write(status, host);
         let told = reports::of_repair(config, &repaired, status);
         announcer.tell(News::Repair(Box::new(status.clone()), told));

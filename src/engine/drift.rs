@@ -36,6 +36,8 @@ pub struct Drift {
     host: Arc<RealHost>,
     /// `None` where the kernel does not let us watch.
     watch: Option<Watch>,
+    /// Why not, in a sentence.
+    why_unwatched: Option<String>,
     enforced: Option<Enforced>,
     /// What is remembered of all objects, as it was read last.
     record: Option<Record>,
@@ -86,11 +88,14 @@ struct Worked {
 impl Drift {
     /// Prepares to watch the host; [`Drift::after_cycle`] says for what.
     pub fn new(host: Arc<RealHost>) -> Self {
-        let watch =
-            Watch::new(&host).inspect_err(|error| warn!("drift is seen at full checks alone: {}", chain(error))).ok();
+        let (watch, why_unwatched) = match Watch::new(&host) {
+            Ok(watch) => (Some(watch), None),
+            Err(error) => (None, Some(format!("drift is seen at full checks alone: {}", chain(&error)))),
+        };
         Self {
             host,
             watch,
+            why_unwatched,
             enforced: None,
             record: None,
             unseen: None,
@@ -121,11 +126,21 @@ impl Drift {
         self.fights.fought()
     }
 
+    /// Returns where drift is seen at full checks alone, and why, in a sentence; `None` if it is seen everywhere.
+    pub fn blind(&self) -> Option<String> {
+        match &self.watch {
+            Some(watch) => watch.blind(),
+            None => self.why_unwatched.clone(),
+        }
+    }
+
     /// Watches over what a cycle left, which looked at the whole host: `enforced` if that is new to us.
     pub fn after_cycle(&mut self, enforced: Option<Enforced>) {
         self.last_full_look = Instant::now();
         self.full_look = None;
-        if let Some(enforced) = enforced {
+        // What could not be watched may be watched now.
+        let again = || self.enforced.clone().filter(|_| self.watch.is_some() && self.blind().is_some());
+        if let Some(enforced) = enforced.or_else(again) {
             self.set(enforced);
         }
     }
@@ -141,8 +156,7 @@ impl Drift {
                 // Something may have happened after the look and before the watch stood.
                 self.unseen = Some(0);
             }
-            let (watched, unwatched) = watch.directories();
-            debug!(watched, unwatched, "directories");
+            debug!(watched = watch.directories(), "directories");
         }
         self.enforced = Some(enforced);
     }
@@ -291,6 +305,7 @@ fn work(
         OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "drift was put right"),
         _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
     });
+    host.forget_ruleset();
     let is_lost = matches!(done, Err(CycleError::Shelf(_)));
     let mut held_back = BTreeSet::new();
     let (repaired, mut needs_cycle) = match done {

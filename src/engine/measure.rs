@@ -16,12 +16,10 @@ use crate::trust::Code;
 
 use super::freshness::Freshness;
 use super::guard;
+use super::reboot;
 use super::state::STATE;
 use super::status::{Health, Status};
 use super::updates::Updates;
-
-/// Where Debian says that a package asked for a reboot; the second is the older name of the first.
-const REBOOT: &[&str] = &["/run/reboot-required", "/var/run/reboot-required"];
 
 /// What the daemon keeps from cycle to cycle. Counts begin at 0 when it starts.
 #[derive(Clone, Debug)]
@@ -136,7 +134,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         held: held_by(status),
         newest_statement: remembered.freshness.newest(),
         statement_max_age: remembered.freshness.max_age(),
-        reboot_needed: reboot_needed(host),
+        reboot_needed: reboot::is_needed(host),
         audit_entries: remembered.log.map(|head| head.seq),
         ..Metrics::default()
     };
@@ -227,12 +225,6 @@ fn held_by(status: &Status) -> BTreeSet<&'static str> {
         ("put-back", status.put_back.is_some()),
     ];
     holders.into_iter().filter(|(_, holds)| *holds).map(|(holder, _)| holder).collect()
-}
-
-fn reboot_needed(host: &dyn ReadHost) -> Option<bool> {
-    let is_there: Result<Vec<bool>, HostError> =
-        REBOOT.iter().map(|path| Ok(host.stat(Path::new(path))?.is_some())).collect();
-    Some(is_there.ok()?.contains(&true))
 }
 
 fn time_of(status: &Status) -> Option<SystemTime> {

@@ -28,6 +28,7 @@ pub mod pause;
 pub mod pin;
 pub mod plan;
 mod planning;
+mod reboot;
 pub mod repair;
 pub mod reports;
 pub mod revocations;

@@ -29,6 +29,9 @@ const STATUS: &str = "/run/hostwrit/status.json";
 /// The code of an object that something else changes as often as hostwrit puts it right.
 const FOUGHT_OVER: &str = "fought-over";
 
+/// The code of a host on which the kernel does not tell of all changes.
+const NOT_WATCHED: &str = "not-watched";
+
 /// What the package leaves after it has put the version before back (packaging/prove-upgrade).
 const UPGRADE_UNDONE: &str = "/var/lib/hostwrit/upgrade-undone";
 
@@ -288,9 +291,10 @@ impl Status {
         }
     }
 
-    /// Enters what is fought over, in the place of what was before.
-    pub fn fought(&mut self, fought: &[Fought]) {
-        self.problems.retain(|trouble| trouble.code != FOUGHT_OVER);
+    /// Enters what is fought over, and where drift is not seen at once, in the place of what was before.
+    pub fn drift(&mut self, fought: &[Fought], blind: Option<String>) {
+        self.problems.retain(|trouble| ![FOUGHT_OVER, NOT_WATCHED].contains(&trouble.code.as_str()));
+        self.problems.extend(blind.map(|message| Trouble { code: NOT_WATCHED.to_owned(), object: None, message }));
         self.problems.extend(fought.iter().map(|fought| Trouble {
             code: FOUGHT_OVER.to_owned(),
             object: Some(fought.object.clone()),

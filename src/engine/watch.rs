@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -20,8 +21,11 @@ use crate::resources::{Concerned, Watchlist};
 /// Who changes a file seldom does so with one call; and what is done in this time is looked at once.
 const FILES_SETTLE: Duration = Duration::from_millis(10);
 
-/// Who changes users with usermod(8) or the like changes several files, and homes after them.
-const ACCOUNTS_SETTLE: Duration = Duration::from_millis(40);
+/// Who changes users with usermod(8) or the like changes several files, and locks them all until the last is written.
+const ACCOUNTS_LOOK: Duration = Duration::from_millis(5);
+
+/// Who keeps them locked for longer, as an editor may, is not waited for: a repair waits for the lock itself.
+const ACCOUNTS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who loads a block list does so in one transaction, of which the kernel tells line by line.
 const RULESET_SETTLE: Duration = Duration::from_millis(20);
@@ -32,8 +36,12 @@ const UNITS_SETTLE: Duration = Duration::from_millis(150);
 /// When more is touched at once, all is looked at.
 const TOUCHED_MAX: usize = 4096;
 
+/// What follows where nothing is seen.
+const BLIND: &str = "what changes there is put right at the next full check";
+
 /// Watches what the declared objects of one host depend on.
 pub struct Watch {
+    host: Arc<RealHost>,
     /// `None` once the kernel has taken it away.
     files: Option<Watcher>,
     units: watch::Sender<BTreeSet<String>>,
@@ -47,7 +55,8 @@ pub struct Watch {
     touched: BTreeSet<Touched>,
     /// When what was touched is handed out.
     due: Option<Instant>,
-    told_of_limit: bool,
+    /// Until when it is held back because somebody is still changing accounts.
+    accounts_due: Option<Instant>,
 }
 
 impl Watch {
@@ -55,12 +64,13 @@ impl Watch {
     ///
     /// # Errors
     /// The kernel gives no queue of events.
-    pub fn new(host: &RealHost) -> Result<Self, HostError> {
+    pub fn new(host: &Arc<RealHost>) -> Result<Self, HostError> {
         let (units, wanted) = watch::channel(BTreeSet::new());
         let bell = Arc::new(Bell::default());
         // Under another root nothing runs.
         let listener = host.is_live().then(|| tokio::spawn(listen(wanted, Arc::clone(&bell))));
         Ok(Self {
+            host: Arc::clone(host),
             files: Some(Watcher::new(host.root())?),
             units,
             bell,
@@ -70,7 +80,7 @@ impl Watch {
             watchlist: Arc::new(Watchlist::default()),
             touched: BTreeSet::new(),
             due: None,
-            told_of_limit: false,
+            accounts_due: None,
         })
     }
 
@@ -83,16 +93,10 @@ impl Watch {
         if let Some(files) = &mut self.files {
             let before = self.watchlist.directories();
             is_new |= directories.iter().any(|(path, depth)| before.get(path).is_none_or(|before| before < depth));
+            let unwatched = files.unwatched().len();
             files.set(directories);
-            let unwatched = files.unwatched();
-            if let Some((path, why)) = unwatched.first_key_value().filter(|_| !self.told_of_limit) {
-                let (path, others) = (path.display(), unwatched.len() - 1);
-                warn!(
-                    "cannot watch {path} and {others} other directories: {why}; what changes there is seen at the next \
-                     full check (if the limit is reached, raise fs.inotify.max_user_watches with sysctl)"
-                );
-            }
-            self.told_of_limit = !unwatched.is_empty();
+            // The limit may have been raised.
+            is_new |= files.unwatched().len() < unwatched;
         }
         self.units.send_if_modified(|before| {
             let is_other = *before != units;
@@ -123,9 +127,26 @@ impl Watch {
         self.ruleset.is_some()
     }
 
-    /// Returns how many directories are watched, and how many should be and cannot.
-    pub fn directories(&self) -> (usize, usize) {
-        self.files.as_ref().map_or((0, 0), |files| (files.watches(), files.unwatched().len()))
+    /// Returns how many directories are watched.
+    pub fn directories(&self) -> usize {
+        self.files.as_ref().map_or(0, Watcher::watches)
+    }
+
+    /// Returns in which directories nothing is seen, and why, in a sentence; `None` if all are watched.
+    pub fn blind(&self) -> Option<String> {
+        let Some(files) = &self.files else {
+            return Some(format!("the kernel tells no more of changes to files; {BLIND}"));
+        };
+        let (path, why) = files.unwatched().first_key_value()?;
+        let others = match files.unwatched().len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        let remedy = match why {
+            Errno::ENOSPC => "; the limit is reached: raise fs.inotify.max_user_watches with sysctl",
+            _ => "",
+        };
+        Some(format!("{}{others} cannot be watched ({why}); {BLIND}{remedy}", path.display()))
     }
 
     /// Waits until some object is concerned. May be dropped at any time; nothing is lost by that.
@@ -134,10 +155,9 @@ impl Watch {
             tokio::select! {
                 () = until(self.due) => {
                     self.due = None;
-                    let has_settled = self.touched.iter().any(is_of_accounts);
                     self.drain();
-                    if !has_settled && self.touched.iter().any(is_of_accounts) {
-                        self.due = Some(Instant::now() + ACCOUNTS_SETTLE);
+                    if self.is_amid_accounts() {
+                        self.due = Some(Instant::now() + ACCOUNTS_LOOK);
                         continue;
                     }
                     let concerned = self.watchlist.touched_by(&self.touched);
@@ -170,6 +190,17 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// Whether account files were touched by somebody who has not finished, and who is still waited for.
+    fn is_amid_accounts(&mut self) -> bool {
+        let is_amid = self.touched.iter().any(is_of_accounts)
+            && Instant::now() < *self.accounts_due.get_or_insert_with(|| Instant::now() + ACCOUNTS_PATIENCE)
+            && self.host.are_accounts_locked();
+        if !is_amid {
+            self.accounts_due = None;
+        }
+        is_amid
     }
 
     fn drain(&mut self) {

@@ -89,6 +89,11 @@ fn edit_patiently(
     staged.into_iter().try_for_each(Staged::put_in_place)
 }
 
+/// Whether somebody is about to write the account files, and has not finished.
+pub(super) fn are_locked(root: &Root) -> bool {
+    Etc::open(root).is_ok_and(|etc| lock::is_held(&etc))
+}
+
 fn lines(file: &[u8]) -> usize {
     file.iter().filter(|byte| **byte == b'\n').count()
 }

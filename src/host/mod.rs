@@ -193,7 +193,8 @@ pub trait WriteHost: ReadHost {
         edit: &mut dyn FnMut(AccountFiles) -> Result<AccountFiles, String>,
     ) -> Result<(), HostError>;
 
-    /// Runs a program of the *running system* with a clean environment and waits for it, no longer than `limit`.
+    /// Runs a program of the *running system* with a clean environment, confined as this process is, and waits for it, no longer
+    /// than `limit`.
     ///
     /// # Errors
     /// The program cannot be started or does not end in time. A bad exit status is no error here.
@@ -206,6 +207,12 @@ pub trait WriteHost: ReadHost {
     fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
         self.run_within(command::LIMIT, program, args)
     }
+
+    /// Runs a command that the repo names, no longer than `limit`. What confines the steward's unit does not confine it.
+    ///
+    /// # Errors
+    /// As for [`WriteHost::run_within`], and where the service manager does not take it.
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError>;
 
     /// Connects to the unix stream socket at `path` of the *running system*, and hangs up.
     ///
@@ -274,7 +281,16 @@ pub struct NewFile<'a> {
     pub owner: Option<Owner>,
     /// Permission bits.
     pub mode: u32,
-    /// A command that must succeed before the content takes the file's place; `{}` stands for the path of the new
-    /// content. Under another root than `/` a command of the repo cannot be tried and must not be given here.
-    pub check: Option<&'a [String]>,
+    /// What must succeed before the content takes the file's place.
+    pub check: Option<Check<'a>>,
+}
+
+/// A command that looks at new content; `{}` stands for the path of it. Under another root than `/` it would judge by the wrong
+/// system and must not be given.
+#[derive(Clone, Copy, Debug)]
+pub enum Check<'a> {
+    /// Hostwrit's own choice, run as [`WriteHost::run`] does.
+    Own(&'a [&'a str]),
+    /// The repo names it: run as [`WriteHost::run_declared`] does.
+    Declared(&'a [String]),
 }

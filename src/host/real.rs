@@ -22,6 +22,7 @@ use super::{
 pub struct RealHost {
     root: Root,
     holders: Holders,
+    own_table: ruleset::OwnTable,
 }
 
 impl RealHost {
@@ -30,7 +31,12 @@ impl RealHost {
     /// # Errors
     /// The directory cannot be opened.
     pub fn open(root: &Path) -> Result<Self, HostError> {
-        Ok(Self { root: Root::open(root)?, holders: Holders::default() })
+        Ok(Self { root: Root::open(root)?, holders: Holders::default(), own_table: ruleset::OwnTable::default() })
+    }
+
+    /// Frees what was read of the packet filter: it is as large as its block lists.
+    pub fn forget_ruleset(&self) {
+        self.own_table.forget();
     }
 
     /// Returns the directory that stands for `/`.
@@ -61,6 +67,11 @@ impl RealHost {
     /// A directory cannot be made.
     pub fn ensure_dir(&self, path: &Path, mode: u32) -> Result<(), HostError> {
         append::ensure_dir(&self.root, path, mode)
+    }
+
+    /// Whether a program that changes accounts holds their locks, so that more is about to be written.
+    pub fn are_accounts_locked(&self) -> bool {
+        accounts::are_locked(&self.root)
     }
 
     /// Returns what room there is to write in the directory at `path`. Writes nothing.
@@ -158,7 +169,7 @@ impl ReadHost for RealHost {
     }
 
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
-        ruleset::read(&self.root, tables)
+        ruleset::read(&self.root, tables, &self.own_table)
     }
 
     fn ruleset_generation(&self) -> Result<String, HostError> {
@@ -208,6 +219,10 @@ impl WriteHost for RealHost {
 
     fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
         command::run_within(limit, program, args)
+    }
+
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run_declared(limit, program, args)
     }
 
     fn connect(&self, path: &Path) -> Result<(), HostError> {

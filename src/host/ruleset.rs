@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -88,13 +89,37 @@ impl Ruleset {
     }
 }
 
+/// hostwrit's own table as it was read last, with the generation that it is of. While that lasts it is as it was: a cycle needs it
+/// some six times, and it changes once.
+#[derive(Debug, Default)]
+pub(super) struct OwnTable(Mutex<Option<(u32, Ruleset)>>);
+
+impl OwnTable {
+    fn read(&self) -> Result<Ruleset, HostError> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = generation::number().map_err(unanswered)?;
+        if let Some((_, ruleset)) = last.as_ref().filter(|(of, _)| *of == generation) {
+            return Ok(ruleset.clone());
+        }
+        *last = None;
+        let (generation, ruleset) = own()?;
+        *last = generation.map(|generation| (generation, ruleset.clone()));
+        Ok(ruleset)
+    }
+
+    /// Frees what was read last.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// Reads tables of the running system, or what is kept under another root.
-pub(super) fn read(root: &Root, tables: Tables) -> Result<Ruleset, HostError> {
+pub(super) fn read(root: &Root, tables: Tables, own: &OwnTable) -> Result<Ruleset, HostError> {
     if !is_live(root) {
         return kept(root);
     }
     match tables {
-        Tables::Own => own(),
+        Tables::Own => own.read(),
         Tables::OwnOutline => outline(list),
         Tables::All => list(&["--json", "--terse", "list", "ruleset"]),
     }
@@ -109,14 +134,15 @@ fn outline(list: impl Fn(&[&str]) -> Result<Ruleset, HostError>) -> Result<Rules
     family.or_else(|_| list(&["--json", "--terse", "list", "table", "inet", TABLE]))
 }
 
-/// Reads hostwrit's own table whole: rules through nft, what is in sets from the kernel.
-fn own() -> Result<Ruleset, HostError> {
+/// Reads hostwrit's own table whole: rules through nft, what is in sets from the kernel. With it goes the generation that it is of,
+/// where that is known.
+fn own() -> Result<(Option<u32>, Ruleset), HostError> {
     for _ in 0..TRIES {
         let before = generation::number().map_err(unanswered)?;
         let Ruleset { json, .. } = outline(list)?;
         match sets::of_own_table() {
             Ok(elements) if generation::number().map_err(unanswered)? == before => {
-                return Ok(Ruleset { json, elements });
+                return Ok((Some(before), Ruleset { json, elements }));
             }
             // Somebody changed something meanwhile: half of it may be from before.
             Ok(_) => {}
@@ -124,7 +150,7 @@ fn own() -> Result<Ruleset, HostError> {
             Err(error) => return Err(unanswered(error)),
         }
     }
-    list(&["--json", "list", "table", "inet", TABLE])
+    Ok((None, list(&["--json", "list", "table", "inet", TABLE])?))
 }
 
 /// How often a table is read that changes while it is. After that nft is asked for all of it, which tries until it has it.

@@ -69,7 +69,7 @@ families! {
     HELD = Gauge "hostwrit_held" ["by"], "1 where changes are held back, by what holds them.";
     NEWEST_STATEMENT = Gauge "hostwrit_newest_statement_timestamp_seconds" [], "The newest time that a trusted key has signed for.";
     STATEMENT_MAX_AGE = Gauge "hostwrit_statement_max_age_seconds" [], "How old the newest statement may be by the policy. Absent where the policy has no freshness.";
-    REBOOT_NEEDED = Gauge "hostwrit_reboot_needed" [], "1 where a package asked for a reboot (/run/reboot-required).";
+    REBOOT_NEEDED = Gauge "hostwrit_reboot_needed" [], "1 where a package asked for a reboot (/run/reboot-required), or another kernel is booted next than runs. Absent where neither can be told.";
     PENDING_UPDATES = Gauge "hostwrit_pending_updates" ["sort"], "Packages of which apt knows a newer version, by what it would do. Absent where it is not known.";
     PACKAGE_LISTS = Gauge "hostwrit_package_lists_timestamp_seconds" [], "When the newest of apt's package lists was made. Absent where it is not known.";
     SECRET_DUE = Gauge "hostwrit_secret_due_timestamp_seconds" ["secret"], "When a secret must have been replaced. Absent where it is not known.";

@@ -118,6 +118,58 @@ fn drift_is_put_right_at_once_without_a_pull() {
     assert!(site.log().contains("\"cause\":\"drift\""));
 }
 
+/// Takes the lock of lckpwdf(3), which ends with the file.
+fn lock(file: &fs::File) {
+    let whole = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as _,
+        l_whence: nix::libc::SEEK_SET as _,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+}
+
+/// As usermod(8) does it: several files in turn, under the lock of lckpwdf(3).
+#[test]
+fn a_program_that_changes_accounts_is_answered_once_when_it_is_done() {
+    let site = Site::new(&[("hosts/web1.yaml", HOST)]);
+    let daemon = Daemon::start(&site);
+    let repairs = || site.log().matches("\"cause\":\"drift\"").count();
+    // Once its watches stand the daemon looks at all objects, and only then at what it hears of.
+    site.put("/etc/motd", "drift\n");
+    daemon.within("the first repair", |site| site.get("/etc/motd").as_deref() == Some("good\n"));
+    for attempt in 1.. {
+        let before = repairs();
+        let file = fs::File::create(site.path("/etc/.pwd.lock")).unwrap();
+        let begin = Instant::now();
+        lock(&file);
+        for (name, from, to) in
+            [("passwd", "deploy:/bin/sh", "deploy:/bin/false"), ("group", "shop:x:4000", "shop:x:4444")]
+        {
+            let text = site.get(&format!("/etc/{name}")).unwrap();
+            assert!(text.contains(from), "{text}");
+            site.put(&format!("/etc/{name}+"), &text.replace(from, to));
+            fs::rename(site.path(&format!("/etc/{name}+")), site.path(&format!("/etc/{name}"))).unwrap();
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        let took = begin.elapsed();
+        drop(file);
+        daemon.within("both files", |site| {
+            site.get("/etc/passwd").unwrap().contains("deploy:/bin/sh")
+                && site.get("/etc/group").unwrap().contains("shop:x:4000")
+        });
+        // On a busy machine it may take longer than the daemon waits for anybody; then it is not the daemon's fault.
+        if took < Duration::from_secs(1) {
+            assert_eq!(repairs(), before + 1, "one repair: {}", site.log());
+            break;
+        }
+        assert!(attempt < 10, "two small files took {took:?}");
+    }
+    drop(daemon);
+    site.agrees();
+}
+
 #[test]
 fn what_is_neither_declared_nor_owned_is_left_alone_by_a_repair() {
     let site = Site::new(&[("hosts/web1.yaml", HOST)]);

@@ -12,6 +12,7 @@ mod hostile_server;
 mod site;
 
 mod announce;
+mod blind;
 mod concurrency;
 mod confirm;
 mod courier;

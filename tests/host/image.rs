@@ -16,7 +16,8 @@ const RELEASE: &str = "HOSTWRIT_HOST_RELEASE";
 const CACHE: &str = "/var/cache/hostwrit-test";
 
 /// What a host has beyond the minimal system. libssl3 is what hostwrit itself links; Debian 13's package of it has another name,
-/// and provides this. Other firewalls are there to be found, and do nothing until a scenario starts them.
+/// and provides this. Other firewalls are there to be found, and do nothing until a scenario starts them. nginx has the validator
+/// that most people write first.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
     "dbus",
@@ -30,6 +31,7 @@ const PACKAGES: &[&str] = &[
     "libpam-systemd",
     "libssl3",
     "nftables",
+    "nginx",
     "openssh-client",
     "openssh-server",
     "passwd",
@@ -51,7 +53,7 @@ rm -rf etc/apt/sources.list etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebs
 : > etc/machine-id
 mkdir -p var/log/journal
 chroot . systemctl -q enable systemd-networkd.service ssh.service
-chroot . systemctl -q disable systemd-networkd-wait-online.service fail2ban.service firewalld.service ufw.service
+chroot . systemctl -q disable systemd-networkd-wait-online.service fail2ban.service firewalld.service nginx.service ufw.service
 chroot . systemctl -q mask getty@.service console-getty.service e2scrub_all.timer apt-daily.timer apt-daily-upgrade.timer \
     systemd-resolved.service systemd-timesyncd.service
 "#;

@@ -234,7 +234,7 @@ fn the_state_the_log_and_the_host_are_asked_for_the_rest() {
     let (root, host) = scene();
     let mut counters = Counters::start(UNIX_EPOCH, None);
     let bare = gather(&status(Health::Converged), &counters, &host);
-    assert_eq!((bare.newest_statement, bare.audit_entries, bare.reboot_needed), (None, None, Some(false)));
+    assert_eq!((bare.newest_statement, bare.audit_entries, bare.reboot_needed), (None, None, None));
 
     let mut state = State::read(&host).unwrap();
     state.freshness.allow(Some(Duration::from_secs(86_400)));

@@ -18,6 +18,8 @@ use super::Etc;
 use crate::host::HostError;
 
 const PWD_LOCK: &str = ".pwd.lock";
+/// In the order of useradd(8).
+const FILES: [&str; 4] = ["passwd", "group", "gshadow", "shadow"];
 
 /// The locks, held until dropped.
 pub(super) struct Locks<'a> {
@@ -31,11 +33,21 @@ pub(super) fn take(etc: &Etc, patience: Duration) -> Result<Locks<'_>, HostError
     let deadline = Instant::now() + patience;
     let pwd = take_pwd_lock(etc, deadline)?;
     let mut files = Vec::new();
-    // The order of useradd(8).
-    for name in ["passwd", "group", "gshadow", "shadow"] {
+    for name in FILES {
         files.push(FileLock::take(etc, name, deadline)?);
     }
     Ok(Locks { _files: files, _pwd: pwd })
+}
+
+/// Whether another program holds one of the locks now, or we do ourselves: then more is about to be written.
+pub(super) fn is_held(etc: &Etc) -> bool {
+    let by_kernel = |file: File| {
+        let mut held = whole_file(libc::F_WRLCK);
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut held)).is_ok() && i32::from(held.l_type) != libc::F_UNLCK
+    };
+    // What cannot be looked at is no reason to wait; whoever takes the locks says what is wrong.
+    etc.open_at(PWD_LOCK, OFlag::O_RDONLY, 0).is_ok_and(by_kernel)
+        || FILES.iter().any(|name| matches!(holder(etc, &format!("{name}.lock")), Ok(Holder::Alive(_))))
 }
 
 fn take_pwd_lock(etc: &Etc, deadline: Instant) -> Result<File, HostError> {

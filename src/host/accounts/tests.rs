@@ -179,6 +179,37 @@ impl Holder {
 }
 
 #[test]
+fn whoever_holds_either_lock_is_seen_and_a_dead_one_is_not() {
+    let (dir, root) = root();
+    let etc = dir.path().join("etc");
+    assert!(!are_locked(&root), "there is no lock file yet");
+    let holder = Holder::start(&etc.join(".pwd.lock"));
+    assert!(are_locked(&root));
+    holder.end();
+    assert!(!are_locked(&root), "the file stays, and says nothing");
+    let mut living = Command::new("sleep").arg("60").spawn().unwrap();
+    for name in ["passwd", "shadow", "group", "gshadow"] {
+        let lock = etc.join(format!("{name}.lock"));
+        std::fs::write(&lock, format!("{}\0", living.id())).unwrap();
+        assert!(are_locked(&root), "{name}");
+        std::fs::rename(lock, etc.join("group.lock")).unwrap();
+    }
+    living.kill().unwrap();
+    living.wait().unwrap();
+    assert!(!are_locked(&root), "who held it was killed");
+    edit_patiently(
+        &root,
+        &mut |files| {
+            assert!(are_locked(&root));
+            Ok(files)
+        },
+        SHORT,
+    )
+    .unwrap();
+    assert!(!are_locked(&root));
+}
+
+#[test]
 fn the_lock_of_lckpwdf_is_waited_for_and_then_taken() {
     let (dir, root) = root();
     let holder = Holder::start(&dir.path().join("etc/.pwd.lock"));

@@ -287,6 +287,18 @@ fn unseen_ways() -> Vec<Way> {
         file_of_unit("sshd at an address of another host", DROP_IN, "ListenAddress 192.0.2.77", "ssh", SSH),
         unit("sshd moved by its unit", "ExecStart=\\nExecStart=/usr/sbin/sshd -D -p 2222", SSH),
         unit("sshd that its unit does not start", "ExecStartPre=/bin/false", SSH),
+        way(
+            "sshd stopped by another unit",
+            &[
+                (FILES, "  /etc/ssh/sshd_config.d/x.conf: {content: \"PrintLastLog no\\n\"}\n"),
+                (
+                    "  # services\n",
+                    "  alone:\n    unit: {content: \"[Unit]\\nConflicts=ssh.service\\n[Service]\\nType=oneshot\\nRemainAfterExit=yes\\n\
+                     ExecStart=/bin/true\\n\"}\n    running: true\n",
+                ),
+            ],
+            SSH,
+        ),
         file("TCP wrappers", "/etc/hosts.deny", "sshd: ALL", SSH),
         file("PAM refuses all accounts", "/etc/pam.d/sshd", "account required pam_deny.so", LOGIN),
         file(

@@ -51,6 +51,13 @@ pub fn are_told(lab: &Lab<'_>) {
     let first = page();
     assert!(first.starts_with("HTTP/1.1 200") && first.contains("hostwrit_courier_up 1"), "{first}");
 
+    // This host has no kernel of its own; then one, and then another one that is booted next.
+    assert!(!first.contains("hostwrit_reboot_needed "), "{first}");
+    web1.sh("touch /boot/vmlinuz-$(uname -r) && ln -s boot/vmlinuz-$(uname -r) /vmlinuz").ok();
+    eventually("it runs what is booted next", || page().contains("hostwrit_reboot_needed 0"));
+    web1.sh("touch /boot/vmlinuz-99.1 && ln -sfn boot/vmlinuz-99.1 /vmlinuz").ok();
+    eventually("a new kernel is seen", || page().contains("hostwrit_reboot_needed 1"));
+
     let received = || web1.read("/run/received").unwrap_or_default();
     eventually("what was done is reported", || received().contains("file:/etc/motd"));
     site.order_motd("The second order.");

@@ -5,6 +5,7 @@ use crate::lab::Lab;
 
 mod bootstrap;
 mod checks;
+mod commands;
 mod confirm;
 mod control;
 mod converge;
@@ -23,6 +24,7 @@ mod ports;
 mod power;
 mod refusal;
 mod remotes;
+mod speed;
 mod surroundings;
 mod updates;
 mod watch;
@@ -44,6 +46,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "checks-killed-on-the-way-back", run: checks::killed_on_the_way_back },
     Scenario { name: "checks-put-a-bad-commit-back", run: checks::put_a_bad_commit_back },
     Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
+    Scenario { name: "commands-of-the-repo", run: commands::of_the_repo },
+    Scenario { name: "commands-cut-off", run: commands::cut_off },
     Scenario { name: "limits-removals", run: checks::limits_removals },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "confirm-goes-back-by-itself", run: confirm::goes_back_by_itself },
@@ -56,6 +60,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "confirm-hung-in-the-middle", run: confirm::hung_in_the_middle },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
+    Scenario { name: "drift-of-units-and-ports", run: speed::of_units_and_ports },
     Scenario { name: "fights-are-told", run: watch::names_who_fights },
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },

@@ -36,6 +36,14 @@ fn start(web1: &Machine<'_>) {
     std::thread::sleep(std::time::Duration::from_millis(700));
 }
 
+/// Lets systemd start the daemon of a host that agrees, whose next pull is an hour away.
+pub fn start_first(site: &Site<'_>) {
+    configure(&site.web1, &site.infra, site.remote.url(), "1h");
+    site.web1.write("/etc/systemd/system/hostwrit.service", UNIT);
+    site.web1.sh("systemctl daemon-reload").ok();
+    start(&site.web1);
+}
+
 fn measure(web1: &Machine<'_>, change: &str, look: &str, wanted: &str) -> Output {
     let script = MEASURE.replace("CHANGE", change).replace("LOOK", look);
     web1.sh(&format!("WANTED='{wanted}'\n{script}"))
@@ -77,10 +85,7 @@ const FIGHTER: &str = "while :; do echo x >/etc/motd; usermod -s /bin/sh deploy;
 pub fn names_who_fights(lab: &Lab<'_>) {
     let site = Site::converged(lab);
     let web1 = &site.web1;
-    configure(web1, &site.infra, site.remote.url(), "1h");
-    web1.write("/etc/systemd/system/hostwrit.service", UNIT);
-    web1.sh("systemctl daemon-reload").ok();
-    start(web1);
+    start_first(&site);
     web1.run(&["systemd-run", "--unit=fighter", "sh", "-c", FIGHTER]).ok();
     let pid = web1.run(&["systemctl", "show", "-P", "MainPID", "fighter"]).ok().text().to_owned();
     let perhaps = format!("perhaps process {pid} (sh, uid 0), which names it in its arguments, changes");

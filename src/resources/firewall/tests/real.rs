@@ -241,6 +241,27 @@ fn what_somebody_else_puts_into_a_set_is_read_as_it_works() {
 }
 
 #[test]
+fn what_was_read_counts_until_anybody_changes_anything() {
+    if !can_try() {
+        return;
+    }
+    let list = |networks: &[&str]| networks.iter().map(|text| text.parse::<Network>().unwrap()).collect::<Networks>();
+    let one = Blocklist::table(&[("x".to_owned(), list(&["10.0.0.0/8"]))].into());
+    let two = Blocklist::table(&[("x".to_owned(), list(&["10.0.0.0/8", "192.0.2.1"]))].into());
+    in_namespace(|host| {
+        let read = || Table::read(&host.ruleset(Tables::Own).unwrap()).unwrap();
+        assert_eq!(read(), Table::default());
+        host.load_ruleset(&replacement(&Table::default(), &one, |_| true)).unwrap();
+        assert_eq!([read(), read()], [one.clone(), one.clone()]);
+        nft("add element inet hostwrit blocklist_x_v4 { 192.0.2.1 }");
+        assert_eq!([read(), read()], [two.clone(), two]);
+        nft("delete element inet hostwrit blocklist_x_v4 { 192.0.2.1 }");
+        host.forget_ruleset();
+        assert_eq!(read(), one);
+    });
+}
+
+#[test]
 fn a_table_that_others_change_without_end_is_read_whole() {
     if !can_try() {
         return;
