@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hostwrit::host::{ReadHost, RealHost, Tables};
+use hostwrit::host::{ReadHost, RealHost};
 use hostwrit::model::{Declared, Location, Mode, Origin, Owned};
 use hostwrit::resources::blocklist::{self, Blocklist};
 use hostwrit::resources::firewall::{Network, Owner, Place};
@@ -158,12 +158,20 @@ fn inside() {
         [Owner::Ports, Owner::Blocklists].iter().for_each(|owner| drop(host.read(&owner.kept()).unwrap()));
     });
     let observe = best(3, |_| {
+        // As between two cycles.
+        host.forget_ruleset();
         assert_eq!(converge::<Port>(&ports, &host), 0);
         assert_eq!(converge::<Blocklist>(&lists[0], &host), 0);
     });
     let outline = best(3, |_| assert_eq!(converge::<Port>(&ports, &host), 0));
-    drop(host.ruleset(Tables::OwnOutline).unwrap());
-    let replace = best(3, |run| assert_eq!(converge::<Blocklist>(&lists[(run + 1) % 2], &host), 1));
+    let replace = best(4, |run| {
+        host.forget_ruleset();
+        assert_eq!(converge::<Blocklist>(&lists[(run + 1) % 2], &host), 1);
+    });
+    let again = best(3, |_| {
+        host.forget_ruleset();
+        assert_eq!(converge::<Blocklist>(&lists[0], &host), 0);
+    });
     let by_hand = best(3, |_| drop(nft(&["--file", "/var/lib/replace.nft"])));
 
     let by_list = Some(("nft -j list ruleset", &list_ruleset));
@@ -177,4 +185,5 @@ fn inside() {
     show("the block list loaded first: look, load, keep", &first, by_load);
     show("the ports loaded first: look, load, keep", &first_ports, by_load);
     show("the block list replaced: look, load, keep", &replace, by_load);
+    show("the block list looked at once more, as after that", &again, by_load);
 }

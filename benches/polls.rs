@@ -3,7 +3,8 @@
 //! fleet comes back after an outage.
 //!
 //! Bytes and exchanges are counted by a relay between client and server. Processor time is that of the server and all that
-//! it starts, over all polls of a client; clients take turns. `make bench`.
+//! it starts, over all polls of a client; clients take turns. `make bench`; `cargo bench --bench polls -- arrival` simulates the
+//! fleet and measures nothing.
 
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, reason = "measures from outside")]
 
@@ -52,8 +53,10 @@ fn main() {
     if let Some(at) = arguments.iter().position(|argument| argument == servers::HINT) {
         return servers::serve_hint(&arguments[at + 1]);
     }
-    polls();
-    println!();
+    if !arguments.iter().any(|argument| argument == "arrival") {
+        polls();
+        println!();
+    }
     arrival::print();
 }
 

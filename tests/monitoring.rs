@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hostwrit::metrics::family::{ALL, Kind};
 use hostwrit::metrics::serve::{Listener, Published, serve};
-use hostwrit::metrics::{FINDINGS, HOLDERS, Metrics, RESULTS, SORTS, STATES};
+use hostwrit::metrics::{FINDINGS, HOLDERS, Metrics, RESULTS, SORTS, STATES, UPDATES};
 use serde_json::{Value, json};
 
 fn packaging(path: &str) -> PathBuf {
@@ -99,6 +99,7 @@ fn alerts_and_dashboard_name_only_metrics_that_there_are() {
         let own_words = |label: &str| match label {
             "by" => Some(HOLDERS),
             "result" => Some(RESULTS),
+            "sort" if expression.contains("hostwrit_pending_updates") => Some(UPDATES),
             "sort" => Some(SORTS),
             "code" if expression.contains("hostwrit_findings") => Some(FINDINGS),
             "state" if expression.contains("hostwrit_health") => Some(STATES),

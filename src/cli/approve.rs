@@ -53,8 +53,12 @@ impl Approve {
             return Err(CommandError::new(Exit::Pending, "nothing was approved"));
         }
         let subject = self.message.clone().unwrap_or_else(|| format!("Approve {}", self.branch));
+        // Trailers that the message ends with, such as Hostwrit-Allow-Removals, stay in the last paragraph, where they count.
+        let last = subject.trim().rsplit("\n\n").next().unwrap_or_default();
+        let gap =
+            if !last.is_empty() && last.lines().all(|line| line.starts_with("Hostwrit-")) { "\n" } else { "\n\n" };
         let message = format!(
-            "{}\n\nHostwrit-Repo: {}\nHostwrit-Ref: {}\nHostwrit-Seq: {}",
+            "{}{gap}Hostwrit-Repo: {}\nHostwrit-Ref: {}\nHostwrit-Seq: {}",
             subject.trim(),
             place.fleet,
             place.git_ref,

@@ -164,9 +164,12 @@ fn findings(host: &Host) -> Vec<String> {
         let place = host.instance.as_deref().unwrap_or("?");
         findings.push(format!("several machines have this name, one at {place}"));
     }
-    for (code, number) in &host.problems {
-        findings.push(if *number == 1 { code.clone() } else { format!("{code} ({number})") });
-    }
+    let numbered = |(code, number): (&String, &u64)| match number {
+        1 => code.clone(),
+        number => format!("{code} ({number})"),
+    };
+    findings.extend(host.problems.iter().map(numbered));
+    findings.extend(host.findings.iter().map(numbered));
     findings.extend(host.held.iter().map(|by| format!("held by {by}")));
     if matches!(host.state, State::LastGood | State::Failing | State::Silent)
         && let Some(since) = host.success_age
@@ -175,6 +178,9 @@ fn findings(host: &Host) -> Vec<String> {
     }
     if host.reboot_needed {
         findings.push("reboot needed".to_owned());
+    }
+    if let Some(number) = host.security_updates.filter(|number| *number > 0) {
+        findings.push(output::count(usize::try_from(number).unwrap_or(usize::MAX), "security update"));
     }
     match host.state {
         State::Gone => findings.push("told of itself within the last day".to_owned()),

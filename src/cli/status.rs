@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::control::client::{self, ClientError};
 use crate::control::{Answer, Ask, Live};
 use crate::engine::status::{Health, Status};
+use crate::engine::updates::{Pending, Updates};
 use crate::engine::{Config, State};
 use crate::host::RealHost;
 use crate::model::chain;
@@ -37,6 +38,9 @@ pub struct StatusAnswer {
     /// What the daemon is doing; absent where none runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     daemon: Option<Box<Live>>,
+    /// The package updates that wait; absent where there is no apt, or where no daemon has asked it since the host started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updates: Option<Updates>,
 }
 
 impl StatusCommand {
@@ -59,10 +63,12 @@ impl StatusCommand {
         // What `apply` did by hand is newer than what the daemon remembers.
         let left = Status::read(&host)?;
         let Some(status) = newer(status, left) else { return self.without_a_cycle(&host, daemon.as_deref()) };
+        let updates = Updates::read(&host);
         if self.json {
-            output::answer(serde_json::to_string_pretty(&StatusAnswer { status, daemon }).unwrap_or_default());
+            output::answer(serde_json::to_string_pretty(&StatusAnswer { status, daemon, updates }).unwrap_or_default());
         } else {
-            lines(&status).into_iter().chain(daemon.as_deref().map(daemon_line)).for_each(output::answer);
+            let lines = lines(&status).into_iter().chain(updates.as_ref().map(updates_line));
+            lines.chain(daemon.as_deref().map(daemon_line)).for_each(output::answer);
         }
         Ok(Exit::Done)
     }
@@ -102,6 +108,17 @@ fn daemon_line(daemon: &Live) -> String {
         (None, None) => "waits".to_owned(),
     };
     format!("  daemon      runs since {} (pid {}, version {}), {doing}", daemon.since, daemon.pid, daemon.version)
+}
+
+fn updates_line(updates: &Updates) -> String {
+    let waits = match &updates.pending {
+        Some(Pending { security, other, kept_back }) => {
+            format!("{security} of security, {other} others, {kept_back} kept back")
+        }
+        None => format!("not known: {}", output::plain(updates.unknown.as_deref().unwrap_or_default())),
+    };
+    let lists = updates.lists.as_ref().map(|time| format!("; package lists of {time}")).unwrap_or_default();
+    format!("  updates     {waits}{lists}")
 }
 
 fn lines(status: &Status) -> Vec<String> {
@@ -147,6 +164,10 @@ fn lines(status: &Status) -> Vec<String> {
     }
     if let Some(maintenance) = &status.maintenance {
         lines.push(format!("  maintenance until {}: {}", maintenance.until, output::plain(&maintenance.reason)));
+    }
+    if !status.bans.is_empty() {
+        let bans = status.bans.iter().map(|(program, bans)| format!("{bans} by {}", output::plain(program)));
+        lines.push(format!("  banned      {}", bans.collect::<Vec<_>>().join(", ")));
     }
     let mut section = |title: &str, rows: Vec<String>| {
         if !rows.is_empty() {

@@ -37,9 +37,14 @@ pub fn rights(host: &RealHost) -> Check {
     }
 }
 
-pub fn config(read: &Result<Config, ConfigError>) -> Check {
+pub fn config(host: &RealHost, read: &Result<Config, ConfigError>) -> Check {
     const NAME: &str = "config";
     match read {
+        // It reads whom to tell by itself, with no more rights than anybody.
+        Ok(config) if is_for_the_courier(config) && !is_open_to_all(host) => {
+            let found = format!("the courier cannot read {CONFIG}, so it neither reports nor answers for metrics");
+            Check::failed(NAME, found, format!("chmod 0644 {CONFIG}, then systemctl restart hostwrit-courier"))
+        }
         Ok(config) => {
             let (fleet, remote) = (&config.anchor.fleet, crate::source::redact(&config.remote));
             Check::ok(NAME, format!("{} of {fleet} follows {} of {remote}", config.host, config.anchor.git_ref))
@@ -48,6 +53,16 @@ pub fn config(read: &Result<Config, ConfigError>) -> Check {
             Check::failed(NAME, chain(error), format!("correct {CONFIG}; docs/reference/config.md has each key"))
         }
     }
+}
+
+fn is_for_the_courier(config: &Config) -> bool {
+    !config.reports.is_empty() || config.metrics.listen.is_some()
+}
+
+fn is_open_to_all(host: &RealHost) -> bool {
+    let mode = |path: &Path| host.stat(path).ok().flatten().map_or(0, |stat| stat.mode);
+    let path = Path::new(CONFIG);
+    mode(path) & 0o004 != 0 && path.ancestors().skip(1).all(|above| mode(above) & 0o001 != 0)
 }
 
 pub fn directory(host: &RealHost, name: &'static str, path: &str) -> Check {
@@ -123,32 +138,38 @@ pub fn log(host: &RealHost) -> Check {
 }
 
 pub fn clock(host: &RealHost) -> Check {
-    const NAME: &str = "clock";
-    let now = host.now();
-    let shown = format_rfc3339_seconds(now);
     let newest = State::read(host).ok().and_then(|state| state.freshness.newest());
     let ended = Status::read(host).ok().flatten().and_then(|status| parse_rfc3339(&status.time).ok());
-    if let Some(newest) = newest.filter(|newest| newest.duration_since(now).is_ok_and(|behind| behind > HOUR)) {
+    let asked = host.is_live().then(|| host.run("timedatectl", &["show", "--property=NTPSynchronized", "--value"]));
+    let is_kept = match asked {
+        Some(Ok(output)) if output.stdout.starts_with(b"no") => Some(false),
+        Some(Ok(output)) if output.stdout.starts_with(b"yes") => Some(true),
+        _ => None,
+    };
+    of_clock(host.now(), newest, ended, is_kept)
+}
+
+/// `newest` is the newest time that a trusted key has signed for, `ended` when the last cycle did; whether a time server keeps
+/// the clock is not always known.
+fn of_clock(now: SystemTime, newest: Option<SystemTime>, ended: Option<SystemTime>, is_kept: Option<bool>) -> Check {
+    const NAME: &str = "clock";
+    let shown = format_rfc3339_seconds(now);
+    let is_behind = |time: &SystemTime, most: Duration| time.duration_since(now).is_ok_and(|behind| behind > most);
+    if let Some(newest) = newest.filter(|newest| is_behind(newest, HOUR)) {
         let found = format!("{shown} is before {}, which a trusted key has signed for", format_rfc3339_seconds(newest));
         return Check::failed(NAME, found, "set the clock, and have it kept: systemctl enable --now systemd-timesyncd");
     }
-    if let Some(ended) =
-        ended.filter(|ended| ended.duration_since(now).is_ok_and(|ahead| ahead > Duration::from_secs(60)))
-    {
+    if let Some(ended) = ended.filter(|ended| is_behind(ended, Duration::from_secs(60))) {
         let found = format!("{shown} is before {}, when the last cycle ended", format_rfc3339_seconds(ended));
         return Check::warning(NAME, found, "the clock was set back: look at what keeps it");
     }
-    let synchronized =
-        host.is_live().then(|| host.run("timedatectl", &["show", "--property=NTPSynchronized", "--value"]));
-    match synchronized {
-        Some(Ok(output)) if output.stdout.starts_with(b"no") => {
+    match is_kept {
+        Some(false) => {
             let advice = "install and start systemd-timesyncd or chrony, and see that its servers answer";
             Check::warning(NAME, format!("{shown}, and nothing keeps it right"), advice)
         }
-        Some(Ok(output)) if output.stdout.starts_with(b"yes") => {
-            Check::ok(NAME, format!("{shown}, kept by a time server"))
-        }
-        _ => Check::ok(NAME, shown.to_string()),
+        Some(true) => Check::ok(NAME, format!("{shown}, kept by a time server")),
+        None => Check::ok(NAME, shown.to_string()),
     }
 }
 
@@ -273,6 +294,29 @@ mod tests {
             file_state: file_state.to_owned(),
             needs_reload: false,
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_or_is_not_kept_is_told_with_what_to_do() {
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+        let now = at(1_000_000);
+        let demand = |check: Check, result: CheckResult, found: &str, advice: &str| {
+            assert_eq!(check.result, result, "{check:?}");
+            assert!(check.found.starts_with("1970-01-12T13:46:40Z") && check.found.contains(found), "{check:?}");
+            assert!(check.advice.as_deref().unwrap_or_default().contains(advice), "{check:?}");
+        };
+        let behind = of_clock(now, Some(at(1_003_601)), None, Some(true));
+        demand(behind, CheckResult::Failed, "before 1970-01-12T14:46:41Z, which a trusted key", "set the clock");
+        let set_back = of_clock(now, Some(at(1_003_600)), Some(at(1_000_061)), Some(true));
+        demand(set_back, CheckResult::Warning, "before 1970-01-12T13:47:41Z, when the last cycle", "was set back");
+        demand(
+            of_clock(now, None, Some(at(1_000_060)), Some(false)),
+            CheckResult::Warning,
+            "nothing keeps it",
+            "chrony",
+        );
+        demand(of_clock(now, Some(now), Some(now), Some(true)), CheckResult::Ok, "kept by a time server", "");
+        demand(of_clock(now, None, None, None), CheckResult::Ok, "", "");
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! Each check looks at one thing, says what it found in one line, and depends on no other. Nothing is changed on the host:
 //! the courier is asked to fetch, into its own mirror, for only that shows that a fetch works.
 
+mod access;
+mod certificates;
 mod checks;
+mod proxy;
 mod remote;
 
 use schemars::JsonSchema;
@@ -13,6 +16,7 @@ use serde::Serialize;
 use crate::engine::Config;
 use crate::engine::config::ConfigError;
 use crate::host::RealHost;
+use crate::source::place;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -61,12 +65,48 @@ impl Check {
 /// Looks at everything, in the order in which it should be put right.
 pub fn examine(host: &RealHost, read: &Result<Config, ConfigError>) -> Vec<Check> {
     let config = read.as_ref().ok();
-    let mut found = vec![checks::rights(host), checks::config(read)];
+    let mut found = vec![checks::rights(host), checks::config(host, read)];
     found.push(checks::directory(host, "state-directory", crate::engine::state::DIR));
     found.push(checks::directory(host, "log-directory", checks::LOG_DIR));
     found.extend([checks::state(host), checks::log(host), checks::clock(host)]);
     found.extend([checks::units(host), checks::daemon(host)]);
-    found.push(remote::remote(host, config));
+    let place = config.and_then(|config| place(&config.remote));
+    let via = proxy::of_courier(host, place.as_ref());
+    let mut needs = [
+        access::credentials(host, place.as_ref()),
+        access::host_key(host, place.as_ref()),
+        certificates::certificates(host, place.as_ref()),
+        proxy::check(&via, place.as_ref()),
+    ];
+    let remote = remote::remote(host, config, via.server());
+    forgive(&mut needs, &remote);
+    found.extend(needs);
+    found.push(remote);
     found.extend([checks::last_cycle(host, config), checks::pause(host)]);
     found
+}
+
+/// What the courier does very well without keeps hostwrit from nothing.
+fn forgive(needs: &mut [Check], remote: &Check) {
+    let works = remote.result == CheckResult::Ok;
+    let failed = needs.iter_mut().filter(|check| works && check.result == CheckResult::Failed);
+    failed.for_each(|check| check.result = CheckResult::Warning);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_fetch_does_without_is_no_failure() {
+        let results = |remote: &Check| {
+            let mut needs =
+                [Check::failed("host-key", "", "x"), Check::ok("proxy", ""), Check::skipped("certificates", "")];
+            forgive(&mut needs, remote);
+            needs.map(|check| check.result)
+        };
+        let (fine, skipped) = (CheckResult::Ok, CheckResult::Skipped);
+        assert_eq!(results(&Check::ok("remote", "")), [CheckResult::Warning, fine, skipped]);
+        assert_eq!(results(&Check::failed("remote", "", "x")), [CheckResult::Failed, fine, skipped]);
+    }
 }

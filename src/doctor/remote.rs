@@ -10,8 +10,8 @@ use crate::source::{Courier, Source as _};
 
 use super::Check;
 
-/// Has the courier fetch, as the daemon does.
-pub fn remote(host: &RealHost, config: Option<&Config>) -> Check {
+/// Has the courier fetch, as the daemon does; by way of `proxy`, if there is one.
+pub fn remote(host: &RealHost, config: Option<&Config>, proxy: Option<&str>) -> Check {
     const NAME: &str = "remote";
     let Some(config) = config else { return Check::skipped(NAME, "without a configuration there is none") };
     let courier = Courier::of(host.root(), config.anchor.root.kind());
@@ -22,7 +22,7 @@ pub fn remote(host: &RealHost, config: Option<&Config>) -> Check {
         Ok(fetched) => Check::ok(NAME, format!("{} is at {}", config.anchor.git_ref, fetched.tip)),
         Err(error) => {
             let words = chain(&error);
-            let advice = advice(&words);
+            let advice = advice(&words, proxy);
             Check::failed(NAME, words, advice)
         }
     }
@@ -57,16 +57,24 @@ const MEANINGS: &[(&[&str], &str)] = &[
     ),
     (&["404", "not found", "no such file"], "look at the path in `remote`"),
     (
-        &["connection refused", "connect to", "timed out", "timeout", "unreachable", "no route", "took more than"],
+        UNREACHED,
         "look at the network between this host and the server, or the proxy that it goes through, and at its firewall",
     ),
     (&["has no refs/"], "push the ref, or correct `ref` in the configuration"),
     (&["courier"], "look at the courier: systemctl status hostwrit-courier"),
 ];
 
-fn advice(words: &str) -> String {
+/// Words that stand for a server that is not reached. Where there is a proxy it is that one.
+const UNREACHED: &[&str] =
+    &["connection refused", "connect to", "timed out", "timeout", "unreachable", "no route", "took more than"];
+
+fn advice(words: &str, proxy: Option<&str>) -> String {
     let words = words.to_lowercase();
-    let known = MEANINGS.iter().find(|(signs, _)| signs.iter().any(|sign| words.contains(sign)));
+    let says = |signs: &[&str]| signs.iter().any(|sign| words.contains(sign));
+    if let Some(proxy) = proxy.filter(|_| says(UNREACHED)) {
+        return format!("look at the proxy {proxy}, and at the network and the firewalls on the way to it");
+    }
+    let known = MEANINGS.iter().find(|(signs, _)| says(signs));
     known
         .map_or("look at `remote` in the configuration, and try git ls-remote with it", |(_, advice)| *advice)
         .to_owned()
@@ -98,7 +106,9 @@ mod tests {
             ("CONNECT proxy failed: 407 Proxy Authentication Required", "proxy"),
             ("something new", "git ls-remote"),
         ] {
-            assert!(advice(words).contains(wanted), "{words}: {}", advice(words));
+            assert!(advice(words, None).contains(wanted), "{words}: {}", advice(words, None));
         }
+        let advice = advice("Failed to connect to 192.0.2.1 port 3128: Connection refused", Some("192.0.2.1:3128"));
+        assert!(advice.starts_with("look at the proxy 192.0.2.1:3128"), "{advice}");
     }
 }

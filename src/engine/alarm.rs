@@ -20,6 +20,8 @@ pub enum Alarm {
     PauseUnreadable(String),
     /// A commit is enforced because an order says so.
     BreakGlass(Ordered),
+    /// No administrator can log in and become root, although a port is declared for that. Why, of each.
+    NoWayIn(String),
 }
 
 impl Alarm {
@@ -29,6 +31,7 @@ impl Alarm {
             Self::Stale(_) => "stale",
             Self::BreakGlass(_) => "break-glass",
             Self::PauseUnreadable(_) => "pause-unreadable",
+            Self::NoWayIn(_) => "no-way-in",
         }
     }
 }
@@ -40,6 +43,12 @@ impl fmt::Display for Alarm {
             Self::PauseUnreadable(why) => {
                 write!(f, "{PAUSE} cannot be understood, so this host is not paused: {why}")?;
                 f.write_str("\n  `hostwrit resume` removes it, `hostwrit pause` replaces it")
+            }
+            Self::NoWayIn(why) => {
+                write!(f, "no administrator can log in by SSH and become root now: {why}")?;
+                f.write_str(
+                    "\n  declare one with a login shell, a key, the right to become root, and an open port of sshd",
+                )
             }
             Self::BreakGlass(ordered) => {
                 let (commit, nonce, reason) = (&ordered.commit, &ordered.nonce, &ordered.reason);
@@ -55,5 +64,6 @@ impl fmt::Display for Alarm {
 pub fn of(state: &State, heartbeat: Option<String>, now: SystemTime) -> Vec<Alarm> {
     let stale = state.freshness.stale(now).map(|stale| Alarm::Stale(Stale { heartbeat, ..stale }));
     let ordered = state.ordered.clone().filter(|ordered| ordered.order == order::Kind::BreakGlass);
-    stale.into_iter().chain(ordered.map(Alarm::BreakGlass)).collect()
+    let no_way_in = state.no_way_in.clone().map(Alarm::NoWayIn);
+    stale.into_iter().chain(ordered.map(Alarm::BreakGlass)).chain(no_way_in).collect()
 }

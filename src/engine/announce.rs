@@ -145,7 +145,7 @@ impl Voice {
             News::Pull(status, answered) => {
                 self.counters.pulled(&status, answered, now);
                 if let Some(metrics) = &mut self.metrics {
-                    measure::note_pull(metrics, &status, &self.counters);
+                    measure::note_pull(metrics, &status, &self.counters, self.host.as_ref());
                 }
                 status
             }

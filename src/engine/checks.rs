@@ -145,7 +145,7 @@ impl Cycle<'_> {
     fn run_command(&self, command: &[String], timeout: Duration) -> Result<(), String> {
         let Some((program, arguments)) = command.split_first() else { return Err("there is no command".to_owned()) };
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let output = self.host.run_within(timeout, program, &arguments).map_err(|error| chain(&error))?;
+        let output = self.host.run_declared(timeout, program, &arguments).map_err(|error| chain(&error))?;
         if output.success {
             return Ok(());
         }

@@ -300,6 +300,7 @@ impl<'c> Cycle<'c> {
         (report.ahead, report.objection) = (ahead, objection);
         if report.is_held() {
             report.findings = self.look_around(&desired);
+            self.look_for_way_in(desired.desired(), &mut state);
             return self.hold(report, refused, state, &before);
         }
         match (self.keep(desired.commit()), report.accepted) {
@@ -323,6 +324,7 @@ impl<'c> Cycle<'c> {
             // Whether the way back was one is told as well.
             self.examine(&desired, &mut report, &mut state);
         }
+        self.look_for_way_in(desired.desired(), &mut state);
         self.record_staleness(&mut state)?;
         report.alarms.extend(alarm::of(&state, refused, self.host.now()));
         if state != before {
@@ -458,6 +460,7 @@ impl<'c> Cycle<'c> {
             && state.checked.as_ref().is_none_or(Checked::is_well)
             && state.root.as_ref() == Some(&self.root())
             && state.refused.is_none()
+            && state.no_way_in.is_none()
             && !state.applying
             && Some(&freshness.heartbeat) == heartbeat_of(fetched).as_ref()
             && !freshness.doubts(now)

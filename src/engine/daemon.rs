@@ -15,6 +15,7 @@ use crate::host::{ReadHost as _, RealHost, memory};
 use crate::resources::findings::Finding;
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
+use super::alarm::Alarm;
 use super::announce::{Announcer, News};
 use super::config::ConfigError;
 use super::demands::{Demands, Errand, Wish};
@@ -24,6 +25,7 @@ use super::notify::{Notifier, Pulse};
 use super::reports::{self, Told};
 use super::schedule::until_next_pull;
 use super::status::{Health, Status};
+use super::updates::Lookout;
 use super::{Config, Cycle, CycleError, Report, cycle};
 use crate::model::chain;
 
@@ -68,7 +70,9 @@ impl Settled {
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
         // What was just started or stopped may not listen yet, or still do.
         let is_moving = !report.outcomes.is_empty() && !report.findings.is_empty();
-        (report.converged() && report.is_well() && !waits && !is_moving).then_some(settled)
+        // Whoever gives himself a way in wants to know that it counts.
+        let is_shut = report.alarms.iter().any(|alarm| matches!(alarm, Alarm::NoWayIn(_)));
+        (report.converged() && report.is_well() && !waits && !is_moving && !is_shut).then_some(settled)
     }
 
     fn holds(&self, fetched: &Result<Fetched, FetchError>, now: SystemTime) -> bool {
@@ -106,6 +110,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
     let mut failures = 0;
     let mut drift = Drift::new(Arc::clone(&host));
     let announcer = Announcer::start(Arc::clone(&host), config.clone());
+    let mut lookout = Lookout::new(Arc::clone(&host));
     loop {
         let stop = Arc::new(AtomicBool::new(false));
         let mut pull = tokio::task::spawn_blocking({
@@ -147,6 +152,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 let unanswered = status.problems.iter().any(|problem| problem.code == "fetch-failed");
                 failures = if unanswered { failures + 1 } else { 0 };
                 (last, settled) = (Some(status), left);
+                lookout.look();
+                host.forget_ruleset();
                 memory::give_back();
             }
             Pulled::Nothing(left, answered) => {

@@ -310,6 +310,7 @@ fn work(
         OutcomeResult::Done => info!(object = %step.object, action = ?step.action, "drift was put right"),
         _ => warn!(object = %step.object, "{}", outcome.message.as_deref().unwrap_or_default()),
     });
+    host.forget_ruleset();
     let is_lost = matches!(done, Err(CycleError::Shelf(_)));
     let mut held_back = BTreeSet::new();
     let (repaired, mut needs_cycle) = match done {

@@ -16,11 +16,10 @@ use crate::trust::Code;
 
 use super::freshness::Freshness;
 use super::guard;
+use super::reboot;
 use super::state::STATE;
 use super::status::{Health, Status};
-
-/// Where Debian says that a package asked for a reboot; the second is the older name of the first.
-const REBOOT: &[&str] = &["/run/reboot-required", "/var/run/reboot-required"];
+use super::updates::Updates;
 
 /// What the daemon keeps from cycle to cycle. Counts begin at 0 when it starts.
 #[derive(Clone, Debug)]
@@ -118,7 +117,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
     for finding in &status.findings {
         *findings.entry(finding.code.as_str()).or_default() += 1;
     }
-    Metrics {
+    let mut metrics = Metrics {
         host: status.host.clone(),
         fleet: status.fleet.clone(),
         git_ref: status.git_ref.clone(),
@@ -127,6 +126,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         state: word(status.health),
         problems,
         findings,
+        bans: status.bans.clone(),
         last_pull: status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
         last_cycle: time_of(status),
         objects: objects(status),
@@ -134,14 +134,24 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         held: held_by(status),
         newest_statement: remembered.freshness.newest(),
         statement_max_age: remembered.freshness.max_age(),
-        reboot_needed: reboot_needed(host),
+        reboot_needed: reboot::is_needed(host),
         audit_entries: remembered.log.map(|head| head.seq),
         ..Metrics::default()
-    }
+    };
+    note_updates(&mut metrics, host);
+    metrics
+}
+
+/// Enters what apt said when it was last asked.
+fn note_updates(metrics: &mut Metrics, host: &dyn ReadHost) {
+    let updates = Updates::read(host).unwrap_or_default();
+    metrics.pending_updates = updates.pending.map(|pending| pending.by_sort()).unwrap_or_default();
+    metrics.package_lists = updates.lists.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok());
 }
 
 /// Enters a pull that called for no cycle. Costs nothing that grows with the host.
-pub fn note_pull(metrics: &mut Metrics, status: &Status, counters: &Counters) {
+pub fn note_pull(metrics: &mut Metrics, status: &Status, counters: &Counters, host: &dyn ReadHost) {
+    note_updates(metrics, host);
     metrics.last_pull = status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok());
     metrics.counts = counters.counts.clone();
 }
@@ -215,12 +225,6 @@ fn held_by(status: &Status) -> BTreeSet<&'static str> {
         ("put-back", status.put_back.is_some()),
     ];
     holders.into_iter().filter(|(_, holds)| *holds).map(|(holder, _)| holder).collect()
-}
-
-fn reboot_needed(host: &dyn ReadHost) -> Option<bool> {
-    let is_there: Result<Vec<bool>, HostError> =
-        REBOOT.iter().map(|path| Ok(host.stat(Path::new(path))?.is_some())).collect();
-    Some(is_there.ok()?.contains(&true))
 }
 
 fn time_of(status: &Status) -> Option<SystemTime> {

@@ -28,6 +28,7 @@ pub mod pause;
 pub mod pin;
 pub mod plan;
 mod planning;
+mod reboot;
 pub mod repair;
 pub mod reports;
 pub mod revocations;
@@ -37,7 +38,9 @@ pub mod state;
 pub mod status;
 mod surroundings;
 mod trust_cache;
+pub mod updates;
 pub mod watch;
+mod way_in;
 mod who;
 pub mod why;
 

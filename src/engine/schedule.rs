@@ -11,13 +11,13 @@ const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// Returns the time to the next pull after `failures` pulls in a row have failed. `random` is between 0 and 1.
 ///
-/// After a failure it is seconds, doubled at each further one, up to half an hour or the interval, and drawn from between a
+/// After a failure it is seconds (no more than the interval), doubled at each further one, up to half an hour or the interval, and drawn from between a
 /// half and one and a half of that: hosts that a server lost all at once come back spread out.
 pub fn until_next_pull(interval: Duration, splay: Duration, failures: u32, random: f64) -> Duration {
     let Some(doublings) = failures.checked_sub(1) else {
         return interval + splay.mul_f64(random);
     };
-    let doubled = FIRST_RETRY.saturating_mul(2u32.saturating_pow(doublings.min(31)));
+    let doubled = FIRST_RETRY.min(interval).saturating_mul(2u32.saturating_pow(doublings.min(31)));
     doubled.min(LONGEST.max(interval)).mul_f64(0.5 + random)
 }
 
@@ -33,6 +33,7 @@ mod tests {
         assert_eq!(delay(0), 5 * MINUTE + MINUTE / 2);
         assert_eq!([delay(1), delay(2), delay(5)], [5, 10, 80].map(Duration::from_secs));
         assert_eq!([delay(9), delay(10), delay(1000)], [5 * 256, 30 * 60, 30 * 60].map(Duration::from_secs));
+        assert_eq!(until_next_pull(Duration::from_secs(1), MINUTE, 1, 0.5), Duration::from_secs(1));
         let delay = until_next_pull(120 * MINUTE, MINUTE, 1000, 0.0);
         assert_eq!(delay, 60 * MINUTE, "a long interval is not made shorter than by half");
     }

@@ -98,6 +98,9 @@ pub struct State {
     /// The maintenance that the log says has begun and has not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// Why no administrator can log in and become root, if a port is declared for that and it was so at the last look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_way_in: Option<String>,
     /// The host's ring, and what waits for its turn.
     #[serde(default)]
     pub rollout: Rollout,

@@ -11,7 +11,7 @@ use crate::audit::OutcomeResult;
 use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{Maintenance, ObjectId};
-use crate::resources::findings::Finding;
+use crate::resources::findings::{self, Finding};
 
 use super::apply::Outcome;
 use super::checks::{self, Checked, Failed};
@@ -88,6 +88,10 @@ pub struct Status {
     /// What was found around what is declared: nothing is done about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// How many addresses and networks other programs ban, by the program: fail2ban, crowdsec. One that has no set in nftables is
+    /// absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bans: BTreeMap<String, u64>,
     /// Objects with `observe: true` that differ.
     pub reported: Vec<ObjectId>,
     /// Objects that differ and that maintenance leaves as they are.
@@ -148,6 +152,7 @@ impl Status {
             held: 0,
             held_commit: None,
             findings: Vec::new(),
+            bans: BTreeMap::new(),
             reported: Vec::new(),
             left_alone: Vec::new(),
             unmanaged: Vec::new(),
@@ -163,7 +168,13 @@ impl Status {
             _ => Some(status.time.clone()),
         };
         match cycle {
-            Ok(report) => status.fill(report),
+            Ok(report) => {
+                status.fill(report);
+                match findings::bans(&status.kinds, host) {
+                    Ok(bans) => status.bans = bans,
+                    Err(error) => status.findings.push(Finding::not_looked_at(&error)),
+                }
+            }
             Err(error) => {
                 let code = match error {
                     CycleError::Hindered(hindrance) => hindrance.code(),
@@ -171,7 +182,8 @@ impl Status {
                 };
                 status.problems.push(Trouble { code: code.to_owned(), object: None, message: chain(error) });
                 // Nobody has looked since.
-                status.findings = before().map(|before| before.findings).unwrap_or_default();
+                (status.findings, status.bans) =
+                    before().map(|before| (before.findings, before.bans)).unwrap_or_default();
                 if let CycleError::Hindered(Hindrance::Held(held)) = error {
                     status.put_back = Some(held.as_ref().clone());
                 }

@@ -16,10 +16,12 @@ const ASKED: &[&Family] = &[
     &family::BUILD_INFO,
     &family::HEALTH,
     &family::PROBLEMS,
+    &family::FINDINGS,
     &family::HELD,
     &family::ALIVE,
     &family::LAST_SUCCESS,
     &family::REBOOT_NEEDED,
+    &family::PENDING_UPDATES,
 ];
 
 /// What is asked of a Prometheus.
@@ -132,13 +134,17 @@ impl Seen {
         host.age = age(&family::ALIVE);
         host.success_age = age(&family::LAST_SUCCESS);
         for problem in all(&family::PROBLEMS).filter(|series| series.sample.value > 0.0) {
-            let number = host.problems.entry(problem.own("code").to_owned()).or_default();
-            *number = number.saturating_add(problem.sample.value as u64);
+            add(&mut host.problems, problem);
             host.refuses |= problem.own("sort") == "refusal";
         }
+        all(&family::FINDINGS)
+            .filter(|series| series.sample.value > 0.0)
+            .for_each(|found| add(&mut host.findings, found));
         let held: BTreeSet<&str> = all(&family::HELD).filter(is_set).map(|series| series.own("by")).collect();
         host.held = held.into_iter().map(str::to_owned).collect();
         host.reboot_needed = all(&family::REBOOT_NEEDED).any(|series| is_set(&series));
+        let security = all(&family::PENDING_UPDATES).find(|series| series.own("sort") == "security");
+        host.security_updates = security.map(|series| series.sample.value as u64);
         host.state = match all(&family::HEALTH).find(is_set).map(|series| series.own("state")) {
             _ if host.age.is_none_or(|seconds| seconds > question.silent_after.as_secs()) => State::Silent,
             Some("converged") => State::Converged,
@@ -150,6 +156,12 @@ impl Seen {
         let started = one(&family::START_TIME).map(|series| (series.sample.value * 1000.0) as u64);
         Some(Self { host, started })
     }
+}
+
+/// Adds what a series says of its code.
+fn add(numbers: &mut BTreeMap<String, u64>, series: &Series<'_>) {
+    let number = numbers.entry(series.own("code").to_owned()).or_default();
+    *number = number.saturating_add(series.sample.value as u64);
 }
 
 /// Returns the machines among what is told under one name, each once.

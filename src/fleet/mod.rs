@@ -45,11 +45,15 @@ pub struct Host {
     pub success_age: Option<u64>,
     /// Number of problems, by code.
     pub problems: BTreeMap<String, u64>,
+    /// Number of findings, by code: what was found around what is declared.
+    pub findings: BTreeMap<String, u64>,
     /// Whether one of the problems is that the remote's tip does not count.
     pub refuses: bool,
     /// What holds changes back.
     pub held: Vec<String>,
     pub reboot_needed: bool,
+    /// Packages that wait for a security update; null where that is not known.
+    pub security_updates: Option<u64>,
     /// Other machines tell of themselves under the same name.
     pub is_doubled: bool,
 }
@@ -105,9 +109,11 @@ impl Host {
             age: None,
             success_age: None,
             problems: BTreeMap::new(),
+            findings: BTreeMap::new(),
             refuses: false,
             held: Vec::new(),
             reboot_needed: false,
+            security_updates: None,
             is_doubled: false,
         }
     }

@@ -60,8 +60,10 @@ fn a_host_is_what_its_page_says() {
     let page = page("web1", "failing", 60, |metrics| {
         metrics.problems =
             [(("step-failed".to_owned(), "step"), 2), (("unsigned".to_owned(), "refusal"), 1)].into_iter().collect();
+        metrics.findings = [("published-port", 2)].into();
         metrics.held = ["pause"].into();
         metrics.reboot_needed = Some(true);
+        metrics.pending_updates = [("security", 3), ("other", 5)].into();
     });
     let fleet = of_samples(&scraped(&page, &[("instance", "10.0.0.1:9100"), ("job", "node")]), &[], &question());
     let expected = Host {
@@ -71,9 +73,11 @@ fn a_host_is_what_its_page_says() {
         age: Some(60),
         success_age: Some(120),
         problems: [("step-failed".to_owned(), 2), ("unsigned".to_owned(), 1)].into(),
+        findings: [("published-port".to_owned(), 2)].into(),
         refuses: true,
         held: vec!["pause".to_owned()],
         reboot_needed: true,
+        security_updates: Some(3),
         ..Host::named("f", "web1", State::Failing)
     };
     assert_eq!(fleet.hosts, [expected]);

@@ -23,6 +23,7 @@ pub mod room;
 pub mod ruleset;
 pub mod scratch;
 pub mod units;
+mod updates;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,7 @@ pub use lock::RunLock;
 pub use processes::{Process, that_names, that_writes};
 pub use real::RealHost;
 pub use room::Room;
-pub use ruleset::{Ruleset, RulesetMonitor, Tables};
+pub use ruleset::{Elements, Ruleset, RulesetMonitor, Tables};
 pub use scratch::Scratch;
 pub use units::{Timer, UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};
@@ -127,6 +128,15 @@ pub trait ReadHost {
     /// # Errors
     /// The kernel does not answer, or what is kept cannot be read.
     fn ruleset_generation(&self) -> Result<String, HostError>;
+
+    /// Returns how many elements the named sets of the tables with these names hold, by the table's name; a range is one, and
+    /// a table that is not there is left out. Under another root there is none. It starts no program.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or the sets change without end.
+    fn set_sizes(&self, _tables: &[&str]) -> Result<BTreeMap<String, u64>, HostError> {
+        Ok(BTreeMap::new())
+    }
 }
 
 /// Changes the host. Every method is whole or not at all, and doing it twice does no harm.
@@ -183,7 +193,8 @@ pub trait WriteHost: ReadHost {
         edit: &mut dyn FnMut(AccountFiles) -> Result<AccountFiles, String>,
     ) -> Result<(), HostError>;
 
-    /// Runs a program of the *running system* with a clean environment and waits for it, no longer than `limit`.
+    /// Runs a program of the *running system* with a clean environment, confined as this process is, and waits for it, no longer
+    /// than `limit`.
     ///
     /// # Errors
     /// The program cannot be started or does not end in time. A bad exit status is no error here.
@@ -196,6 +207,12 @@ pub trait WriteHost: ReadHost {
     fn run(&self, program: &str, args: &[&str]) -> Result<Output, HostError> {
         self.run_within(command::LIMIT, program, args)
     }
+
+    /// Runs a command that the repo names, no longer than `limit`. What confines the steward's unit does not confine it.
+    ///
+    /// # Errors
+    /// As for [`WriteHost::run_within`], and where the service manager does not take it.
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError>;
 
     /// Connects to the unix stream socket at `path` of the *running system*, and hangs up.
     ///
@@ -264,7 +281,16 @@ pub struct NewFile<'a> {
     pub owner: Option<Owner>,
     /// Permission bits.
     pub mode: u32,
-    /// A command that must succeed before the content takes the file's place; `{}` stands for the path of the new
-    /// content. Under another root than `/` a command of the repo cannot be tried and must not be given here.
-    pub check: Option<&'a [String]>,
+    /// What must succeed before the content takes the file's place.
+    pub check: Option<Check<'a>>,
+}
+
+/// A command that looks at new content; `{}` stands for the path of it. Under another root than `/` it would judge by the wrong
+/// system and must not be given.
+#[derive(Clone, Copy, Debug)]
+pub enum Check<'a> {
+    /// Hostwrit's own choice, run as [`WriteHost::run`] does.
+    Own(&'a [&'a str]),
+    /// The repo names it: run as [`WriteHost::run_declared`] does.
+    Declared(&'a [String]),
 }

@@ -7,12 +7,14 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::model::Digest;
+
 use super::files::Root;
 use super::listeners::{self, Holders};
 use super::{
     AccountFiles, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock,
     Scratch, Stat, Tables, Timer, UnitAction, UnitState, WriteHost, accounts, append, command, connect, effective,
-    files, listen, room, ruleset, scratch, units,
+    files, listen, room, ruleset, scratch, units, updates,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -20,6 +22,7 @@ use super::{
 pub struct RealHost {
     root: Root,
     holders: Holders,
+    own_table: ruleset::OwnTable,
 }
 
 impl RealHost {
@@ -28,7 +31,12 @@ impl RealHost {
     /// # Errors
     /// The directory cannot be opened.
     pub fn open(root: &Path) -> Result<Self, HostError> {
-        Ok(Self { root: Root::open(root)?, holders: Holders::default() })
+        Ok(Self { root: Root::open(root)?, holders: Holders::default(), own_table: ruleset::OwnTable::default() })
+    }
+
+    /// Frees what was read of the packet filter: it is as large as its block lists.
+    pub fn forget_ruleset(&self) {
+        self.own_table.forget();
     }
 
     /// Returns the directory that stands for `/`.
@@ -72,6 +80,22 @@ impl RealHost {
     /// The directory is not there, or the system does not tell.
     pub fn room(&self, path: &Path) -> Result<Room, HostError> {
         room::room(&self.root, path)
+    }
+
+    /// Returns a digest that is another one whenever what apt would upgrade may have changed; `None` where there is no apt.
+    ///
+    /// # Errors
+    /// apt's files cannot be looked at.
+    pub fn updates_basis(&self) -> Result<Option<Digest>, HostError> {
+        if self.is_live() { updates::basis() } else { Ok(None) }
+    }
+
+    /// Has apt of the running system say what it would upgrade. Nothing is changed and nothing is locked.
+    ///
+    /// # Errors
+    /// apt cannot be run or does not end in time. A bad exit status is no error here.
+    pub fn simulate_upgrade(&self) -> Result<Output, HostError> {
+        updates::simulate()
     }
 
     /// Makes a file without a name beside `path`, which has that name for a moment. The caller holds the run lock.
@@ -145,11 +169,15 @@ impl ReadHost for RealHost {
     }
 
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {
-        ruleset::read(&self.root, tables)
+        ruleset::read(&self.root, tables, &self.own_table)
     }
 
     fn ruleset_generation(&self) -> Result<String, HostError> {
         ruleset::generation(&self.root)
+    }
+
+    fn set_sizes(&self, tables: &[&str]) -> Result<BTreeMap<String, u64>, HostError> {
+        ruleset::set_sizes(&self.root, tables)
     }
 }
 
@@ -191,6 +219,10 @@ impl WriteHost for RealHost {
 
     fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
         command::run_within(limit, program, args)
+    }
+
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        command::run_declared(limit, program, args)
     }
 
     fn connect(&self, path: &Path) -> Result<(), HostError> {

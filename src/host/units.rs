@@ -4,6 +4,7 @@
 
 mod bus;
 mod offline;
+pub(super) mod oneshot;
 mod signals;
 mod systemctl;
 #[cfg(test)]

@@ -53,6 +53,7 @@ families! {
     HEALTH = Gauge "hostwrit_health" ["state"], "1 for the state that the last cycle came to, 0 for all others.";
     PROBLEMS = Gauge "hostwrit_problems" ["code", "sort"], "Problems that the last cycle found, by code. Codes without a problem are absent.";
     FINDINGS = Gauge "hostwrit_findings" ["code"], "What the last cycle found around what is declared, by code; 0 for those that it did not find.";
+    BANS = Gauge "hostwrit_bans" ["program"], "Addresses and networks that another program banned when the last cycle ended. Absent for one that has no set in nftables.";
     ALIVE = Gauge "hostwrit_alive_timestamp_seconds" [], "When the daemon last pulled and did what was to be done, if only to find that nothing was.";
     LAST_PULL = Gauge "hostwrit_last_pull_timestamp_seconds" [], "When the remote last answered a pull. Absent until it has since boot.";
     LAST_CYCLE = Gauge "hostwrit_last_cycle_timestamp_seconds" [], "When the last cycle ended. A pull that finds nothing new needs no cycle.";
@@ -68,8 +69,9 @@ families! {
     HELD = Gauge "hostwrit_held" ["by"], "1 where changes are held back, by what holds them.";
     NEWEST_STATEMENT = Gauge "hostwrit_newest_statement_timestamp_seconds" [], "The newest time that a trusted key has signed for.";
     STATEMENT_MAX_AGE = Gauge "hostwrit_statement_max_age_seconds" [], "How old the newest statement may be by the policy. Absent where the policy has no freshness.";
-    REBOOT_NEEDED = Gauge "hostwrit_reboot_needed" [], "1 where a package asked for a reboot (/run/reboot-required).";
-    PENDING_UPDATES = Gauge "hostwrit_pending_updates" [], "Package updates that wait. Absent where it is not known.";
+    REBOOT_NEEDED = Gauge "hostwrit_reboot_needed" [], "1 where a package asked for a reboot (/run/reboot-required), or another kernel is booted next than runs. Absent where neither can be told.";
+    PENDING_UPDATES = Gauge "hostwrit_pending_updates" ["sort"], "Packages of which apt knows a newer version, by what it would do. Absent where it is not known.";
+    PACKAGE_LISTS = Gauge "hostwrit_package_lists_timestamp_seconds" [], "When the newest of apt's package lists was made. Absent where it is not known.";
     SECRET_DUE = Gauge "hostwrit_secret_due_timestamp_seconds" ["secret"], "When a secret must have been replaced. Absent where it is not known.";
     AUDIT_ENTRIES = Gauge "hostwrit_audit_entries" [], "Number of the last entry of the audit log.";
     AUDIT_UNEXPORTED = Gauge "hostwrit_audit_unexported_entries" [], "Entries of the audit log that no other machine has yet. Absent where nothing exports them.";

@@ -40,6 +40,9 @@ pub const FINDINGS: &[&str] = &[
     "not-looked-at",
 ];
 
+/// What packages wait for: an update of a security archive, another one, or that nothing keeps apt from theirs any more.
+pub const UPDATES: &[&str] = &["security", "other", "kept-back"];
+
 /// All that is told. What is `None` or empty is not known, and is left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
@@ -55,6 +58,8 @@ pub struct Metrics {
     pub problems: BTreeMap<(String, &'static str), u64>,
     /// Number of findings, by one of [`FINDINGS`].
     pub findings: BTreeMap<&'static str, u64>,
+    /// Number of addresses and networks that other programs ban, by the program.
+    pub bans: BTreeMap<String, u64>,
     pub last_pull: Option<SystemTime>,
     pub last_cycle: Option<SystemTime>,
     /// Number of objects, by kind and state.
@@ -66,7 +71,10 @@ pub struct Metrics {
     pub newest_statement: Option<SystemTime>,
     pub statement_max_age: Option<Duration>,
     pub reboot_needed: Option<bool>,
-    pub pending_updates: Option<u64>,
+    /// Number of packages, by one of [`UPDATES`].
+    pub pending_updates: BTreeMap<&'static str, u64>,
+    /// When the newest package list was made.
+    pub package_lists: Option<SystemTime>,
     /// When each secret must have been replaced.
     pub secrets_due: BTreeMap<String, SystemTime>,
     pub audit_entries: Option<u64>,
@@ -114,6 +122,7 @@ impl Metrics {
         page.put(&family::PROBLEMS, by_two_words(&self.problems));
         let findings = words(FINDINGS, |code| number(self.findings.get(code).copied().unwrap_or(0)));
         page.put(&family::FINDINGS, findings);
+        page.put(&family::BANS, self.bans.iter().map(|(program, bans)| (vec![program.as_str()], number(*bans))));
         page.put_one(&family::ALIVE, self.counts.alive.map(seconds_of));
         page.put_one(&family::LAST_PULL, self.last_pull.map(seconds_of));
         page.put_one(&family::LAST_CYCLE, self.last_cycle.map(seconds_of));
@@ -123,7 +132,11 @@ impl Metrics {
         page.put_one(&family::NEWEST_STATEMENT, self.newest_statement.map(seconds_of));
         page.put_one(&family::STATEMENT_MAX_AGE, self.statement_max_age.map(|age| age.as_secs_f64()));
         page.put_one(&family::REBOOT_NEEDED, self.reboot_needed.map(flag));
-        page.put_one(&family::PENDING_UPDATES, self.pending_updates.map(number));
+        page.put(
+            &family::PENDING_UPDATES,
+            self.pending_updates.iter().map(|(sort, count)| (vec![*sort], number(*count))),
+        );
+        page.put_one(&family::PACKAGE_LISTS, self.package_lists.map(seconds_of));
         let secrets = self.secrets_due.iter().map(|(secret, due)| (vec![secret.as_str()], seconds_of(*due)));
         page.put(&family::SECRET_DUE, secrets);
         page.put_one(&family::AUDIT_ENTRIES, self.audit_entries.map(number));

@@ -13,6 +13,7 @@ fn whole() -> Metrics {
         state: "failing".to_owned(),
         problems: BTreeMap::from([(("step-failed".to_owned(), "step"), 2)]),
         findings: BTreeMap::from([("published-port", 2)]),
+        bans: BTreeMap::from([("fail2ban".to_owned(), 3)]),
         last_pull: Some(at(1_763_850_000_000)),
         last_cycle: Some(at(1_763_850_000_250)),
         objects: BTreeMap::from([(("file".to_owned(), "declared"), 3), (("user".to_owned(), "failing"), 2)]),
@@ -32,7 +33,8 @@ fn whole() -> Metrics {
         newest_statement: Some(at(1_763_800_000_000)),
         statement_max_age: Some(Duration::from_secs(172_800)),
         reboot_needed: Some(true),
-        pending_updates: Some(12),
+        pending_updates: BTreeMap::from([("kept-back", 0), ("other", 9), ("security", 3)]),
+        package_lists: Some(at(1_763_800_000_000)),
         secrets_due: BTreeMap::from([("shop-db".to_owned(), at(1_800_000_000_000))]),
         audit_entries: Some(40),
         audit_unexported: Some(2),
@@ -67,12 +69,16 @@ fn the_page_says_what_the_metrics_hold() {
         r#"hostwrit_problems{code="step-failed",sort="step"} 2"#,
         r#"hostwrit_findings{code="published-port"} 2"#,
         r#"hostwrit_findings{code="foreign-drop"} 0"#,
+        r#"hostwrit_bans{program="fail2ban"} 3"#,
         "hostwrit_last_cycle_timestamp_seconds 1763850000.25",
         r#"hostwrit_cycles_total{state="last-good"} 0"#,
         "hostwrit_cycle_duration_seconds_sum 1.5",
         "hostwrit_cycle_duration_seconds_count 6",
         r#"hostwrit_objects{kind="file",state="declared"} 3"#,
         r#"hostwrit_steps_total{result="skipped"} 0"#,
+        r#"hostwrit_pending_updates{sort="security"} 3"#,
+        r#"hostwrit_pending_updates{sort="kept-back"} 0"#,
+        "hostwrit_package_lists_timestamp_seconds 1763800000",
         r#"hostwrit_held{by="pause"} 1"#,
         r#"hostwrit_held{by="guard"} 0"#,
         r#"hostwrit_secret_due_timestamp_seconds{secret="shop-db"} 1800000000"#,
@@ -84,9 +90,14 @@ fn the_page_says_what_the_metrics_hold() {
 #[test]
 fn what_is_not_known_has_no_series() {
     let page = Metrics::default().render();
-    for family in
-        [&family::SECRET_DUE, &family::COURIER_UP, &family::PENDING_UPDATES, &family::COMMIT_INFO, &family::SPOOL_LOST]
-    {
+    for family in [
+        &family::SECRET_DUE,
+        &family::COURIER_UP,
+        &family::PENDING_UPDATES,
+        &family::PACKAGE_LISTS,
+        &family::COMMIT_INFO,
+        &family::SPOOL_LOST,
+    ] {
         assert!(!page.contains(family.name), "{}", family.name);
     }
 }

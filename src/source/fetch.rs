@@ -84,6 +84,36 @@ pub enum RemoteKind {
     Git,
 }
 
+/// Where a remote is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub kind: RemoteKind,
+    /// A name or a number; `None` of a path.
+    pub host: Option<String>,
+    /// The port, if the remote names one.
+    pub port: Option<u16>,
+    /// Whether nobody on the way can read what is sent.
+    pub is_encrypted: bool,
+}
+
+/// Returns where a remote is; `None` if there is no way to it.
+pub fn place(remote: &str) -> Option<Place> {
+    let url = gix::url::parse(remote.as_bytes().as_bstr()).ok()?;
+    let kind = kind_of(&url.scheme)?;
+    let is_encrypted = matches!(url.scheme, Scheme::Ssh | Scheme::Https);
+    Some(Place { kind, host: url.host().map(str::to_owned), port: url.port, is_encrypted })
+}
+
+fn kind_of(scheme: &Scheme) -> Option<RemoteKind> {
+    match scheme {
+        Scheme::File => Some(RemoteKind::Path),
+        Scheme::Ssh => Some(RemoteKind::Ssh),
+        Scheme::Http | Scheme::Https => Some(RemoteKind::Http),
+        Scheme::Git => Some(RemoteKind::Git),
+        _ => None,
+    }
+}
+
 fn help(kind: RemoteKind) -> &'static str {
     match kind {
         RemoteKind::Path => {
@@ -181,13 +211,7 @@ impl Mirror {
         }
         let no_remote = || FetchError::Remote { remote: shown() };
         let url = gix::url::parse(remote.as_bytes().as_bstr()).map_err(|_| no_remote())?;
-        let scheme = match url.scheme {
-            Scheme::File => RemoteKind::Path,
-            Scheme::Ssh => RemoteKind::Ssh,
-            Scheme::Http | Scheme::Https => RemoteKind::Http,
-            Scheme::Git => RemoteKind::Git,
-            _ => return Err(no_remote()),
-        };
+        let scheme = kind_of(&url.scheme).ok_or_else(no_remote)?;
 
         let interrupt = Arc::new(AtomicBool::new(false));
         let (sender, receiver) = mpsc::channel();

@@ -32,6 +32,22 @@ fn an_approval_makes_up_the_second_signature() {
 }
 
 #[test]
+fn trailers_that_the_message_ends_with_stay_where_they_count() {
+    for (message, last) in [
+        ("They go\n\nHostwrit-Allow-Removals: 12", "Hostwrit-Allow-Removals: 12\nHostwrit-Repo: "),
+        ("They go\n\nand nothing else", "\n\nHostwrit-Repo: "),
+    ] {
+        let team = Team::new();
+        team.propose(&team.alice, "new-user", "carol");
+        let approved = team.run(&team.bob, &["approve", "new-user", "--yes", "--message", message]);
+        assert_eq!(approved.code, 0, "{approved:?}");
+        let made = team.repo.git(&["log", "-1", "--format=%B"]);
+        assert!(made.starts_with(message) && made.contains(last), "{made}");
+        assert_eq!(made.trim().split("\n\n").last().unwrap().matches("Hostwrit-Repo").count(), 1, "{made}");
+    }
+}
+
+#[test]
 fn nobody_approves_what_is_his_own() {
     let team = Team::new();
     let base = team.id("HEAD");

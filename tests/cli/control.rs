@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What people ask of the daemon, and what they may do without one.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -209,6 +211,10 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     skipped  units            nothing runs below another root
     warning  daemon           the daemon does not run: nobody listens on ROOT/run/hostwrit/control.sock
         systemctl start hostwrit; until then this host is kept only by `hostwrit apply`
+    skipped  credentials      nobody is asked for one on the way to the remote
+    skipped  host-key         the remote is not reached by SSH
+    skipped  certificates     the remote is not reached by HTTPS
+    skipped  proxy            the remote is not reached by HTTP
     ok       remote           refs/heads/main is at COMMIT1
     ok       last-cycle       the host agreed at TIME
     ok       pause            this host is not paused
@@ -228,6 +234,30 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     for (name, wanted) in [("remote", "failed"), ("log", "failed"), ("last-cycle", "warning"), ("state", "ok")] {
         assert_eq!(result(&bad, name), wanted, "{name}: {bad}");
     }
+    // Nobody is there, so it fails at once; what the courier would have needed is told apart from that.
+    let repo = site.repo.path().to_str().unwrap().to_owned();
+    site.put("/etc/hostwrit/config.yaml", &config.replace(&repo, "ssh://git@127.0.0.1:9/infra.git"));
+    let bad = found(&site);
+    for (name, wanted) in [("credentials", "warning"), ("host-key", "failed"), ("certificates", "skipped")] {
+        assert_eq!(result(&bad, name), wanted, "{name}: {bad}");
+    }
+    site.put("/etc/default/hostwrit", "https_proxy=http://127.0.0.1:9\n");
+    site.put("/etc/hostwrit/config.yaml", &config.replace(&repo, "https://git.example.org/infra.git"));
+    let bad = found(&site);
+    for (name, wanted) in [("credentials", "ok"), ("host-key", "skipped"), ("certificates", "failed"), ("proxy", "ok")]
+    {
+        assert_eq!(result(&bad, name), wanted, "{name}: {bad}");
+    }
+    let config = site.path("/etc/hostwrit/config.yaml");
+    site.put(
+        "/etc/hostwrit/config.yaml",
+        &format!("{}metrics: {{listen: 127.0.0.1:9731}}\n", site.get("/etc/hostwrit/config.yaml").unwrap()),
+    );
+    assert_eq!(result(&found(&site), "config"), "ok");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
+    let closed = site.run(&["doctor"]).stdout;
+    assert!(closed.contains("the courier cannot read /etc/hostwrit/config.yaml, so it neither reports"), "{closed}");
+    assert!(closed.contains("    chmod 0644 /etc/hostwrit/config.yaml"), "{closed}");
     site.put("/etc/hostwrit/config.yaml", "fleet: [\n");
     let bad = found(&site);
     assert_eq!((result(&bad, "config"), result(&bad, "remote")), ("failed".to_owned(), "skipped".to_owned()));

@@ -120,9 +120,15 @@ fn hosts_are_listed_with_what_is_wrong_beside_them() {
     .concat();
     now.push(problem("web2", "step-failed", "step", 3.0));
     now.push(problem("db1", "not-authorized", "refusal", 1.0));
+    now.push(series("findings", "web2:9100", &[("code", "not-listening")], 1.0));
+    now.push(series("findings", "web1:9100", &[("code", "published-port")], 2.0));
+    now.push(series("findings", "web1:9100", &[("code", "foreign-drop")], 0.0));
     now.push(series("held", "web1:9100", &[("by", "pause")], 1.0));
     now.push(series("held", "web1:9100", &[("by", "guard")], 0.0));
     now.push(series("reboot_needed", "web1:9100", &[], 1.0));
+    now.push(series("pending_updates", "web1:9100", &[("sort", "security")], 3.0));
+    now.push(series("pending_updates", "web1:9100", &[("sort", "other")], 5.0));
+    now.push(series("pending_updates", "web2:9100", &[("sort", "security")], 0.0));
     let earlier = [host("gone1", "converged", 0.0)[0].clone(), host("web1", "converged", 0.0)[0].clone()];
     let server = Server::of(now, earlier.to_vec());
     let dir = nowhere();
@@ -131,8 +137,8 @@ fn hosts_are_listed_with_what_is_wrong_beside_them() {
     db1    4eba289bc6  1m   last-good  not-authorized, last agreed 2h ago
     gone1  -           -    gone       told of itself within the last day
     old    4eba289bc6  2d   silent     last agreed 2d ago
-    web1   4eba289bc6  42s  converged  held by pause, reboot needed
-    web2   4eba289bc6  3m   failing    step-failed (3), last agreed 2h ago
+    web1   4eba289bc6  42s  converged  published-port (2), held by pause, reboot needed, 3 security updates
+    web2   4eba289bc6  3m   failing    step-failed (3), not-listening, last agreed 2h ago
     --- stderr
     5 hosts on 1 commit: 1 converged, 1 last-good, 1 failing, 1 silent, 1 gone.
     --- exit code 1
@@ -145,6 +151,7 @@ fn hosts_are_listed_with_what_is_wrong_beside_them() {
     let json = server.fleet(dir.path(), &["--json"]);
     let value = is_valid("fleet", &json.stdout);
     assert_eq!((json.code, value["hosts"].as_array().unwrap().len()), (1, 5));
+    assert_eq!(value["hosts"][3]["findings"], json!({"published-port": 2}));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use humantime::format_rfc3339_seconds;
 
+use crate::fixture::FLEET;
 use crate::site::Site;
 
 const FILES: &str = "files:\n  /etc/motd: {content: \"good\\n\"}\n  /etc/kept: {content: \"kept\\n\"}\n";
@@ -173,4 +174,55 @@ fn the_daemon_keeps_the_excepted_and_tells_what_it_leaves() {
     tell("-TERM");
     daemon.0.wait().unwrap();
     site.agrees();
+}
+
+/// Whoever may keep hosts from changing may keep a fix from them: it is a right of its own.
+#[test]
+fn who_may_only_change_files_may_neither_begin_nor_end_it() {
+    let site = Site::new(&[("hosts/web1.yaml", FILES)]);
+    let mallory = site.keys.mallory.clone();
+    let policy = format!(
+        "format: 1\nversion: 2\nfleet: {FLEET}\nref: refs/heads/main\n\
+         principals:\n  alice: {{openpgp: [keys/alice.asc]}}\n  mallory: {{openpgp: [keys/mallory.asc]}}\n\
+         roles: {{owners: [alice], editors: [alice, mallory]}}\n\
+         rules:\n  - {{change: [\"file:*\"], needs: {{role: editors}}}}\n  - {{change: [\"*\"], needs: {{role: owners}}}}\n"
+    );
+    let admitted = site.commit(&[
+        ("policy/policy.yaml", policy.as_str()),
+        ("policy/keys/mallory.asc", site.keys.ring.public(&mallory).as_str()),
+    ]);
+    site.converge();
+    let refused = |text: &str, good: &hostwrit::model::git::Oid| {
+        site.repo.write("hosts/web1.yaml", text);
+        let tip = site.repo.commit("Change", Some(&mallory));
+        let ran = site.run(&["apply"]);
+        assert_eq!(ran.code, 4, "{ran:?}");
+        let problems = status(&site)["problems"].clone();
+        assert_eq!(problems[0]["code"], "not-authorized", "{problems}");
+        let message = problems[0]["message"].as_str().unwrap();
+        assert!(message.contains("maintenance:host") && message.contains(&tip.to_string()[..10]), "{message}");
+        assert_eq!(site.get("/etc/hostwrit/pin").unwrap().split_whitespace().last(), Some(good.to_string().as_str()));
+        site.repo.git(&["reset", "--quiet", "--hard", &good.to_string()]);
+    };
+
+    // Not even where the rest of the commit is within the signer's rights.
+    refused(&format!("{}{}", FILES.replace("good", "bad"), maintenance(-HOUR, HOUR, "")), &admitted);
+    site.put("/etc/motd", "drift\n");
+    site.converge();
+    assert_eq!((site.get("/etc/motd").as_deref(), site.events("maintenance-begun")), (Some("good\n"), 0));
+
+    let in_force = maintenance(-HOUR, HOUR, "");
+    let begun = site.host_file(&format!("{FILES}{in_force}"));
+    assert_eq!(site.run(&["apply"]).code, 0);
+    refused(FILES, &begun);
+    refused(&format!("{FILES}{}", maintenance(-HOUR, 2 * HOUR, "")), &begun);
+    refused(&format!("{FILES}{}", maintenance(-HOUR, HOUR, "file:/etc/motd")), &begun);
+    assert_eq!((site.events("maintenance-begun"), site.events("maintenance-ended")), (1, 0));
+
+    site.repo.write("hosts/web1.yaml", &format!("{}{in_force}", FILES.replace("good", "better")));
+    site.repo.commit("Change", Some(&mallory));
+    assert_eq!(site.run(&["apply"]).code, 6, "what the editor may change waits for the end");
+    site.host_file(&FILES.replace("good", "better"));
+    site.converge();
+    assert_eq!(site.get("/etc/motd").as_deref(), Some("better\n"));
 }

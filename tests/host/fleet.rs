@@ -28,6 +28,9 @@ const RECOVER: Duration = Duration::from_secs(180);
 /// Where hostwrit's log is.
 const LOG: &str = "/var/log/hostwrit/audit/log.jsonl";
 
+/// Where the courier answers for metrics.
+pub const METRICS: &str = "/run/hostwrit-courier/metrics.sock";
+
 /// What the package brings, and where it goes.
 const PACKAGED: &[(&str, &str)] = &[
     ("hostwrit.service", "/usr/lib/systemd/system/hostwrit.service"),
@@ -81,7 +84,7 @@ impl<'lab> Fleet<'lab> {
         let (root, fingerprint, name) = (self.infra.root(), self.infra.fingerprint(), host.name());
         let config = format!(
             "fleet: {FLEET}\nremote: {}\nref: {REF}\nhost: {name}\ninterval: 1s\nsplay: 0s\nfull_check: 1s\n\
-             fetch: {{timeout: {FETCH_SECONDS}s, max_mib: {MAX_MIB}}}\n\
+             fetch: {{timeout: {FETCH_SECONDS}s, max_mib: {MAX_MIB}}}\nmetrics: {{listen: \"unix:{METRICS}\"}}\n\
              trust:\n  root: {root}\n  signers: [\"openpgp:{fingerprint}\"]\n",
             self.server.as_ref().map_or("", GitServer::url)
         );

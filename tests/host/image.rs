@@ -7,15 +7,17 @@ use std::process::Command;
 
 use hostwrit::model::Digest;
 
+use crate::apt_sources::AptSources;
 use crate::process::{bound, run};
-use crate::requirements;
 
-pub const SUITE: &str = "bookworm";
+/// Names another release of Debian than the usual one.
+const RELEASE: &str = "HOSTWRIT_HOST_RELEASE";
 
 const CACHE: &str = "/var/cache/hostwrit-test";
 
-/// What a host has beyond the minimal system. libssl3 is what hostwrit itself links. Other firewalls are there
-/// to be found, and do nothing until a scenario starts them.
+/// What a host has beyond the minimal system. libssl3 is what hostwrit itself links; Debian 13's package of it has another name,
+/// and provides this. Other firewalls are there to be found, and do nothing until a scenario starts them. nginx has the validator
+/// that most people write first.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
     "dbus",
@@ -29,6 +31,7 @@ const PACKAGES: &[&str] = &[
     "libpam-systemd",
     "libssl3",
     "nftables",
+    "nginx",
     "openssh-client",
     "openssh-server",
     "passwd",
@@ -50,10 +53,15 @@ rm -rf etc/apt/sources.list etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebs
 : > etc/machine-id
 mkdir -p var/log/journal
 chroot . systemctl -q enable systemd-networkd.service ssh.service
-chroot . systemctl -q disable systemd-networkd-wait-online.service fail2ban.service firewalld.service ufw.service
+chroot . systemctl -q disable systemd-networkd-wait-online.service fail2ban.service firewalld.service nginx.service ufw.service
 chroot . systemctl -q mask getty@.service console-getty.service e2scrub_all.timer apt-daily.timer apt-daily-upgrade.timer \
     systemd-resolved.service systemd-timesyncd.service
 "#;
+
+/// Returns the name of the Debian release that the hosts have.
+pub fn release() -> String {
+    std::env::var(RELEASE).ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "bookworm".to_owned())
+}
 
 /// Returns the tree, building it first if this recipe was never built here.
 pub fn ensure() -> PathBuf {
@@ -75,15 +83,18 @@ pub fn is_built() -> bool {
 }
 
 fn path() -> PathBuf {
-    let recipe = format!("{SUITE}\n{}\n{TUNE}", PACKAGES.join("\n"));
+    let recipe = format!("{}\n{}\n{TUNE}", release(), PACKAGES.join("\n"));
     Path::new(CACHE).join(Digest::of(recipe.as_bytes()).short())
 }
 
 fn build(tree: &Path) {
     eprintln!("building the image {} (once; about a minute)", tree.display());
     let unfinished = tree.with_extension("tmp");
+    let inputs = tree.with_extension("inputs");
     remove(&unfinished);
-    let hook = tree.with_extension("tune");
+    remove(&inputs);
+    fs::create_dir(&inputs).unwrap_or_else(|error| panic!("cannot make {}: {error}", inputs.display()));
+    let hook = inputs.join("tune");
     fs::write(&hook, TUNE).unwrap_or_else(|error| panic!("cannot write {}: {error}", hook.display()));
 
     // In a mount namespace of its own, so that no mount is left in the tree when the run is interrupted.
@@ -95,12 +106,12 @@ fn build(tree: &Path) {
         .args(machine_apt_options().iter().map(|option| format!("--aptopt={option}")))
         .arg(format!("--include={}", PACKAGES.join(",")))
         .arg(format!("--customize-hook=sh {} \"$1\"", hook.display()))
-        .arg(SUITE)
+        .arg(release())
         .arg(&unfinished)
-        .args(requirements::apt_sources());
+        .args(AptSources::of(&release()).iter().map(|sources| sources.write(&inputs)));
     run(command);
 
-    fs::remove_file(&hook).unwrap_or_else(|error| panic!("cannot remove {}: {error}", hook.display()));
+    remove(&inputs);
     fs::rename(&unfinished, tree).unwrap_or_else(|error| panic!("cannot rename {}: {error}", unfinished.display()));
 }
 
@@ -114,11 +125,11 @@ fn machine_apt_options() -> Vec<String> {
     settings.lines().filter(|line| NEEDED.iter().any(|name| line.starts_with(name))).map(str::to_owned).collect()
 }
 
-/// Removes what an interrupted build left.
-fn remove(unfinished: &Path) {
-    if unfinished.exists() {
+/// Removes a folder, if it is there.
+fn remove(folder: &Path) {
+    if folder.exists() {
         let mut command = Command::new("rm");
-        command.args(["-rf", "--one-file-system"]).arg(unfinished);
+        command.args(["-rf", "--one-file-system"]).arg(folder);
         run(command);
     }
 }

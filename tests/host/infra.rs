@@ -27,7 +27,7 @@ pub struct Keys {
 pub enum Signer {
     /// The only principal of the policy.
     Alice,
-    /// Somebody with a key that the policy does not know.
+    /// Somebody with a key that the policy does not know, unless a scenario admits it.
     Mallory,
     Nobody,
 }
@@ -150,6 +150,11 @@ impl<'run> Infra<'run> {
     /// Returns the fingerprint of the key that signed the first commit.
     pub fn fingerprint(&self) -> &str {
         &self.keys.alice
+    }
+
+    /// Returns the public key of somebody who signs, as a policy has it.
+    pub fn public_key(&self, signer: Signer) -> String {
+        self.keys.fingerprint(signer).map(|fingerprint| self.keys.public_key(fingerprint)).unwrap_or_default()
     }
 
     /// Returns the folder in which the bare repo stands as `infra.git`.

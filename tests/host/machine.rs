@@ -28,7 +28,8 @@ pub struct Machine<'lab> {
     has: Has,
     dir: PathBuf,
     cgroup: String,
-    notify: UnixDatagram,
+    /// Where systemd-nspawn tells of the boot that is under way.
+    notify: Option<UnixDatagram>,
     process: Background,
     leader: u32,
 }
@@ -47,8 +48,7 @@ impl<'lab> Machine<'lab> {
     pub fn switch_on(lab: &'lab Lab<'lab>, name: &'static str, address: String, image: &OsStr, has: Has) -> Self {
         let dir = lab.dir().join(name);
         fs::create_dir_all(dir.join("disk")).expect("the run's own folder can be written");
-        let notify = UnixDatagram::bind(dir.join("notify")).expect("a socket in the run's own folder can be bound");
-        notify.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket takes a time limit");
+        let notify = Some(listen(&dir));
         let cgroup = format!("{}{}-{}-{name}", Lab::CGROUP_PREFIX, std::process::id(), lab.number());
         let image = image.to_owned();
         let process = start(lab, name, &address, &image, has, &dir, &cgroup);
@@ -58,13 +58,14 @@ impl<'lab> Machine<'lab> {
     /// Waits until the host's systemd has started everything and the network is up.
     pub fn wait_until_booted(&mut self) {
         let deadline = Instant::now() + BOOT_LIMIT;
-        while !self.is_reported_ready() {
-            if let Ok(Some(status)) = self.process.child().try_wait() {
-                let console = fs::read_to_string(self.lab.kept().join(format!("{}-console.log", self.name)));
-                panic!("{} ended while it booted ({status}):\n{}", self.name, console.unwrap_or_default());
-            }
-            assert!(Instant::now() < deadline, "{} did not boot within {BOOT_LIMIT:?}", self.name);
+        let notify = self.notify.take().expect("the host was switched on");
+        // systemd 253 and later say that they are ready after each reload too, as may have been done just before a reboot:
+        // only what comes after the start of a new systemd-nspawn tells of this boot.
+        for awaited in ["X_NSPAWN_LEADER_PID=", "READY=1"] {
+            self.wait_for_message(&notify, awaited, deadline);
         }
+        // Closed from here on, for nobody would read what each further reload says, and systemd-nspawn would wait for that.
+        drop(notify);
         self.leader = leader(self.process.id())
             .unwrap_or_else(|| panic!("{} is ready, but its process 1 cannot be found", self.name));
         let wanted = format!("inet {}/", self.address);
@@ -73,12 +74,14 @@ impl<'lab> Machine<'lab> {
         });
     }
 
-    /// Receives one message of systemd-nspawn and tells whether it says that the boot is done.
-    fn is_reported_ready(&self) -> bool {
-        let mut message = [0; 4096];
-        match self.notify.recv(&mut message) {
-            Ok(length) => String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1"),
-            Err(_) => false, // The time limit; the caller has its own.
+    /// Waits until systemd-nspawn has sent a message with a line that begins so.
+    fn wait_for_message(&mut self, notify: &UnixDatagram, awaited: &str, deadline: Instant) {
+        while !receive(notify).lines().any(|line| line.starts_with(awaited)) {
+            if let Ok(Some(status)) = self.process.child().try_wait() {
+                let console = fs::read_to_string(self.lab.kept().join(format!("{}-console.log", self.name)));
+                panic!("{} ended while it booted ({status}):\n{}", self.name, console.unwrap_or_default());
+            }
+            assert!(Instant::now() < deadline, "{} did not boot within {BOOT_LIMIT:?}", self.name);
         }
     }
 
@@ -160,7 +163,9 @@ impl<'lab> Machine<'lab> {
 
     /// Reboots in good order.
     pub fn reboot(&mut self) {
-        self.run(&["systemctl", "--no-block", "reboot"]).ok();
+        self.notify = Some(listen(&self.dir));
+        // Whether it was heard shows below: the bus may go away before the answer comes.
+        self.run(&["systemctl", "--no-block", "reboot"]);
         self.wait_until_booted();
     }
 
@@ -190,6 +195,7 @@ impl<'lab> Machine<'lab> {
             links.args(["-o", "link"]);
             run(loops).text().is_empty() && !run(links).stdout.contains(&link)
         });
+        self.notify = Some(listen(&self.dir));
         let Self { lab, name, address, image, has, dir, cgroup, .. } = &*self;
         self.process = start(lab, name, address, image, *has, dir, cgroup);
         self.wait_until_booted();
@@ -232,6 +238,23 @@ impl Drop for Machine<'_> {
     }
 }
 
+/// Makes the socket to which systemd-nspawn sends what it tells of a host.
+fn listen(dir: &Path) -> UnixDatagram {
+    let path = dir.join("notify");
+    // That of the boot before.
+    let _ = fs::remove_file(&path);
+    let socket = UnixDatagram::bind(path).expect("a socket in the run's own folder can be bound");
+    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket takes a time limit");
+    socket
+}
+
+/// Receives one message; nothing if none came within the socket's time limit.
+fn receive(socket: &UnixDatagram) -> String {
+    let mut message = [0; 4096];
+    let length = socket.recv(&mut message).unwrap_or(0);
+    String::from_utf8_lossy(&message[..length]).into_owned()
+}
+
 /// Starts the process that holds all of a host.
 fn start(lab: &Lab<'_>, name: &str, address: &str, image: &OsStr, has: Has, dir: &Path, cgroup: &str) -> Background {
     let console = lab.kept().join(format!("{name}-console.log"));
@@ -251,6 +274,9 @@ fn start(lab: &Lab<'_>, name: &str, address: &str, image: &OsStr, has: Has, dir:
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("NOTIFY_SOCKET", dir.join("notify"))
         .env("SYSTEMD_NSPAWN_LOCK", "0")
+        // As Debian does it since release 11, also where the machine mounts the hierarchies of before. systemd 256 and later
+        // would not boot with those.
+        .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
         .stdout(console.try_clone().expect("a file descriptor can be duplicated"))
         .stderr(console);
     Background::start(command)

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test looks at hosts from outside, not through hostwrit")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner reports on stdout")]
 
+mod apt_sources;
 mod authority;
 mod fabric;
 mod fleet;
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let failed = if wanted.is_empty() { 0 } else { run_all(&wanted) };
-    println!("{} passed, {failed} failed, {} skipped", wanted.len() - failed, ALL.len() - wanted.len());
+    println!("{} passed, {failed} failed, {} filtered out", wanted.len() - failed, ALL.len() - wanted.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -145,7 +146,22 @@ fn run_one(scenario: &Scenario, image: &Path, keys: &Keys) -> bool {
     let verdict = if result.is_ok() { "ok  " } else { "FAIL" };
     println!("{verdict}  {:<32} {:>6.1} s", scenario.name, start.elapsed().as_secs_f32());
     if result.is_err() {
-        println!("      kept: {}", lab::kept_dir(scenario.name).display());
+        let kept = lab::kept_dir(scenario.name);
+        println!("      kept: {}", kept.display());
+        print_journals(&kept);
     }
     result.is_ok()
+}
+
+/// Prints what hostwrit said last on the hosts of a failed scenario, for a machine of CI may be gone before anybody looks.
+fn print_journals(kept: &Path) {
+    const LINES: usize = 25;
+    for file in std::fs::read_dir(kept).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if file.to_string_lossy().ends_with("-journal.log")
+            && let Ok(journal) = std::fs::read_to_string(&file)
+        {
+            let lines: Vec<&str> = journal.lines().filter(|line| line.contains("hostwrit")).collect();
+            lines[lines.len().saturating_sub(LINES)..].iter().for_each(|line| println!("      {line}"));
+        }
+    }
 }

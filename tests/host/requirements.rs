@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a machine must offer so that disposable hosts can run on it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::apt_sources::{self, AptSources};
 use crate::image;
-
-/// Names a file of apt sources to build the image from, where the machine's own do not have Debian.
-const SOURCES: &str = "HOSTWRIT_HOST_TESTS_SOURCES";
 
 /// Debian's packages of all programs that the harness starts.
 const PACKAGES: &str =
@@ -71,8 +67,10 @@ pub fn missing() -> Result<(), String> {
             if !is_installed("mmdebstrap") {
                 missing.push("mmdebstrap".to_owned());
             }
-            if apt_sources().is_empty() {
-                missing.push(format!("apt sources of Debian {}: name a file that has them in {SOURCES}", image::SUITE));
+            let release = image::release();
+            if AptSources::of(&release).is_empty() {
+                let variable = apt_sources::VARIABLE;
+                missing.push(format!("apt sources of Debian {release}: name a file that has them in {variable}"));
             }
         }
     }
@@ -83,23 +81,6 @@ pub fn missing() -> Result<(), String> {
         "host tests need to start disposable hosts (missing: {}); run as root: apt-get install {PACKAGES}",
         missing.join(", ")
     ))
-}
-
-/// Returns the files of apt sources that offer the image's suite.
-pub fn apt_sources() -> Vec<PathBuf> {
-    if let Some(file) = std::env::var_os(SOURCES).filter(|file| !file.is_empty()) {
-        return vec![file.into()];
-    }
-    let folder = Path::new("/etc/apt/sources.list.d");
-    let entries = fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
-    let mut files: Vec<PathBuf> = entries.unwrap_or_default();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "sources" || extension == "list"));
-    files.push("/etc/apt/sources.list".into());
-    files.sort();
-    // Sources of other programs may name the suite too; Debian's own are those with the component `main`.
-    files
-        .retain(|file| fs::read_to_string(file).is_ok_and(|text| text.contains(image::SUITE) && text.contains("main")));
-    files
 }
 
 fn is_installed(program: &str) -> bool {

@@ -125,7 +125,7 @@ fn the_units_are_as_closed_as_their_work_allows() {
         return;
     }
     for (unit, most) in [
-        ("hostwrit-courier.service", 1.2),
+        ("hostwrit-courier.service", 1.4),
         ("hostwrit-revert.service", 3.4),
         ("hostwrit-firewall.service", 2.1),
         ("hostwrit-upgrade.service", 2.5),

@@ -45,7 +45,7 @@ pub(super) fn put_back(
     let failed = |source| BackError::Revert { commit: unproven.commit.clone(), source };
     let notes = notes::read(host).map_err(|error| failed(error.into()))?;
     tracing::warn!(commit = %unproven.commit, "puts the host back as it was: {why}");
-    let left = revert(host, &notes, moment).map_err(failed)?;
+    let left = revert(host, &notes, &unproven.running, moment).map_err(failed)?;
     if !notes.is_empty() {
         marker::write(&Reverted::of(unproven, by, why, holds, left), REVERTED, host)?;
     }

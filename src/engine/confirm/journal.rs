@@ -328,10 +328,16 @@ impl WriteHost for Journal<'_> {
 
     /// Of what a program does there is no way back.
     fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
-        if self.writes {
-            self.host.run_within(limit, program, args)
-        } else {
-            Err(Self::refuse(Path::new(program), REHEARSED.to_owned()))
+        match self.writes {
+            true => self.host.run_within(limit, program, args),
+            false => Err(Self::refuse(Path::new(program), REHEARSED.to_owned())),
+        }
+    }
+
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        match self.writes {
+            true => self.host.run_declared(limit, program, args),
+            false => Err(Self::refuse(Path::new(program), REHEARSED.to_owned())),
         }
     }
 

@@ -39,6 +39,9 @@ pub(super) struct Unproven {
     /// The objects whose steps can cut the host off.
     pub(super) objects: Vec<ObjectId>,
     pub(super) memory: Memory,
+    /// The units that ran before the change, of those without which nobody gets in.
+    #[serde(default)]
+    pub(super) running: Vec<String>,
 }
 
 impl Unproven {
@@ -49,8 +52,9 @@ impl Unproven {
         within: u64,
         objects: Vec<ObjectId>,
         memory: Memory,
+        running: Vec<String>,
     ) -> Self {
-        Self { format: FORMAT, id, commit, since, within, objects, memory }
+        Self { format: FORMAT, id, commit, since, within, objects, memory, running }
     }
 }
 

@@ -5,6 +5,7 @@
 mod accounts;
 pub mod back;
 mod journal;
+mod login;
 mod marker;
 mod notes;
 mod prove;
@@ -113,7 +114,9 @@ impl<'c> Cycle<'c> {
         self.host.make_dir(Path::new(DIR), None, 0o700)?;
         self.host.remove(Path::new(JOURNAL))?;
         let since = humantime::format_rfc3339_seconds(now).to_string();
-        let unproven = Unproven::new(id, plan.commit.clone(), since, within.as_secs(), objects, memory);
+        let running = self.host.units(&risk::LIFELINES)?.into_iter().filter(revert::is_running).map(|unit| unit.name);
+        let unproven =
+            Unproven::new(id, plan.commit.clone(), since, within.as_secs(), objects, memory, running.collect());
         let begun = Instant::now();
         marker::write(&unproven, UNPROVEN, self.host).map_err(BackError::from)?;
         arm(&unproven.id, within, self.host)?;

@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::host::{HostError, ReadHost, Tables};
+use crate::host::{HostError, ReadHost, Tables, WriteHost};
 use crate::model::chain;
 use crate::resources::Desired;
 use crate::resources::firewall::{self, Packet, Ports, Protocol, Table};
 use crate::source::{Ask, Probe, Source, Trial};
 
+use super::login;
 use super::sockets::{self, Session, State};
 
 /// What sshd says first (RFC 4253, section 4.2).
@@ -35,7 +36,7 @@ const ANYWHERE: [IpAddr; 4] = [
 
 /// Whoever can look at the network, and what is asked of the remote.
 pub(super) struct Network<'n> {
-    pub(super) host: &'n dyn ReadHost,
+    pub(super) host: &'n dyn WriteHost,
     /// What the host is to be.
     pub(super) desired: &'n Desired,
     pub(super) source: &'n dyn Source,
@@ -65,6 +66,8 @@ pub(super) struct Before {
     ssh: BTreeSet<SocketAddr>,
     /// Who was logged in.
     sessions: Vec<Session>,
+    /// Whether an administrator came in.
+    login: Result<(), String>,
 }
 
 impl Before {
@@ -93,7 +96,8 @@ impl Before {
                 && !addresses.contains(&socket.remote.ip())
         };
         let sessions = sockets.iter().filter(is_login).copied().collect();
-        Ok(Self { remote: network.fetch(), ssh, sessions })
+        let login = login::log_in(network.host, &addresses).map(drop);
+        Ok(Self { remote: network.fetch(), ssh, sessions, login })
     }
 
     /// Proves that the host can be reached as before. Returns what was proven, and what could not be asked for.
@@ -106,6 +110,7 @@ impl Before {
         Ok(vec![
             self.prove_sessions(network, &addresses)?,
             self.prove_ssh(network, &addresses)?,
+            self.prove_login(network, &addresses)?,
             self.prove_remote(network)?,
         ])
     }
@@ -157,6 +162,16 @@ impl Before {
         }
         let shown: Vec<String> = greeting.iter().map(SocketAddr::to_string).collect();
         Ok(format!("SSH answers at {}", shown.join(", ")))
+    }
+
+    fn prove_login(&self, network: &Network<'_>, addresses: &BTreeSet<IpAddr>) -> Result<String, String> {
+        if let Err(why) = &self.login {
+            return Ok(format!("no administrator came in before the change, so it is not asked for: {why}"));
+        }
+        match login::log_in(network.host, addresses) {
+            Ok(who) => Ok(format!("an administrator can log in by SSH and become root: {who}")),
+            Err(why) => Err(format!("no administrator can log in by SSH and become root any more: {why}")),
+        }
     }
 
     fn prove_remote(&self, network: &Network<'_>) -> Result<String, String> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::host::{FileKind, HostError, NewFile, Owner, Ruleset, Stat, UnitAction, WriteHost};
+use crate::host::{FileKind, HostError, NewFile, Owner, Ruleset, Stat, UnitAction, UnitState, WriteHost};
 use crate::model::chain;
 use crate::resources::firewall;
 
@@ -76,12 +76,17 @@ impl<'n> Before<'n> {
     }
 }
 
-/// Puts back what is noted. Returns what could not be brought back and does not keep the rest from being as it was: units that
+/// Puts back what is noted, and sees to it that those units run that did. Returns what could not be brought back and does not keep the rest from being as it was: units that
 /// would not do what they did before.
 ///
 /// # Errors
 /// A place could not be put back. All others were: nothing is left undone because of one.
-pub(super) fn revert(host: &dyn WriteHost, notes: &[Note], moment: Moment) -> Result<Vec<String>, RevertError> {
+pub(super) fn revert(
+    host: &dyn WriteHost,
+    notes: &[Note],
+    running: &[String],
+    moment: Moment,
+) -> Result<Vec<String>, RevertError> {
     let before = Before::of(notes)?;
     let mut left = Vec::new();
     // First, for it is what shuts most people out.
@@ -110,7 +115,10 @@ pub(super) fn revert(host: &dyn WriteHost, notes: &[Note], moment: Moment) -> Re
         note(put_back_entries(host, before.accounts, entries));
     }
     // Also if a place is left: most of the host is as it was, and its units shall be so too.
-    let units = units(host, &before.units, moment);
+    let mut units = units(host, &before.units, moment);
+    if moment == Moment::Running {
+        units.extend(start_again(host, running));
+    }
     if let (Some(was), Moment::Running) = (before.ruleset, moment) {
         // Debian's nftables.service empties the packet filter when it stops, whose tables ever are in it.
         let loaded = firewall::put_back(was, host);
@@ -238,6 +246,11 @@ fn units(host: &dyn WriteHost, units: &BTreeMap<&str, (bool, bool)>, moment: Mom
         Moment::Running => {
             tell(host.act_on_unit(UnitAction::DaemonReload, "systemd"));
             for (unit, (active, restarted)) in units {
+                // A start of networkd takes over the addresses and routes that it finds; only a reload takes away those that
+                // are not declared any more. Where it does not run now there is nothing to reload.
+                if *unit == "systemd-networkd.service" && *active && *restarted {
+                    let _ = host.act_on_unit(UnitAction::Reload, unit);
+                }
                 let action = match (*active, *restarted) {
                     (true, true) => UnitAction::Restart,
                     (true, false) => UnitAction::Reload,
@@ -256,6 +269,21 @@ fn units(host: &dyn WriteHost, units: &BTreeMap<&str, (bool, bool)>, moment: Mom
         }
     }
     left
+}
+
+/// Starts what ran before and was not acted on, but was stopped all the same. Returns what would not start.
+fn start_again(host: &dyn WriteHost, running: &[String]) -> Vec<String> {
+    let start = |name: &String| {
+        // One after the other, for one may be another name of the other.
+        let states = host.units(&[name.as_str()])?;
+        if states.iter().all(is_running) { Ok(()) } else { act(host, UnitAction::Restart, name) }
+    };
+    running.iter().filter_map(|name| start(name).err()).map(|error| chain(&error)).collect()
+}
+
+/// Whether a unit does its work, or is about to.
+pub(super) fn is_running(state: &UnitState) -> bool {
+    matches!(state.active.as_deref(), Some("active" | "activating" | "reloading"))
 }
 
 fn act(host: &dyn WriteHost, action: UnitAction, unit: &str) -> Result<(), HostError> {

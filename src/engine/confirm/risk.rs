@@ -67,6 +67,20 @@ const UNITS: &[&str] = &[
     "wpa_supplicant",
 ];
 
+/// Those of them that are started again on the way back if they ran before the change, whatever has stopped them: a unit that
+/// was started may have, by a `Conflicts=`.
+pub const LIFELINES: [&str; 9] = [
+    "NetworkManager.service",
+    "dbus.service",
+    "networking.service",
+    "ssh.service",
+    "ssh.socket",
+    "sshd.service",
+    "sshd.socket",
+    "systemd-logind.service",
+    "systemd-networkd.service",
+];
+
 /// Where the administrator's unit files are.
 const UNIT_FILES: &str = "/etc/systemd/system";
 

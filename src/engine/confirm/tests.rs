@@ -86,7 +86,7 @@ fn replace(host: &dyn WriteHost, path: &str, content: &[u8]) -> Result<(), HostE
 }
 
 fn back(host: &RealHost) {
-    assert_eq!(revert(host, &notes::read(host).unwrap(), Moment::Running).unwrap(), Vec::<String>::new());
+    assert_eq!(revert(host, &notes::read(host).unwrap(), &[], Moment::Running).unwrap(), Vec::<String>::new());
 }
 
 /// One change of any sort, at a place of the small host or at a new one. Many cannot be made, as on a real host.
@@ -224,7 +224,9 @@ fn a_place_that_cannot_be_put_back_does_not_keep_the_others_from_it() {
     std::fs::remove_file(&bytes).unwrap();
     nix::unistd::mkfifo(&bytes, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let notes = notes::read(&host).unwrap();
-    let Err(RevertError::Places(left)) = revert(&host, &notes, Moment::Running) else { panic!("a FIFO is in the way") };
+    let Err(RevertError::Places(left)) = revert(&host, &notes, &[], Moment::Running) else {
+        panic!("a FIFO is in the way")
+    };
     assert_eq!(left, ["cannot replace /etc/shop/bytes: it is a device, socket or FIFO"]);
     assert_eq!(host.read(Path::new("/etc/ssh/sshd_config")).unwrap().unwrap(), b"Port 22\n");
     std::fs::remove_file(&bytes).unwrap();

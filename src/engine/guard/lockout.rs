@@ -3,7 +3,7 @@
 //!
 //! This is judged on the host as the plan would leave it: the steps are carried out on a copy in memory ([`simulation`]), and sshd
 //! and sudo themselves are asked how they would read what is there then. What cannot be seen that way (another program's
-//! packet filter, PAM, a network that is down) is for the confirmation after the change.
+//! packet filter, PAM, a network that is down) is for the confirmation after the change, where an administrator really logs in.
 //!
 //! A plan is refused only if it makes things worse: where nobody can log in now, as on a fresh image, there is nobody to lose.
 
@@ -18,8 +18,9 @@ mod sudo;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::Path;
 
 use crate::audit::entry::Cause;
@@ -29,9 +30,11 @@ use crate::resources::accounts::{Accounts, UserEntry};
 use crate::resources::{Desired, ObserveError, Operation};
 
 use super::{Objection, Proposal};
+use admin::Way;
 use gather::Scene;
 use reach::Reach;
 use simulation::Simulation;
+use sudo::Right;
 
 /// The objection's code.
 pub const CODE: &str = "lockout";
@@ -154,21 +157,77 @@ fn find_lockout(
             return Ok(None);
         }
     }
-    let before = Scene::of(host)?;
-    let administrators = before.administrators();
-    let sources_before = reach::samples(&open_now.sources(), &before.nets(&administrators)?);
     let mut lost = Vec::new();
-    for user in &administrators {
-        if before.admin(user, &sources_before, &open_now)?.obstacle().is_none() {
-            let why = after.admin(user, &sources, &open_after)?.obstacle().unwrap_or_default();
-            lost.push(format!("{user}: {why}"));
-        }
+    for user in who_gets_in(&Scene::of(host)?, &open_now)?.into_keys() {
+        let why = after.admin(&user, &sources, &open_after)?.obstacle().unwrap_or_default();
+        lost.push(format!("{user}: {why}"));
     }
     if lost.is_empty() {
-        tracing::warn!("no administrator can log in by SSH and become root, neither now nor after this plan");
+        // There is nobody to lose; that it is so is told by the cycle (engine/way_in.rs).
         return Ok(None);
     }
     Ok(Some(message(lost)))
+}
+
+/// From where an administrator gets in, and at which port of sshd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayIn {
+    pub user: String,
+    pub from: IpAddr,
+    pub port: u16,
+    /// Whether sudo asks for a password.
+    pub asks: bool,
+}
+
+/// Returns the ways in which administrators could log in and become root now, by all that the guard sees.
+///
+/// # Errors
+/// The host cannot be read or asked.
+pub fn ways_in(host: &dyn ReadHost) -> Result<Vec<WayIn>, ObserveError> {
+    let found = who_gets_in(&Scene::of(host)?, &Reach::live(host)?)?;
+    Ok(found.into_values().flatten().collect())
+}
+
+/// Says of each administrator why they cannot log in and become root now; `None` if one of them can.
+///
+/// # Errors
+/// The host cannot be read or asked.
+pub fn why_nobody_gets_in(host: &dyn ReadHost) -> Result<Option<String>, ObserveError> {
+    let (scene, reach) = (Scene::of(host)?, Reach::live(host)?);
+    if !who_gets_in(&scene, &reach)?.is_empty() {
+        return Ok(None);
+    }
+    let sources = sources_now(&scene, &reach)?;
+    let mut lost = Vec::new();
+    for user in scene.administrators() {
+        let why = scene.admin(&user, &sources, &reach)?.obstacle().unwrap_or_default();
+        lost.push(format!("{user}: {why}"));
+    }
+    Ok(Some(shown(lost)))
+}
+
+/// Returns addresses that stand for all from which somebody may come now.
+fn sources_now(scene: &Scene<'_>, reach: &Reach) -> Result<Vec<IpAddr>, HostError> {
+    let mut named = reach.named();
+    named.extend(scene.nets(&scene.administrators())?);
+    Ok(reach::samples(&[], &named))
+}
+
+/// Returns the administrators who can log in and become root, each with all ways that were found.
+fn who_gets_in(scene: &Scene<'_>, reach: &Reach) -> Result<BTreeMap<String, Vec<WayIn>>, HostError> {
+    let sources = sources_now(scene, reach)?;
+    let mut found = BTreeMap::new();
+    for user in scene.administrators() {
+        let admin = scene.admin(&user, &sources, reach)?;
+        let asks = admin.right != Right::Free;
+        let way =
+            |way: &Way| way.open.first().map(|port| WayIn { user: user.clone(), from: way.from, port: *port, asks });
+        let ways: Vec<WayIn> = admin.free_ways().filter_map(way).collect();
+        if !ways.is_empty() {
+            found.insert(user, ways);
+        }
+    }
+    Ok(found)
 }
 
 /// Asks sshd or sudo. The inner error says that the host does not have the program, so that it lets nobody in either.
@@ -184,16 +243,21 @@ fn ask(host: &dyn ReadHost, question: &Effective<'_>) -> Result<Result<Output, S
     }
 }
 
-fn message(mut lost: Vec<String>) -> String {
+/// Joins what is said of administrators, of which there may be many.
+fn shown(mut lost: Vec<String>) -> String {
     let more = lost.len().saturating_sub(NAMED_MAX);
     lost.truncate(NAMED_MAX);
     if more > 0 {
         lost.push(format!("and {more} more"));
     }
+    lost.join("; ")
+}
+
+fn message(lost: Vec<String>) -> String {
     format!(
         "after this plan no administrator could log in by SSH and become root: {}\n  \
          leave one of them a login shell, a key that sshd accepts, an open port of sshd and the right to become root; to \
          exchange one way in for another, add the new one first and take the old one away in a later commit",
-        lost.join("; ")
+        shown(lost)
     )
 }

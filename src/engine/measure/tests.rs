@@ -10,6 +10,7 @@ use super::super::status::Trouble;
 use super::*;
 use crate::audit::{Log, entry::Signer};
 use crate::host::RealHost;
+use crate::model::Digest;
 use crate::resources::findings::{Code as FindingCode, Finding};
 
 const COMMIT: &str = "4eba289bc64d885684246d34080b7eea6fba4566";
@@ -47,6 +48,7 @@ fn status(health: Health) -> Status {
         held: 0,
         held_commit: None,
         findings: Vec::new(),
+        bans: BTreeMap::new(),
         reported: Vec::new(),
         left_alone: Vec::new(),
         unmanaged: Vec::new(),
@@ -90,6 +92,29 @@ fn the_last_success_is_remembered_across_a_restart_and_is_no_failure() {
     counters.count(&later, Duration::ZERO, &host);
     assert_eq!(counters.counts.last_success, Some(at("2026-11-22T22:00:00Z")));
     assert_eq!(Counters::start(UNIX_EPOCH, Some(&later)).counts.last_success, None);
+}
+
+#[test]
+fn what_apt_said_is_told_and_what_it_did_not_say_is_not() {
+    let (root, host) = scene();
+    let counters = Counters::start(UNIX_EPOCH, None);
+    let mut metrics = gather(&status(Health::Converged), &counters, &host);
+    assert_eq!((&metrics.pending_updates, metrics.package_lists), (&BTreeMap::new(), None));
+    let mut said = |updates: &str| {
+        let kept =
+            format!(r#"{{"basis": "{}", "updates": {{"asked": "2026-11-22T22:00:00Z", {updates}}}}}"#, Digest::ZERO);
+        fs::create_dir_all(root.path().join("run/hostwrit")).unwrap();
+        fs::write(root.path().join("run/hostwrit/updates.json"), kept).unwrap();
+        note_pull(&mut metrics, &status(Health::Converged), &counters, &host);
+        (metrics.pending_updates.clone(), metrics.package_lists)
+    };
+    let (pending, lists) =
+        said(r#""pending": {"security": 2, "other": 0, "kept-back": 1}, "lists": "2026-11-21T00:00:00Z""#);
+    assert_eq!(pending, BTreeMap::from([("security", 2), ("other", 0), ("kept-back", 1)]));
+    assert_eq!(lists, Some(at("2026-11-21T00:00:00Z")));
+    let words: BTreeSet<&str> = pending.into_keys().collect();
+    assert_eq!(words, crate::metrics::UPDATES.iter().copied().collect(), "these are the documented words");
+    assert_eq!(said(r#""unknown": "E: Unmet dependencies.""#), (BTreeMap::new(), None));
 }
 
 #[test]
@@ -144,6 +169,15 @@ fn findings_are_counted_by_code() {
     let metrics = gather(&Status { findings, ..status(Health::Converged) }, &Counters::start(UNIX_EPOCH, None), &host);
     assert_eq!(metrics.findings, BTreeMap::from([("foreign-drop", 2), ("other-firewall", 1)]));
     assert!(metrics.problems.is_empty(), "a finding is no problem");
+    assert_eq!(metrics.bans, BTreeMap::new());
+}
+
+#[test]
+fn bans_of_others_are_told_by_program() {
+    let (_root, host) = scene();
+    let bans = BTreeMap::from([("fail2ban".to_owned(), 3)]);
+    let status = Status { bans: bans.clone(), ..status(Health::Converged) };
+    assert_eq!(gather(&status, &Counters::start(UNIX_EPOCH, None), &host).bans, bans);
 }
 
 #[test]
@@ -200,7 +234,7 @@ fn the_state_the_log_and_the_host_are_asked_for_the_rest() {
     let (root, host) = scene();
     let mut counters = Counters::start(UNIX_EPOCH, None);
     let bare = gather(&status(Health::Converged), &counters, &host);
-    assert_eq!((bare.newest_statement, bare.audit_entries, bare.reboot_needed), (None, None, Some(false)));
+    assert_eq!((bare.newest_statement, bare.audit_entries, bare.reboot_needed), (None, None, None));
 
     let mut state = State::read(&host).unwrap();
     state.freshness.allow(Some(Duration::from_secs(86_400)));

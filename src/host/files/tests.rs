@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use tempfile::TempDir;
 
 use super::*;
-use crate::host::{NewFile, Owner};
+use crate::host::{Check, NewFile, Owner};
 
 struct Temp {
     directory: TempDir,
@@ -335,7 +335,8 @@ fn a_check_sees_the_new_content_and_its_refusal_leaves_the_old() {
     let words = |script: &str| ["sh", "-c", script, "sh", "{}"].map(str::to_owned).to_vec();
 
     let refuse = words("echo \"bad: $(cat $1)\" >&2; exit 1");
-    let error = replace(&temp.root, Path::new("/etc/conf"), &NewFile { check: Some(&refuse), ..file("new") });
+    let error =
+        replace(&temp.root, Path::new("/etc/conf"), &NewFile { check: Some(Check::Declared(&refuse)), ..file("new") });
     assert_eq!(
         error.unwrap_err().to_string(),
         "the new content of /etc/conf was refused by its check: sh -c echo \"bad: $(cat $1)\" >&2; exit 1 sh {}: exit \
@@ -345,8 +346,12 @@ fn a_check_sees_the_new_content_and_its_refusal_leaves_the_old() {
     assert_eq!(temp.names("/etc"), ["conf"]);
 
     let accept = words("grep -qx new \"$1\"");
-    replace(&temp.root, Path::new("/etc/conf"), &NewFile { check: Some(&accept), ..file("new") }).unwrap();
-    assert_eq!(temp.content("/etc/conf"), "new");
+    let own = Check::Own(&["grep", "-qx", "newer", "{}"]);
+    for (content, check) in [("new", Check::Declared(&accept)), ("newer", own)] {
+        replace(&temp.root, Path::new("/etc/conf"), &NewFile { check: Some(check), ..file(content) }).unwrap();
+        assert_eq!(temp.content("/etc/conf"), content);
+    }
+    assert!(replace(&temp.root, Path::new("/etc/conf"), &NewFile { check: Some(own), ..file("new") }).is_err());
 }
 
 #[test]

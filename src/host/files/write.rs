@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat
 
 use super::lookup::{Directory, Root, is_trusted, kind};
 use super::{proc_path, special};
-use crate::host::{FileKind, HostError, NewFile, Owner, command};
+use crate::host::{Check, FileKind, HostError, NewFile, Owner, command};
 use crate::model::Digest;
 
 /// The longest name that Linux file systems take.
@@ -233,13 +233,20 @@ fn aside_name(target: &OsStr) -> OsString {
     name
 }
 
-/// Has the check command look at the new content, in the file `candidate`.
-fn run_check(check: &[String], path: &Path, candidate: &Path) -> Result<(), HostError> {
+/// Has the check look at the new content, in the file `candidate`.
+fn run_check(check: Check<'_>, path: &Path, candidate: &Path) -> Result<(), HostError> {
+    let named: Vec<&str> = match check {
+        Check::Own(words) => words.to_vec(),
+        Check::Declared(words) => words.iter().map(String::as_str).collect(),
+    };
     let candidate = candidate.to_string_lossy();
-    let words: Vec<String> = check.iter().map(|word| word.replace("{}", &candidate)).collect();
+    let words: Vec<String> = named.iter().map(|word| word.replace("{}", &candidate)).collect();
     let Some((program, args)) = words.split_first() else { return Ok(()) };
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let output = command::run(program, &args)?;
+    let output = match check {
+        Check::Own(_) => command::run(program, &args)?,
+        Check::Declared(_) => command::run_declared(command::LIMIT, program, &args)?,
+    };
     if output.success {
         return Ok(());
     }
@@ -248,5 +255,5 @@ fn run_check(check: &[String], path: &Path, candidate: &Path) -> Result<(), Host
         said.push_str(String::from_utf8_lossy(&stream[..stream.len().min(CHECK_OUTPUT_MAX)]).trim());
         said.push(' ');
     }
-    Err(HostError::Check { path: path.to_owned(), command: check.join(" "), output: said.trim().to_owned() })
+    Err(HostError::Check { path: path.to_owned(), command: named.join(" "), output: said.trim().to_owned() })
 }

@@ -10,16 +10,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::TABLE;
-use super::generation::{HEADER, NFNL_SUBSYS_NFTABLES, attributes, open, u16_at, u32_at};
+use super::netlink::{NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWGEN, attributes, kind, next, open, text};
 
 /// `NFNLGRP_NFTABLES` is the seventh group; an address has one bit for each.
 const GROUP: u32 = 1 << 6;
 
 /// The first attribute of tables, chains, rules, sets and elements names their table (linux/netfilter/nf_tables.h).
 const TABLE_NAME: u16 = 1;
-
-/// Types of messages below this one tell of tables, chains, rules, sets and elements.
-const NFT_MSG_NEWGEN: u16 = 15;
 
 /// Somebody who loads a block list makes thousands of messages at once; one that does not fit is told by `ENOBUFS`.
 const QUEUE: usize = 1024 * 1024;
@@ -80,15 +77,13 @@ impl RulesetMonitor {
 /// Whether one of these messages is about hostwrit's table.
 pub(super) fn is_of_own_table(messages: &[u8]) -> bool {
     let mut rest = messages;
-    while let Some(length) = u32_at(rest, 0).and_then(|length| usize::try_from(length).ok()) {
-        let Some(message) = rest.get(..length).filter(|_| length >= HEADER) else { return false };
-        let kind = u16_at(message, 4).unwrap_or_default();
-        let is_about_a_table = kind >> 8 == NFNL_SUBSYS_NFTABLES && kind & 0xff < NFT_MSG_NEWGEN;
-        let name = attributes(message).find(|(kind, _)| *kind == TABLE_NAME).map(|(_, name)| name);
-        if is_about_a_table && name.and_then(|name| name.strip_suffix(b"\0")) == Some(TABLE.as_bytes()) {
+    while let Some(message) = next(&mut rest) {
+        // Words below this one tell of tables, chains, rules, sets and elements.
+        let is_about_a_table = kind(message) >> 8 == NFNL_SUBSYS_NFTABLES && kind(message) & 0xff < NFT_MSG_NEWGEN;
+        let name = attributes(message).find(|(kind, _)| *kind == TABLE_NAME).and_then(|(_, name)| text(name));
+        if is_about_a_table && name == Some(TABLE) {
             return true;
         }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     false
 }

@@ -2,7 +2,7 @@
 //! Asks systemd over D-Bus: no process is started, and all units are read in a few round trips.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -133,20 +133,7 @@ impl Bus {
                 manager.start_unit(unit, "replace").await?
             }
         };
-        let end = async {
-            while let Some(signal) = poll_fn(|context| removed.as_mut().poll_next(context)).await {
-                let ended = signal.args()?;
-                if *ended.job() == job {
-                    return Ok(ended.result().clone());
-                }
-            }
-            Err(Failed::Job("the connection to the system bus broke".to_owned()))
-        };
-        let Ok(result) = tokio::time::timeout(JOB_LIMIT, end).await else {
-            let seconds = JOB_LIMIT.as_secs();
-            return Err(Failed::Job(format!("the job has not ended after {seconds} s; see: systemctl status {unit}")));
-        };
-        match result?.as_str() {
+        match end_of(&job, removed.as_mut(), JOB_LIMIT, unit).await?.as_str() {
             "done" | "skipped" => self.check_conditions(manager, action, unit).await,
             result => Err(Failed::Job(self.explain(manager, unit, result).await)),
         }
@@ -194,8 +181,30 @@ impl Bus {
     }
 }
 
+/// Waits for the end of a job of the unit, and returns its result. The signals are of a time before the job.
+pub(super) async fn end_of(
+    job: &OwnedObjectPath,
+    mut removed: Pin<&mut JobRemovedStream>,
+    limit: Duration,
+    unit: &str,
+) -> Result<String, Failed> {
+    let end = async {
+        while let Some(signal) = poll_fn(|context| removed.as_mut().poll_next(context)).await {
+            let ended = signal.args()?;
+            if ended.job() == job {
+                return Ok(ended.result().clone());
+            }
+        }
+        Err(Failed::Job("the connection to the system bus broke".to_owned()))
+    };
+    tokio::time::timeout(limit, end).await.unwrap_or_else(|_| {
+        let seconds = limit.as_secs();
+        Err(Failed::Job(format!("the job has not ended after {seconds} s; see: systemctl status {unit}")))
+    })
+}
+
 /// Why an action failed: the call itself, or the job that it started.
-enum Failed {
+pub(super) enum Failed {
     Call(zbus::Error),
     Job(String),
 }
@@ -212,6 +221,14 @@ fn says_no_such_unit(error: &zbus::Error) -> bool {
         zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::FileNotFound(_)),
         _ => false,
     }
+}
+
+/// A property as org.freedesktop.systemd1 takes it.
+pub(super) type Property<'p> = (&'p str, Variant<'p>);
+
+/// Returns the time as org.freedesktop.systemd1 takes it.
+pub(super) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Returns what systemd says in words, without the D-Bus name of the error.
@@ -263,13 +280,15 @@ pub(super) trait Manager {
         &self,
         name: &str,
         mode: &str,
-        properties: &[(&str, Variant<'_>)],
-        others: &[(&str, Vec<(&str, Variant<'_>)>)],
+        properties: &[Property<'_>],
+        others: &[(&str, Vec<Property<'_>>)],
     ) -> zbus::Result<OwnedObjectPath>;
     fn enable_unit_files(&self, files: &[&str], runtime: bool, force: bool) -> zbus::Result<(bool, Vec<Link>)>;
     fn disable_unit_files(&self, files: &[&str], runtime: bool) -> zbus::Result<Vec<Link>>;
     fn mask_unit_files(&self, files: &[&str], runtime: bool, force: bool) -> zbus::Result<Vec<Link>>;
     fn unmask_unit_files(&self, files: &[&str], runtime: bool) -> zbus::Result<Vec<Link>>;
+    #[zbus(property)]
+    fn environment(&self) -> zbus::Result<Vec<String>>;
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
 }
@@ -284,4 +303,18 @@ trait Unit {
     fn drop_in_paths(&self) -> zbus::Result<Vec<String>>;
     #[zbus(property)]
     fn need_daemon_reload(&self) -> zbus::Result<bool>;
+}
+
+/// What systemd says of the main process of a service.
+#[zbus::proxy(interface = "org.freedesktop.systemd1.Service", default_service = "org.freedesktop.systemd1")]
+pub(super) trait Service {
+    /// `success`, `exit-code`, `signal`, `timeout`, `oom-kill`, ...
+    #[zbus(property)]
+    fn result(&self) -> zbus::Result<String>;
+    /// How it ended, as `si_code` of waitid(2); 0 if it has not.
+    #[zbus(property)]
+    fn exec_main_code(&self) -> zbus::Result<i32>;
+    /// Its exit status, or the number of the signal.
+    #[zbus(property)]
+    fn exec_main_status(&self) -> zbus::Result<i32>;
 }

@@ -5,9 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use zbus::Variant;
-
-use super::bus::{Bus, ManagerProxy, text};
+use super::bus::{Bus, ManagerProxy, Property, micros, text};
 use super::{UnitAction, is_live};
 use crate::host::files::Root;
 use crate::host::{HostError, command};
@@ -50,13 +48,6 @@ pub(in crate::host) fn disarm(root: &Root, name: &str) -> Result<(), HostError> 
 fn failed<T: std::fmt::Display>(name: &str) -> impl FnOnce(T) -> HostError {
     move |why| HostError::Unit { action: "make", unit: format!("{name}.timer"), why: why.to_string() }
 }
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A property as org.freedesktop.systemd1 takes it.
-type Property<'t> = (&'t str, Variant<'t>);
 
 impl Bus {
     fn arm(&self, timer: &Timer<'_>) -> Result<(), HostError> {

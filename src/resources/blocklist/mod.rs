@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::host::{ReadHost, Tables, WriteHost};
-use crate::model::{Change, Declared, Faults, Origin, Owned, Shown, Step};
+use crate::host::Tables;
+use crate::model::{Change, Declared, Faults, Origin, Shown};
 
+use super::Contents;
 use super::digest::{Digestible, Sum, digest_every_field};
-use super::firewall::{self, Filter, Networks, Observed, Operation, Owner, Table};
-use super::{ApplyError, Contents, Interests, ObserveError, Resource};
+use super::firewall::{Filter, Networks, Owner, Table};
 
 pub use resolve::Date;
 
@@ -80,9 +80,17 @@ impl DesiredList {
 }
 
 impl Filter for Blocklist {
+    const KIND: &'static str = "blocklist";
+    const KEY: &'static str = "blocklists";
+    type Spec = Spec;
+    type Desired = DesiredList;
     type Entry = Networks;
     const OWNER: Owner = Owner::Blocklists;
     const READS: Tables = Tables::Own;
+
+    fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Contents) -> Result<DesiredList, Faults> {
+        resolve::resolve(name, &spec, origin, contents)
+    }
 
     fn entry(want: &DesiredList) -> &Networks {
         &want.networks
@@ -110,44 +118,5 @@ impl Filter for Blocklist {
         let days = want.too_old(today).filter(|_| want.when_old == WhenOld::Refuse)?;
         let days = if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
         Some(format!("the list is {days} older than it may be; update its file and its date, or raise max_age"))
-    }
-}
-
-impl Resource for Blocklist {
-    const KIND: &'static str = "blocklist";
-    const KEY: &'static str = "blocklists";
-    type Spec = Spec;
-    type Desired = DesiredList;
-    type Observed = Observed<Networks>;
-    type Operation = Operation;
-
-    fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Contents) -> Result<DesiredList, Faults> {
-        resolve::resolve(name, &spec, origin, contents)
-    }
-
-    fn observe(
-        desired: &[Declared<DesiredList>],
-        owned: &Owned,
-        host: &dyn ReadHost,
-    ) -> Result<Observed<Networks>, ObserveError> {
-        firewall::observe::<Self>(desired, owned, host)
-    }
-
-    fn diff(desired: &[Declared<DesiredList>], observed: &Observed<Networks>, owned: &Owned) -> Vec<Step<Operation>> {
-        firewall::diff::<Self>(desired, observed, owned)
-    }
-
-    fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
-        firewall::apply(operation, host)
-    }
-
-    fn interests(
-        desired: &[Declared<DesiredList>],
-        owned: &Owned,
-        _: &dyn ReadHost,
-        interests: &mut Interests,
-    ) -> Result<(), ObserveError> {
-        firewall::interests::<Self>(desired, owned, interests);
-        Ok(())
     }
 }

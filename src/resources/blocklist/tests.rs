@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::host::{ReadHost as _, RealHost};
-use crate::model::{Action, Location, Mode};
-use crate::resources::firewall::{Network, Packet, Place, Protocol, admits};
+use crate::model::{Action, Location, Mode, Owned};
+use crate::resources::Resource as _;
+use crate::resources::firewall::{self, Network, Observed, Operation, Packet, Place, Protocol, admits};
 
 struct Repo;
 
@@ -42,7 +43,7 @@ fn origin() -> Origin {
 
 fn resolved(name: &str, yaml: &str) -> Result<DesiredList, Faults> {
     let spec: Spec = crate::yaml::read("hosts/web1.yaml", yaml.as_bytes()).unwrap();
-    Blocklist::resolve(name, spec, &origin(), &Repo)
+    <Blocklist as Filter>::resolve(name, spec, &origin(), &Repo)
 }
 
 fn messages(name: &str, yaml: &str) -> Vec<String> {

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::host::{ReadHost, Tables, WriteHost};
-use crate::model::{Change, Declared, Fault, Faults, Origin, Owned, Shown, Step};
+use crate::host::Tables;
+use crate::model::{Change, Declared, Fault, Faults, Origin, Shown};
 
+use super::Contents;
 use super::digest::digest_every_field;
-use super::firewall::{self, Filter, Networks, Observed, Operation, Owner, Ports, Table};
-use super::{ApplyError, Contents, Interests, ObserveError, Resource};
+use super::firewall::{self, Filter, Networks, Owner, Ports, Table};
 
 /// A way out.
 pub enum Egress {}
@@ -40,9 +40,26 @@ pub struct Way {
 digest_every_field!(Way { ports, to });
 
 impl Filter for Egress {
+    const KIND: &'static str = "egress";
+    const KEY: &'static str = "egress";
+    type Spec = Spec;
+    type Desired = Way;
     type Entry = Way;
     const OWNER: Owner = Owner::Egress;
     const READS: Tables = Tables::OwnOutline;
+
+    fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Contents) -> Result<Way, Faults> {
+        let mut faults = Faults::default();
+        let to = spec.to.unwrap_or_default();
+        let to = firewall::resolve_places("to", &to, origin, contents, &mut faults).or_anywhere();
+        match name.parse::<Ports>() {
+            Ok(ports) => faults.or(Way { ports, to }),
+            Err((what, hint)) => {
+                faults.push(Fault::new(origin.object.clone(), what).hint(hint));
+                Err(faults)
+            }
+        }
+    }
 
     fn entry(want: &Way) -> &Way {
         want
@@ -63,49 +80,5 @@ impl Filter for Egress {
 
     fn shown(entry: &Way) -> Change {
         Change::new("to", Shown::text(firewall::shown(&entry.to)), Shown::Nothing, None)
-    }
-}
-
-impl Resource for Egress {
-    const KIND: &'static str = "egress";
-    const KEY: &'static str = "egress";
-    type Spec = Spec;
-    type Desired = Way;
-    type Observed = Observed<Way>;
-    type Operation = Operation;
-
-    fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Contents) -> Result<Way, Faults> {
-        let mut faults = Faults::default();
-        let to = spec.to.unwrap_or_default();
-        let to = firewall::resolve_places("to", &to, origin, contents, &mut faults).or_anywhere();
-        match name.parse::<Ports>() {
-            Ok(ports) => faults.or(Way { ports, to }),
-            Err((what, hint)) => {
-                faults.push(Fault::new(origin.object.clone(), what).hint(hint));
-                Err(faults)
-            }
-        }
-    }
-
-    fn observe(desired: &[Declared<Way>], owned: &Owned, host: &dyn ReadHost) -> Result<Observed<Way>, ObserveError> {
-        firewall::observe::<Self>(desired, owned, host)
-    }
-
-    fn diff(desired: &[Declared<Way>], observed: &Observed<Way>, owned: &Owned) -> Vec<Step<Operation>> {
-        firewall::diff::<Self>(desired, observed, owned)
-    }
-
-    fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
-        firewall::apply(operation, host)
-    }
-
-    fn interests(
-        desired: &[Declared<Way>],
-        owned: &Owned,
-        _: &dyn ReadHost,
-        interests: &mut Interests,
-    ) -> Result<(), ObserveError> {
-        firewall::interests::<Self>(desired, owned, interests);
-        Ok(())
     }
 }

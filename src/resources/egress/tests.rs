@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::host::{ReadHost as _, RealHost};
-use crate::model::{Location, Mode};
+use crate::model::{Location, Mode, Owned};
+use crate::resources::Resource as _;
 use crate::resources::firewall::{Network, Place};
 
 struct Nothing;
@@ -27,7 +28,7 @@ impl Contents for Nothing {
 fn resolved(name: &str, yaml: &str) -> Result<Way, Faults> {
     let spec: Spec = crate::yaml::read("hosts/web1.yaml", yaml.as_bytes()).unwrap();
     let origin = Origin { object: Location::file("hosts/web1.yaml"), fields: BTreeMap::new() };
-    Egress::resolve(name, spec, &origin, &Nothing)
+    <Egress as Filter>::resolve(name, spec, &origin, &Nothing)
 }
 
 fn declared(name: &str, yaml: &str) -> Declared<Way> {

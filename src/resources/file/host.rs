@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
 
-use crate::host::{FileKind, HostError, NewFile, Owner, ReadHost, Stat, WriteHost};
+use crate::host::{Check, FileKind, HostError, NewFile, Owner, ReadHost, Stat, WriteHost};
 use crate::model::{Declared, Digest, ObjectId, Owned};
 use crate::resources::accounts::Names;
 use crate::resources::{ApplyError, Content, Interests, ObserveError, Resource};
@@ -135,7 +135,7 @@ pub(super) fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), A
                     owner: owner(attributes, there, host)?,
                     mode: attributes.mode.unwrap_or(DEFAULT_MODE),
                     // Under another root the command would judge by the wrong system, so it is not tried.
-                    check: check.as_deref().filter(|_| host.is_live()),
+                    check: check.as_deref().filter(|_| host.is_live()).map(Check::Declared),
                 },
             )?;
         }

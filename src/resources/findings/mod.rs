@@ -5,6 +5,7 @@
 //! judges one family, purely, over what [`Surroundings`] has read. A host that declares no port, no way out and no list of
 //! blocked addresses is not looked at.
 
+mod bans;
 mod blocklists;
 mod firewalls;
 mod listeners;
@@ -28,6 +29,8 @@ use super::accounts::Names;
 use super::firewall::Ports;
 use super::{Desired, ObserveError};
 use ruleset::Ruleset;
+
+pub use bans::bans;
 
 /// ufw's own file: ufw(8).
 const UFW_CONF: &str = "/etc/ufw/ufw.conf";
@@ -220,7 +223,7 @@ fn without_repeats(findings: Vec<Finding>) -> Vec<Finding> {
 
 impl Finding {
     /// Says that the host could not be looked at.
-    pub fn not_looked_at(error: &ObserveError) -> Self {
+    pub fn not_looked_at(error: &dyn std::error::Error) -> Self {
         let message = format!("the surroundings of what is declared could not be looked at: {}", chain(error));
         Self { code: Code::NotLookedAt, object: None, place: None, process: None, message }
     }

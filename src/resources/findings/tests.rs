@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::host::{Listener, Transport};
 use crate::resources::firewall::Protocol;
+use crate::resources::firewall::tests::real::{can_try, in_namespace, nft};
 
 use super::*;
 
@@ -354,4 +355,35 @@ proptest! {
         ruleset.extend(jumps.iter().map(|(from, to)| rule("ip", "nat", from, json!([{"jump": {"target": to}}]))));
         judge(&[port("22/tcp")], &Surroundings { ruleset, ..Surroundings::default() });
     }
+}
+
+/// Makes the tables that fail2ban and CrowdSec's firewall bouncer make, in the namespace of the thread.
+fn ban() {
+    nft("table inet f2b-table {
+        set addr-set-sshd { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 }; }
+        set addr6-set-sshd { type ipv6_addr; elements = { 2001:db8::1 }; }
+        chain f2b-chain { type filter hook input priority filter - 1; policy accept; ip saddr @addr-set-sshd reject; }
+    }");
+    nft("table ip crowdsec {
+        set crowdsec-blacklists { type ipv4_addr; flags timeout; elements = { 198.51.100.7 timeout 4h }; }
+        set crowdsec-blacklists-lists { type ipv4_addr; flags interval; elements = { 203.0.113.0/24, 198.51.100.0-198.51.100.9 }; }
+    }");
+    nft("table ip6 crowdsec6 { set crowdsec6-blacklists { type ipv6_addr; flags timeout; }; }");
+    nft("table inet mine { set addr-set-mine { type ipv4_addr; elements = { 192.0.2.9 }; }; }");
+}
+
+#[test]
+fn what_others_ban_is_counted_by_program() {
+    if !can_try() {
+        return;
+    }
+    let kinds = |kind: &str| BTreeMap::from([(kind.to_owned(), 1)]);
+    let (before, after, unasked) = in_namespace(|host| {
+        let before = bans(&kinds("port"), host).unwrap();
+        ban();
+        (before, bans(&kinds("blocklist"), host).unwrap(), bans(&kinds("file"), host).unwrap())
+    });
+    assert_eq!(before, BTreeMap::new());
+    assert_eq!(after, BTreeMap::from([("crowdsec".to_owned(), 3), ("fail2ban".to_owned(), 3)]));
+    assert_eq!(unasked, BTreeMap::new(), "a host that declares nothing of its packet filter is not looked at");
 }

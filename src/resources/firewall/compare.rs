@@ -1,26 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Compares what is declared of one kind with what its part of the table holds. Pure, but for [`observe`].
+//! Compares what is declared of one kind with what its part of the table holds. Pure, but for observing.
 //!
 //! Every step loads the whole part, so what is only watched, or may not be loaded, is kept in it as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 
 use crate::host::{ReadHost, Tables, WriteHost};
 use crate::model::ownership::{OwnershipChange, WHOLE};
-use crate::model::{Action, Change, Declared, Mode, ObjectId, Owned, Shown, Step};
-use crate::resources::{ApplyError, Interests, ObserveError, Resource};
+use crate::model::{Action, Change, Declared, Faults, Mode, ObjectId, Origin, Owned, Shown, Step};
+use crate::resources::{ApplyError, Contents, Digestible, Interests, ObserveError, Resource};
 
 use super::{Kept, Load, Owner, Table};
 
-/// A kind that has a part of the table.
-pub trait Filter: Resource<Observed = Observed<Self::Entry>, Operation = Operation> {
+/// A kind that has a part of the table: all of a [`Resource`] but what is the same for each of them.
+pub trait Filter {
+    /// As [`Resource::KIND`].
+    const KIND: &'static str;
+    /// As [`Resource::KEY`].
+    const KEY: &'static str;
+    /// As [`Resource::Spec`].
+    type Spec: DeserializeOwned + JsonSchema;
+    /// As [`Resource::Desired`].
+    type Desired: Clone + Debug + Digestible + Send + Sync;
     /// What the table says of one object.
     type Entry: Clone + PartialEq;
     /// Whose part it is.
     const OWNER: Owner;
     /// How much of the table must be read.
     const READS: Tables;
+
+    /// As [`Resource::resolve`].
+    ///
+    /// # Errors
+    /// Every fault of the object, each where it was written.
+    fn resolve(name: &str, spec: Self::Spec, origin: &Origin, contents: &dyn Contents)
+    -> Result<Self::Desired, Faults>;
 
     /// Returns what the table shall say of a declared object.
     fn entry(want: &Self::Desired) -> &Self::Entry;
@@ -40,6 +59,53 @@ pub trait Filter: Resource<Observed = Observed<Self::Entry>, Operation = Operati
     /// Says why what is declared may not be loaded today, if it may not. `today` counts days since 1970.
     fn objection(_want: &Self::Desired, _today: u64) -> Option<String> {
         None
+    }
+}
+
+impl<F: Filter> Resource for F {
+    const KIND: &'static str = F::KIND;
+    const KEY: &'static str = F::KEY;
+    type Spec = F::Spec;
+    type Desired = F::Desired;
+    type Observed = Observed<F::Entry>;
+    type Operation = Operation;
+
+    fn resolve(name: &str, spec: F::Spec, origin: &Origin, contents: &dyn Contents) -> Result<F::Desired, Faults> {
+        F::resolve(name, spec, origin, contents)
+    }
+
+    fn observe(
+        desired: &[Declared<F::Desired>],
+        owned: &Owned,
+        host: &dyn ReadHost,
+    ) -> Result<Observed<F::Entry>, ObserveError> {
+        observe::<F>(desired, owned, host)
+    }
+
+    fn diff(desired: &[Declared<F::Desired>], observed: &Observed<F::Entry>, owned: &Owned) -> Vec<Step<Operation>> {
+        diff::<F>(desired, observed, owned)
+    }
+
+    fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
+        match operation {
+            Operation::Load(load) => load.apply(host),
+            Operation::Refuse(why) => Err(ApplyError::Refused(why.clone())),
+        }
+    }
+
+    /// All objects of the kind depend on the table and on what is kept of it.
+    fn interests(
+        desired: &[Declared<F::Desired>],
+        owned: &Owned,
+        _: &dyn ReadHost,
+        interests: &mut Interests,
+    ) -> Result<(), ObserveError> {
+        let declared = desired.iter().map(|declared| id::<F>(&declared.name));
+        for object in declared.chain(owned.of_kind(F::KIND).cloned()) {
+            interests.ruleset(&object);
+            interests.place(F::OWNER.kept(), &object);
+        }
+        Ok(())
     }
 }
 
@@ -72,7 +138,7 @@ pub enum Operation {
 }
 
 /// Reads the part of one kind.
-pub fn observe<F: Filter>(
+fn observe<F: Filter>(
     desired: &[Declared<F::Desired>],
     owned: &Owned,
     host: &dyn ReadHost,
@@ -93,25 +159,8 @@ fn day(host: &dyn ReadHost) -> u64 {
     host.now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() / DAY)
 }
 
-/// Carries out one step.
-pub fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
-    match operation {
-        Operation::Load(load) => load.apply(host),
-        Operation::Refuse(why) => Err(ApplyError::Refused(why.clone())),
-    }
-}
-
-/// All objects of the kind depend on the table and on what is kept of it.
-pub fn interests<F: Filter>(desired: &[Declared<F::Desired>], owned: &Owned, interests: &mut Interests) {
-    let declared = desired.iter().map(|declared| ObjectId::new(F::KIND, &declared.name));
-    for object in declared.chain(owned.of_kind(F::KIND).cloned()) {
-        interests.ruleset(&object);
-        interests.place(F::OWNER.kept(), &object);
-    }
-}
-
 /// Returns the steps that make the part as declared.
-pub fn diff<F: Filter>(
+fn diff<F: Filter>(
     desired: &[Declared<F::Desired>],
     observed: &Observed<F::Entry>,
     owned: &Owned,

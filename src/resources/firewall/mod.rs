@@ -13,10 +13,10 @@ mod ports;
 pub mod statement;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use admits::{Judgement, Packet, admits, judge, judge_all};
-pub use compare::{Filter, Observed, Operation, apply, diff, interests, observe};
+pub use compare::{Filter, Observed, Operation};
 pub use load::{Kept, Load, Owner, load_kept, put_back};
 pub use networks::{Family, Network, Networks, Range};
 pub use places::{Place, fault_of_zone_name};

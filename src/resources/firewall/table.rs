@@ -9,13 +9,17 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::host::Ruleset;
 use crate::host::ruleset::TABLE;
+use crate::host::{self, Ruleset};
 use crate::resources::ObserveError;
 
 use super::networks::Element;
 use super::statement::{Rule, normal};
 use super::{Family, Networks, Range};
+
+/// What to do where nft writes no JSON: version 1.0.6 leaves the value out for a table that only its maker may change.
+const OWNED: &str =
+    "; nft 1.0.6 does so where a table has `flags owner`: stop the program that made it, or upgrade nft";
 
 /// Chains and sets of one table, by name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,7 +75,13 @@ impl Table {
     /// The text is not what libnftables-json(5) says.
     pub fn read(ruleset: &Ruleset) -> Result<Self, ObserveError> {
         let mut tables = read_all(ruleset)?;
-        Ok(tables.remove(&("inet".to_owned(), TABLE.to_owned())).unwrap_or_default())
+        let mut table = tables.remove(&("inet".to_owned(), TABLE.to_owned())).unwrap_or_default();
+        for (name, elements) in ruleset.elements() {
+            if let Some(set) = table.sets.get_mut(name) {
+                set.fill(elements);
+            }
+        }
+        Ok(table)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -132,6 +142,17 @@ impl Chain {
 }
 
 impl Set {
+    /// Gives the set what is in it.
+    fn fill(&mut self, elements: &host::Elements) {
+        let Self::Addresses { networks, .. } = self else { return };
+        match elements {
+            host::Elements::Ranges(ranges) => {
+                *networks = ranges.iter().map(|(first, last)| Range(*first, *last)).collect();
+            }
+            host::Elements::Other => *self = Self::Other,
+        }
+    }
+
     fn object(&self, name: &str) -> Option<String> {
         #[derive(Serialize)]
         struct SetText<'s> {
@@ -171,7 +192,7 @@ impl Set {
 /// The text is not what libnftables-json(5) says.
 pub fn read_all(ruleset: &Ruleset) -> Result<BTreeMap<(String, String), Table>, ObserveError> {
     let document: Document = serde_json::from_str(ruleset.json())
-        .map_err(|error| ObserveError::Ruleset(format!("nft's answer cannot be understood: {error}")))?;
+        .map_err(|error| ObserveError::Ruleset(format!("nft's answer cannot be understood: {error}{OWNED}")))?;
     let mut tables: BTreeMap<(String, String), Table> = BTreeMap::new();
     for object in document.nftables {
         match object {

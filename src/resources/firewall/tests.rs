@@ -2,5 +2,6 @@
 mod admits;
 mod networks;
 mod places;
-mod real;
+pub(in crate::resources) mod real;
+mod recorded;
 mod table;

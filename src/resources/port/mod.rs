@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::host::{ReadHost, Tables, WriteHost};
-use crate::model::{Change, Declared, Faults, Origin, Owned, Shown, Step};
+use crate::host::Tables;
+use crate::model::{Change, Declared, Faults, Origin, Shown};
 
+use super::Contents;
 use super::digest::digest_every_field;
-use super::firewall::{self, Filter, Networks, Observed, Operation, Owner, Ports, Table};
-use super::{ApplyError, Contents, Interests, ObserveError, Resource};
+use super::firewall::{self, Filter, Networks, Owner, Ports, Table};
 
 pub use rate::Rate;
 
@@ -72,9 +72,17 @@ impl Opening {
 }
 
 impl Filter for Port {
+    const KIND: &'static str = "port";
+    const KEY: &'static str = "ports";
+    type Spec = Spec;
+    type Desired = DesiredPort;
     type Entry = Opening;
     const OWNER: Owner = Owner::Ports;
     const READS: Tables = Tables::OwnOutline;
+
+    fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Contents) -> Result<DesiredPort, Faults> {
+        resolve::resolve(name, &spec, origin, contents)
+    }
 
     fn entry(want: &DesiredPort) -> &Opening {
         &want.opening
@@ -106,44 +114,5 @@ impl Filter for Port {
 
     fn shown(entry: &Opening) -> Change {
         Change::new("from", Shown::text(firewall::shown(&entry.from)), Shown::Nothing, None)
-    }
-}
-
-impl Resource for Port {
-    const KIND: &'static str = "port";
-    const KEY: &'static str = "ports";
-    type Spec = Spec;
-    type Desired = DesiredPort;
-    type Observed = Observed<Opening>;
-    type Operation = Operation;
-
-    fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Contents) -> Result<DesiredPort, Faults> {
-        resolve::resolve(name, &spec, origin, contents)
-    }
-
-    fn observe(
-        desired: &[Declared<DesiredPort>],
-        owned: &Owned,
-        host: &dyn ReadHost,
-    ) -> Result<Observed<Opening>, ObserveError> {
-        firewall::observe::<Self>(desired, owned, host)
-    }
-
-    fn diff(desired: &[Declared<DesiredPort>], observed: &Observed<Opening>, owned: &Owned) -> Vec<Step<Operation>> {
-        firewall::diff::<Self>(desired, observed, owned)
-    }
-
-    fn apply(operation: &Operation, host: &dyn WriteHost) -> Result<(), ApplyError> {
-        firewall::apply(operation, host)
-    }
-
-    fn interests(
-        desired: &[Declared<DesiredPort>],
-        owned: &Owned,
-        _: &dyn ReadHost,
-        interests: &mut Interests,
-    ) -> Result<(), ObserveError> {
-        firewall::interests::<Self>(desired, owned, interests);
-        Ok(())
     }
 }

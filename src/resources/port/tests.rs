@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::host::{ReadHost as _, RealHost};
-use crate::model::{Action, Location, Mode, ObjectId};
-use crate::resources::firewall::{Network, Packet, Place, Protocol, admits};
+use crate::model::{Action, Location, Mode, ObjectId, Owned, Step};
+use crate::resources::Resource as _;
+use crate::resources::firewall::{Network, Operation, Packet, Place, Protocol, admits};
 
 struct Repo;
 
@@ -33,7 +34,7 @@ fn origin() -> Origin {
 
 fn resolved(name: &str, yaml: &str) -> Result<DesiredPort, Faults> {
     let spec: Spec = crate::yaml::read("hosts/web1.yaml", yaml.as_bytes()).unwrap();
-    Port::resolve(name, spec, &origin(), &Repo)
+    <Port as Filter>::resolve(name, spec, &origin(), &Repo)
 }
 
 fn declared(name: &str, yaml: &str) -> Declared<DesiredPort> {

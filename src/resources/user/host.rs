@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::host::{FileKind, HostError, NewFile, Owner, ReadHost, WriteHost};
+use crate::host::{Check, FileKind, HostError, NewFile, Owner, ReadHost, WriteHost};
 use crate::model::{Declared, ObjectId, Owned};
 use crate::resources::accounts::{Accounts, Defaults, Edit, PUBLIC, SHADOW, edit, passwd, shadow};
 use crate::resources::{ApplyError, Interests, ObserveError, Resource};
@@ -478,9 +478,9 @@ fn put_sudo(host: &dyn WriteHost, name: &str, rule: &str) -> Result<(), ApplyErr
         host.make_dir(Path::new(SUDOERS_D), owner, 0o755)?;
     }
     // Under another root the programs of the running system say nothing of the rules there.
-    let check: Option<Vec<String>> = host.is_live().then(|| ["visudo", "-cf", "{}"].map(str::to_owned).into());
+    let check = host.is_live().then_some(Check::Own(&["visudo", "-cf", "{}"]));
     let content = sudo_content(name, rule);
-    let file = NewFile { content: &content, owner, mode: SUDO_MODE, check: check.as_deref() };
+    let file = NewFile { content: &content, owner, mode: SUDO_MODE, check };
     match host.replace_file(&sudo_path(name), &file) {
         Err(HostError::Run { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             Err(install("there is no visudo to check the rule"))

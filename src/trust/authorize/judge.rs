@@ -77,7 +77,7 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
         }
         self.check_net(tip).map_err(|refusal| refusal.of(tip))?;
         let urgency = self.urgency(tip).map_err(|refusal| refusal.of(tip))?;
-        let removals = self.removals()?;
+        let removals = self.removals(&on_its_own)?;
         Ok(Verdict { decisions: self.decisions, urgency, removals })
     }
 
@@ -106,7 +106,9 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
 
     /// Says how many removals the new commits allow each host, and whether their signers may: they need the rights to
     /// change [`REMOVALS`] there. The largest number counts, whichever commit has it: a host may see several at once.
-    fn removals(&mut self) -> Result<Allowance, Refusal> {
+    ///
+    /// What lies under an approval merge is a proposal, its policy included. What counts is what those say who approve it.
+    fn removals(&mut self, on_its_own: &HashSet<Oid>) -> Result<Allowance, Refusal> {
         let history = Rc::clone(self.history);
         let mut allowance = Allowance::Unasked;
         for commit in history.news().filter(|commit| commit.id != history.anchor.root) {
@@ -116,7 +118,10 @@ impl<'h, 'o, 'c> Judge<'h, 'o, 'c> {
                 Ok(Some(number)) => Ok(number),
                 Err(refusal) => Err(refusal.detail().to_owned()),
             };
-            let denial = self.denial(commit, REMOVALS).map_err(|refusal| refusal.of(&commit.id))?;
+            let denial = match on_its_own.contains(&commit.id) {
+                true => self.denial(commit, REMOVALS).map_err(|refusal| refusal.of(&commit.id))?,
+                false => Some(format!("commit {} has it, and not the merge that approves it", commit.id)),
+            };
             allowance = match (allowance, number, denial) {
                 (Allowance::Granted(before), Ok(number), None) => Allowance::Granted(before.max(number)),
                 (_, Ok(number), None) => Allowance::Granted(number),

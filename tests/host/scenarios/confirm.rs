@@ -121,6 +121,30 @@ pub fn killed_in_the_middle(lab: &Lab<'_>) {
     demand_nothing_left(&site);
 }
 
+/// Where there is no D-Bus, systemd is asked for the timer by `systemd-run`; it puts the change back all the same.
+pub fn killed_without_a_bus(lab: &Lab<'_>) {
+    let site = site(lab, "30s");
+    let first = site.infra.read(WEB1);
+    let without_a_bus = |script: &str| {
+        let hidden = "--property=InaccessiblePaths=/run/dbus";
+        site.web1.run_with(&[hidden], &["sh", "-c", &format!("! busctl status 2>/dev/null || exit 9\n{script}")], b"")
+    };
+    order(&site, &first, CUTS, CUTS_SERVICE, "cuts the remote off");
+    without_a_bus(KILLED).ok();
+    assert!(site.web1.exists(UNPROVEN), "the change was proven, or put back, before the kill");
+    let timers = site.web1.look(&["systemctl", "list-timers", "--no-legend", "hostwrit-revert-*"]);
+    assert_eq!(timers.lines().count(), 1, "{timers}");
+    within(LONG, "the timer puts the change back", || !site.web1.exists(UNPROVEN));
+    assert!(!site.web1.look(&["nft", "list", "ruleset"]).contains("cut"), "the rules are still there");
+    demand_reached(lab, &site, "after the timer");
+    without_a_bus("hostwrit apply").exits(6).says("nobody has proven the change");
+    demand_nothing_left(&site);
+    // And one that is proven stays, with no timer behind it.
+    order(&site, &first, "  /etc/ssh/sshd_config.d/x.conf: {content: \"PrintLastLog no\\n\"}\n", "", "no harm");
+    without_a_bus("hostwrit apply").ok();
+    demand_nothing_left(&site);
+}
+
 /// A steward that hangs with the run lock is killed by the timer.
 pub fn hung_in_the_middle(lab: &Lab<'_>) {
     let site = site(lab, "30s");

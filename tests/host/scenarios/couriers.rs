@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::fleet::{Fleet, status};
+use crate::fleet::{Fleet, METRICS, status};
 use crate::lab::Lab;
 use crate::machine::Machine;
 
@@ -161,6 +161,12 @@ pub fn kept_apart(lab: &Lab<'_>) {
         let write = inside(&format!("echo x >{path}/by-the-courier"));
         assert!(write.code != 0, "the courier can write to {path}:\n{write}");
     }
+    // What it is told to do by the configuration, which it reads itself, it does.
+    let ask = format!(
+        "perl -MIO::Socket::UNIX -e '$| = 1; my $s = IO::Socket::UNIX->new(q({METRICS})) or die $!; \
+         print $s qq(GET /metrics HTTP/1.1\\r\\nHost: h\\r\\nConnection: close\\r\\n\\r\\n); print <$s>'"
+    );
+    host.sh(&ask).ok().says("hostwrit_last_pull_timestamp_seconds");
     let connect = "perl -MIO::Socket::UNIX -e \"exit !IO::Socket::UNIX->new(q(/run/hostwrit/courier.sock))\"";
     assert!(inside(connect).code != 0, "the courier can ask couriers");
     for unit in [COURIER, STEWARD] {

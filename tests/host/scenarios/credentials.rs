@@ -30,13 +30,19 @@ pub fn ssh(lab: &Lab<'_>) {
     give(&web1, "known-hosts", &format!("{} {}", git.address(), other(".pub")));
     start_units(&web1);
     demand_refused(&web1, "ssh-keyscan");
+    give(&web1, "known-hosts", &format!("git.example.org {}", other(".pub")));
+    demand_refused(&web1, "FAILED   host-key");
 
     give(&web1, "known-hosts", &known_host(&git));
+    give(&web1, "ssh-key", &other(".pub"));
+    demand_refused(&web1, "is no private key that ssh can read");
     give(&web1, "ssh-key", &other(""));
     demand_refused(&web1, "credential ssh-key");
 
     give(&web1, "ssh-key", &key);
     demand_followed(&web1, "The first order.");
+    let doctor = hostwrit(&web1, &["doctor"]);
+    doctor.says("ok       credentials").says("ok       host-key");
     publish(&infra, "The second order.");
     push_over_ssh(&infra, &git);
     demand_followed(&web1, "The second order.");
@@ -61,10 +67,13 @@ pub fn https(lab: &Lab<'_>) {
     give(&web1, "git-token", TOKEN);
     start_units(&web1);
     demand_refused(&web1, "update-ca-certificates");
+    web1.write(
+        "/usr/local/share/ca-certificates/infra.crt",
+        fs::read(&authority.certificate).expect("openssl wrote it"),
+    );
+    demand_refused(&web1, "infra.crt is not trusted yet");
     assert!(!server.log().contains("GET"), "something was asked of a server that nobody knows:\n{}", server.log());
 
-    let certificate = fs::read(&authority.certificate).expect("openssl wrote it");
-    web1.write("/usr/local/share/ca-certificates/infra.crt", certificate);
     web1.run(&["update-ca-certificates"]).ok();
     give(&web1, "git-token", "deploy:of-yesterday");
     demand_refused(&web1, "credential git-token");
@@ -82,8 +91,11 @@ pub fn https(lab: &Lab<'_>) {
     publish(&infra, "The second order.");
     demand_followed(&web1, "The second order.");
     assert!(proxy.log().contains("CONNECT 192.0.2.1:443"), "the proxy was not asked:\n{}", proxy.log());
+    let address = proxy.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
     drop(proxy);
-    demand_refused(&web1, "the proxy");
+    demand_refused(&web1, &format!("look at the proxy {address}"));
+    web1.write("/etc/default/hostwrit", "https_proxy=http://192.0.2.1:port\n");
+    demand_refused(&web1, "https_proxy has no number");
 }
 
 fn infra<'lab>(lab: &'lab Lab<'lab>) -> Infra<'lab> {

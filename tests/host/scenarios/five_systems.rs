@@ -390,6 +390,13 @@ fn bounce_as_crowdsec(vault: &Machine<'_>) {
     vault.run_with(&[], &["nft", "-f", "-"], table.as_bytes()).ok();
 }
 
+/// Returns how many addresses others ban, as the last cycle has counted them.
+fn bans(host: &Machine<'_>) -> Value {
+    let output = hostwrit(host, &["status", "--json"]).ok();
+    let status: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}:\n{output}"));
+    status["bans"].clone()
+}
+
 fn fail2ban_is_left_alone(world: &Machine<'_>, sculptor: &Machine<'_>) {
     sculptor.run(&["systemctl", "is-active", "fail2ban"]).ok();
     let banned = format!("192.0.2.{STRANGER}");
@@ -400,6 +407,8 @@ fn fail2ban_is_left_alone(world: &Machine<'_>, sculptor: &Machine<'_>) {
     hostwrit(sculptor, &["apply"]).ok();
     sculptor.run(&["fail2ban-client", "status", "sshd"]).ok().says("Currently banned:\t1");
     sculptor.run(&["nft", "list", "table", "inet", "f2b-table"]).ok().says(&banned);
+    assert_eq!(bans(sculptor), serde_json::json!({"fail2ban": 1}));
+    hostwrit(sculptor, &["status"]).ok().says("banned      1 by fail2ban");
     assert!(!ssh(), "what fail2ban banned is let in");
     sculptor.run(&["fail2ban-client", "set", "sshd", "unbanip", &banned]).ok();
     assert!(ssh());
@@ -414,6 +423,8 @@ fn crowdsec_is_left_alone(world: &Machine<'_>, vault: &Machine<'_>) {
         is_reached(world, vault, MONITOR, 9100)
     };
     assert!(!decide("add"), "what CrowdSec decided is let in");
+    hostwrit(vault, &["apply"]).ok();
+    assert_eq!(bans(vault), serde_json::json!({"crowdsec": 2}));
     assert!(decide("delete"));
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Ways to lock oneself out, each a signed commit: the host refuses it before anything is changed, says who would be shut out
-//! and why, and the administrator still logs in by SSH and becomes root. Beside them, commits that look alike and do no harm.
+//! Ways to lock oneself out, each a signed commit. Most the host refuses before anything is changed, and says who would be shut out
+//! and why; those that cannot be seen beforehand it puts back by itself. After each the administrator still logs in by SSH and
+//! becomes root. Beside them, commits that look alike and do no harm.
 
 use std::collections::BTreeSet;
 
 use crate::git_server::log_in;
+use crate::image;
 use crate::infra::Signer;
 use crate::lab::Lab;
 use crate::process::Output;
@@ -62,6 +64,8 @@ fn sshd(name: &'static str, lines: &str, says: &'static str) -> Way {
 /// The ways that the guard sees in the plan.
 fn ways() -> Vec<Way> {
     let key = |options: &str| ADMIN.replace("\"ALICE_KEY\"", &format!("'{options} ALICE_KEY'"));
+    let refused =
+        if image::release() == "bookworm" { "sshd would not start: " } else { "RefuseConnection of sshd is yes" };
     vec![
         way("close 22", &[(PORT, "  443/tcp: {}\n")], "admin: port 22 of sshd is not open to"),
         way("open another port for administrators", &[("22/tcp", "2222/tcp")], "admin: port 22 of sshd is not open to"),
@@ -104,6 +108,11 @@ fn ways() -> Vec<Way> {
             "PubkeyAuthentication of sshd is no",
         ),
         sshd(
+            "a Match of the user with an =",
+            "Match User=admin\\n  PubkeyAuthentication no",
+            "PubkeyAuthentication of sshd is no",
+        ),
+        sshd(
             "a Match of the group",
             "Match Group ops\\n  ForceCommand /bin/true",
             "ForceCommand of sshd lets them run only /bin/true",
@@ -113,7 +122,9 @@ fn ways() -> Vec<Way> {
             "Match Address 192.0.2.0/24\\n  PubkeyAuthentication no",
             "PubkeyAuthentication of sshd is no",
         ),
+        sshd("no sessions", "MaxSessions 0", "admin: MaxSessions of sshd is 0"),
         sshd("a word that sshd does not know", "Nonsense yes", "sshd would not start: "),
+        sshd("a word that newer versions know", "RefuseConnection yes", refused),
         file(
             "a drop-in that wins",
             "/etc/ssh/sshd_config.d/00.conf",
@@ -231,6 +242,81 @@ fn ways() -> Vec<Way> {
     ]
 }
 
+/// A file with this content, after which a unit is restarted.
+fn file_of_unit(name: &'static str, path: &str, content: &str, unit: &str, says: &'static str) -> Way {
+    let file = format!("{FILES}  {path}: {{content: \"{content}\\n\"}}\n");
+    let restart = format!("restart_when: [\"file:{path}\"]");
+    if unit == "ssh" {
+        let running = "ssh: {enabled: true, running: true";
+        return way(name, &[(FILES, &file), (running, &format!("{running}, {restart}"))], says);
+    }
+    let service = format!("  {unit}: {{running: true, {restart}}}\n");
+    way(name, &[(FILES, &file), ("  # services\n", &service)], says)
+}
+
+/// The ways that the guard does not see, by the limits that docs/reference/lockout.md has: the host finds out when it has gone
+/// them.
+fn unseen_ways() -> Vec<Way> {
+    const REMOTE: &str = "the remote does not answer any more";
+    const SSH: &str = "SSH does not answer at 192.0.2.11:22";
+    const LOGIN: &str = "no administrator can log in by SSH and become root any more: admin from 192.0.2.1: ";
+    const CLOSED: &str = "there is no administrator for whom the way is open";
+    let rules = |hook: &str| {
+        format!(
+            "table inet theirs {{\\n chain only {{\\n type filter hook {hook} priority 10; policy drop\\n iif lo accept\\n \
+             oif lo accept\\n ct state established,related accept\\n }}\\n}}"
+        )
+    };
+    let nftables = |name, rules: &str, says| file_of_unit(name, "/etc/nftables.conf", rules, "nftables", says);
+    let networkd = |name, part, lines, says| {
+        let directory = "/etc/systemd/network/10-host0.network.d";
+        let mut way = file_of_unit(name, &format!("{directory}/{part}.conf"), lines, "systemd-networkd", says);
+        way.change.push((FILES.to_owned(), format!("{FILES}  {directory}: {{type: directory}}\n")));
+        way
+    };
+    let unit = |name, lines: &str, says| {
+        let drop_in = format!("running: true, drop_ins: {{mine: {{content: \"[Service]\\n{lines}\\n\"}}}}");
+        way(name, &[("ssh: {enabled: true, running: true", &format!("ssh: {{enabled: true, {drop_in}"))], says)
+    };
+    vec![
+        nftables("a table of another's that lets nothing out", &rules("output"), REMOTE),
+        nftables("a table of another's that lets nobody in", &rules("input").replace("oif lo accept\\n", ""), CLOSED),
+        way("egress without the remote", &[("ports:\n", "egress:\n  443/tcp: {}\nports:\n")], REMOTE),
+        networkd("no route to the remote", "route", "[Route]\\nDestination=192.0.2.1/32\\nGateway=192.0.2.250", REMOTE),
+        networkd("the interface down", "down", "[Link]\\nActivationPolicy=always-down", "SSH answered"),
+        file_of_unit("sshd at an address of another host", DROP_IN, "ListenAddress 192.0.2.77", "ssh", SSH),
+        unit("sshd moved by its unit", "ExecStart=\\nExecStart=/usr/sbin/sshd -D -p 2222", SSH),
+        unit("sshd that its unit does not start", "ExecStartPre=/bin/false", SSH),
+        way(
+            "sshd stopped by another unit",
+            &[
+                (FILES, "  /etc/ssh/sshd_config.d/x.conf: {content: \"PrintLastLog no\\n\"}\n"),
+                (
+                    "  # services\n",
+                    "  alone:\n    unit: {content: \"[Unit]\\nConflicts=ssh.service\\n[Service]\\nType=oneshot\\nRemainAfterExit=yes\\n\
+                     ExecStart=/bin/true\\n\"}\n    running: true\n",
+                ),
+            ],
+            SSH,
+        ),
+        file("TCP wrappers", "/etc/hosts.deny", "sshd: ALL", SSH),
+        file("PAM refuses all accounts", "/etc/pam.d/sshd", "account required pam_deny.so", LOGIN),
+        file(
+            "PAM refuses the management network",
+            "/etc/pam.d/sshd",
+            "account required pam_access.so accessfile=/etc/ssh/access\\nsession required pam_permit.so\\n\"}\n  \
+             /etc/ssh/access: {content: \"-:ALL:192.0.2.0/24",
+            LOGIN,
+        ),
+        file("PAM refuses sudo", "/etc/pam.d/sudo", "account required pam_deny.so", LOGIN),
+        file("no more logins", "/etc/security/limits.d/none.conf", "* hard maxlogins 0", LOGIN),
+        file("no processes", "/etc/security/limits.d/none.conf", "* hard nproc 0", LOGIN),
+        file("nobody has a name", "/etc/nsswitch.conf", "passwd: systemd\\ngroup: systemd\\nshadow: systemd", SSH),
+        file("a plugin of sudo that is not there", "/etc/sudo.conf", "Plugin sudoers_policy nowhere.so", LOGIN),
+        sshd("a list of revoked keys that is not there", "RevokedKeys /etc/ssh/revoked", LOGIN),
+    ]
+}
+
 /// Changes that look alike, and after which the administrator still gets in.
 fn neighbours() -> Vec<Way> {
     let key = |options: &str| ADMIN.replace("\"ALICE_KEY\"", &format!("'{options} ALICE_KEY'"));
@@ -301,17 +387,63 @@ fn demand_answers_in_confinement(site: &Site<'_>) {
     }
 }
 
+/// Each way that nobody foresees goes back by itself, and its commit is held.
+pub fn goes_back(lab: &Lab<'_>) {
+    let site = Site::new(lab);
+    let config = site.web1.read("/etc/hostwrit/config.yaml").expect("the site wrote it");
+    site.web1.write("/etc/hostwrit/config.yaml", format!("{config}confirm_within: 20s\n"));
+    order(&site, lab, &[]);
+    site.infra.publish("the host", Signer::Alice);
+    site.apply().ok();
+    site.demand_convergence();
+    demand_way_in(lab, &site, "the first commit");
+    let rules = || site.web1.sh("nft --stateless list table inet hostwrit | sort").ok().text().to_owned();
+    let good = rules();
+
+    let ways = unseen_ways();
+    assert!(ways.len() > 15);
+    for Way { name, change, says } in &ways {
+        order(&site, lab, change);
+        site.infra.publish(name, Signer::Alice);
+        site.apply().exits(6).says(says);
+        demand_way_in(lab, &site, name);
+        assert_eq!(rules(), good, "{name}: other rules than before");
+        site.demand_problem("held");
+        assert!(!site.web1.exists("/var/lib/hostwrit/confirm/unproven.json"), "{name}: something is left to put back");
+    }
+    order(&site, lab, &[("  # ports\n".to_owned(), "  443/tcp: {}\n".to_owned())]);
+    site.infra.publish("another port", Signer::Alice);
+    site.apply().ok();
+    demand_way_in(lab, &site, "a change that is proven");
+    site.demand_convergence();
+    let log = site.web1.read("/var/log/hostwrit/audit/log.jsonl").unwrap_or_default();
+    assert!(log.contains("an administrator can log in by SSH and become root: admin from 192.0.2.1"), "{log}");
+}
+
+/// A host on which nobody could log in before either takes the commit, and says so for as long as it is true.
+fn demand_alarm_while_nobody_gets_in(site: &Site<'_>, lab: &Lab<'_>) {
+    let nobody = [("[\"ALICE_KEY\"]".to_owned(), "[]".to_owned())];
+    order(site, lab, &nobody);
+    site.infra.publish("nobody has a key", Signer::Alice);
+    for _ in 0..2 {
+        site.apply().ok().says("admin: no key that sshd accepts");
+        site.demand_problem("no-way-in");
+    }
+}
+
 /// Each way is refused before anything is changed, and each neighbour is carried out.
 pub fn is_refused(lab: &Lab<'_>) {
     let site = Site::new(lab);
     // Without the package netbase nft knows no protocol by its name.
     site.web1.write("/etc/protocols", "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\n");
     site.infra.write("files/bad.txt", "192.0.2.0/24 ; the management network\n");
+    demand_alarm_while_nobody_gets_in(&site, lab);
     order(&site, lab, &[]);
     let good = site.infra.publish("the host", Signer::Alice);
     site.apply().ok();
     site.demand_convergence();
     demand_way_in(lab, &site, "the first commit");
+    assert!(!site.status()["problems"].to_string().contains("no-way-in"), "somebody gets in");
 
     let ways = ways();
     assert!(ways.len() > 40);

@@ -5,6 +5,7 @@ use crate::lab::Lab;
 
 mod bootstrap;
 mod checks;
+mod commands;
 mod confirm;
 mod control;
 mod converge;
@@ -16,6 +17,8 @@ mod faults;
 mod five_systems;
 mod harness;
 mod lockout;
+mod maintenance;
+mod metrics;
 mod package;
 mod ports;
 mod power;
@@ -23,6 +26,7 @@ mod refusal;
 mod remotes;
 mod speed;
 mod surroundings;
+mod updates;
 mod watch;
 
 /// One story about hosts, told by a function that panics where the story goes wrong.
@@ -42,13 +46,17 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "checks-killed-on-the-way-back", run: checks::killed_on_the_way_back },
     Scenario { name: "checks-put-a-bad-commit-back", run: checks::put_a_bad_commit_back },
     Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
+    Scenario { name: "commands-of-the-repo", run: commands::of_the_repo },
+    Scenario { name: "commands-cut-off", run: commands::cut_off },
     Scenario { name: "limits-removals", run: checks::limits_removals },
     Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "confirm-goes-back-by-itself", run: confirm::goes_back_by_itself },
     Scenario { name: "confirm-power-cut", run: power::cut_in_the_middle },
+    Scenario { name: "confirm-killed-at-each-step", run: power::killed_in_the_middle },
     Scenario { name: "confirm-ports-with-a-session", run: confirm::ports_with_a_session },
     Scenario { name: "confirm-rebooted-in-the-middle", run: confirm::rebooted_in_the_middle },
     Scenario { name: "confirm-killed-in-the-middle", run: confirm::killed_in_the_middle },
+    Scenario { name: "confirm-killed-without-a-bus", run: confirm::killed_without_a_bus },
     Scenario { name: "confirm-hung-in-the-middle", run: confirm::hung_in_the_middle },
     Scenario { name: "drift-is-repaired", run: drift::is_repaired },
     Scenario { name: "drift-is-seen", run: watch::is_seen },
@@ -57,6 +65,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
+    Scenario { name: "lockout-goes-back", run: lockout::goes_back },
     Scenario { name: "lockout-is-refused", run: lockout::is_refused },
     Scenario { name: "image-built-with-root", run: bootstrap::image },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
@@ -66,12 +75,17 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "ports-reached-and-refused", run: ports::reached_and_refused },
     Scenario { name: "ports-swapped-under-load", run: ports::swapped_under_load },
     Scenario { name: "ports-drift-and-boot", run: ports::drift_and_boot },
+    Scenario { name: "ports-that-nft-refuses", run: ports::that_nft_refuses },
     Scenario { name: "ports-limits", run: ports::limits },
     Scenario { name: "ports-of-containers", run: ports::of_containers },
     Scenario { name: "ports-egress", run: ports::egress },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
+    Scenario { name: "maintenance-contains-a-break-in", run: maintenance::contains_a_break_in },
+    Scenario { name: "maintenance-leaves-the-host-alone", run: maintenance::leaves_the_host_alone },
+    Scenario { name: "metrics-and-reports-of-the-package", run: metrics::are_told },
+    Scenario { name: "updates-are-counted", run: updates::are_counted },
     Scenario { name: "needs-of-five-systems", run: five_systems::needs },
     Scenario { name: "surroundings-listeners", run: surroundings::listeners_are_found },
     Scenario { name: "surroundings-other-firewalls", run: surroundings::other_firewalls_are_found },

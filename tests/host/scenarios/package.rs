@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The Debian package on a host that never had hostwrit: what installing, upgrading, removing and purging it do.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::infra::Signer;
@@ -41,8 +42,17 @@ pub fn from_install_to_purge(lab: &Lab<'_>) {
     demand_two_processes(&site.web1);
     let before = site.status()["time"].clone();
 
-    // A reboot later it works by itself.
+    // A reboot later it works by itself, also if the remote is there only when it was asked already: nobody waits for the
+    // next pull, which is an hour away.
+    let served = site.infra.served().join("infra.git");
+    let away = served.with_extension("away");
+    fs::rename(&served, &away).expect("the folder is the test run's own");
     site.web1.reboot();
+    within(FIRST_CYCLE, "the remote is missed", || {
+        site.web1.exists("/run/hostwrit/status.json") && health(&site) == "last-good"
+    });
+    site.demand_problem("fetch-failed");
+    fs::rename(&away, &served).expect("the folder is the test run's own");
     within(FIRST_CYCLE, "it works after a boot", || {
         site.web1.exists("/run/hostwrit/status.json") && site.status()["time"] != before && health(&site) == "converged"
     });
@@ -118,7 +128,13 @@ pub fn undoes_a_bad_upgrade(lab: &Lab<'_>) {
     within(PROOF, "a version that does not start is undone", || undone(&site, "0.9-broken"));
     demand_works(&site, "After the broken one.");
     eventually("status tells", || {
-        site.status()["problems"].as_array().is_some_and(|list| list.iter().any(|one| one["code"] == "upgrade-undone"))
+        let status = site.status();
+        let mut problems = status["problems"].as_array().into_iter().flatten();
+        problems.any(|one| {
+            let message = one["message"].as_str().unwrap_or_default();
+            one["code"] == "upgrade-undone"
+                && message.contains("dpkg still names 0.9-broken; 'apt-get install --reinstall")
+        })
     });
     assert_eq!(site.web1.run(&["sha256sum", "/usr/bin/hostwrit"]).ok().stdout, program.stdout);
     assert!(site.web1.sh("journalctl -p alert -t hostwrit").ok().stdout.contains("0.9-broken was undone"));
@@ -155,10 +171,12 @@ pub fn upgraded_by_the_steward(lab: &Lab<'_>) {
     package.install(&site.web1).ok();
     wait_for_first_cycle(&site);
 
-    // Of all that a step may run, a command of the repo is what can run dpkg.
-    let command = format!("dpkg --install {place} >/var/tmp/dpkg.log 2>&1 && sleep 3 && : {{}}");
+    // Of all that a step may run, a unit is what can run dpkg: a command of the repo may not write to /usr.
+    let command = format!("dpkg --install {place} >/var/tmp/dpkg.log 2>&1 && sleep 3 && echo done >/var/tmp/upgrade");
     let profile = format!(
-        "files:\n  /etc/motd: {{content: \"By its own hand.\\n\"}}\n  /etc/upgrade: {{content: \"done\\n\", validate: [/bin/sh, -c, \"{command}\"]}}\n"
+        "files:\n  /etc/motd: {{content: \"By its own hand.\\n\"}}\nservices:\n  upgrade:\n    running: true\n    unit:\n      \
+         content: |\n        [Service]\n        Type=oneshot\n        RemainAfterExit=yes\n        \
+         ExecStart=/bin/sh -c '{command}'\n"
     );
     site.infra.write("profiles/base.yaml", &profile);
     site.infra.publish("upgrade hostwrit", Signer::Alice);
@@ -166,7 +184,9 @@ pub fn upgraded_by_the_steward(lab: &Lab<'_>) {
     site.web1.run(&["systemctl", "reload", "hostwrit.service"]).ok();
     within(PROOF, "dpkg ended well", || installed(&site.web1) == newer.version);
     within(PROOF, "the new version is proven", || !site.web1.exists(KEPT));
-    assert_eq!(site.web1.read("/etc/upgrade").as_deref(), Some("done\n"), "the step was cut off");
+    assert_eq!(site.web1.read("/var/tmp/upgrade").as_deref(), Some("done\n"), "dpkg was cut off");
+    let told = site.web1.run(&["journalctl", "-u", "hostwrit.service", &format!("_PID={old_process}")]).ok();
+    assert!(told.stdout.contains("done object=service:upgrade"), "the step was not finished: {told}");
     assert_ne!(main_process(&site.web1), old_process);
     assert!(!site.web1.exists("/var/lib/hostwrit/upgrade-undone"));
     site.web1.run(&["dpkg", "--audit"]).ok();

@@ -147,9 +147,41 @@ fn tell_once(site: &Site<'_>) {
     });
     web1.run(&["systemctl", "stop", "late"]).ok();
     eventually("the third is gone", || metric().contains("hostwrit_findings{code=\"undeclared-listener\"} 2"));
+    count_bans(web1, &metric);
     web1.run(&["systemctl", "stop", "hostwrit"]).ok();
     assert_eq!((lines("9090/tcp"), lines("514/udp"), lines("7070/tcp")), (1, 1, 1), "{}", web1.journal());
     configure(web1, &site.infra, site.remote.url(), "1h");
+}
+
+/// The tables of fail2ban, as its action `nftables` makes them, and of CrowdSec's firewall bouncer.
+const BANS: &str = "
+add table inet f2b-table
+add chain inet f2b-table f2b-chain { type filter hook input priority -1; }
+add set inet f2b-table addr-set-sshd { type ipv4_addr; }
+add rule inet f2b-table f2b-chain tcp dport { 22 } ip saddr @addr-set-sshd reject
+add element inet f2b-table addr-set-sshd { 198.51.100.1, 198.51.100.2 }
+table ip crowdsec {
+ set crowdsec-blacklists { type ipv4_addr; flags timeout; elements = { 198.51.100.7 timeout 4h }; }
+ chain crowdsec-chain-input { type filter hook input priority filter - 10; policy accept; ip saddr @crowdsec-blacklists counter drop; }
+}
+table ip6 crowdsec6 {
+ set crowdsec6-blacklists { type ipv6_addr; flags timeout; elements = { 2001:db8::7 timeout 4h, 2001:db8::8 timeout 4h }; }
+}
+";
+
+/// What other programs ban is counted by the daemon, and told in its metrics and its status.
+fn count_bans(web1: &Machine<'_>, metric: &dyn Fn() -> String) {
+    assert!(!metric().contains("hostwrit_bans{"), "{}", metric());
+    web1.run_with(&[], &["nft", "-f", "-"], BANS.as_bytes()).ok();
+    for line in ["hostwrit_bans{program=\"fail2ban\"} 2\n", "hostwrit_bans{program=\"crowdsec\"} 3\n"] {
+        eventually(&format!("the daemon tells {line}"), || metric().contains(line));
+    }
+    let status = web1.run(&["hostwrit", "status"]).ok();
+    status.says("banned      3 by crowdsec, 2 by fail2ban");
+    for table in ["inet f2b-table", "ip crowdsec", "ip6 crowdsec6"] {
+        web1.run(&["nft", &format!("delete table {table}")]).ok();
+    }
+    eventually("nothing is banned any more", || !metric().contains("hostwrit_bans{"));
 }
 
 /// ufw, firewalld, a table that drops, and the kernel's old tables are named, left alone, and no longer named when they are gone.

@@ -99,6 +99,12 @@ impl Admin {
         ))
     }
 
+    /// Returns the ways on which nothing keeps the administrator from logging in and becoming root.
+    pub fn free_ways(&self) -> impl Iterator<Item = &Way> {
+        let account = self.account.as_ref().filter(|account| self.account_obstacle(account).is_none());
+        account.into_iter().flat_map(|account| self.ways.iter().filter(|way| self.way_obstacle(account, way).is_none()))
+    }
+
     fn account_obstacle(&self, account: &Account) -> Option<String> {
         if let Some(fault) = &account.shell_fault {
             return Some(format!("the shell {} {fault}", account.shell));

@@ -37,6 +37,14 @@ impl Reach {
         if desired.ports.is_empty() && desired.blocklists.is_empty() && !steps.iter().any(|step| load(step).is_some()) {
             return Ok(Self::default());
         }
+        Self::live(host)
+    }
+
+    /// Reads what all tables of the host let in, whoever made them.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    pub fn live(host: &dyn ReadHost) -> Result<Self, ObserveError> {
         let mut tables = read_all(&host.ruleset(Tables::All)?)?;
         // What is in sets is read of hostwrit's own table alone.
         tables.insert(own(), Table::read(&host.ruleset(Tables::Own)?)?);
@@ -63,12 +71,12 @@ impl Reach {
         judge_all(&self.tables, packet) != Judgement::Refused
     }
 
-    /// Returns the sources that the ports of hostwrit's table name now; nothing stands for anywhere.
-    pub fn sources(&self) -> Vec<Range> {
+    /// Returns all networks that a port of hostwrit's table names now, also where another port is open to anybody.
+    pub fn named(&self) -> Vec<Range> {
         let Some(table) = self.tables.get(&own()) else { return Vec::new() };
         let openings = Port::read(&table.only(|name| Owner::Ports.owns(name)));
         let openings = openings.values().flatten().filter(|opening| opening.ports.protocol == Protocol::Tcp);
-        together(openings.map(|opening| &opening.from))
+        openings.flat_map(|opening| opening.from.ranges()).collect()
     }
 }
 
@@ -108,12 +116,13 @@ fn together<'n>(sources: impl Iterator<Item = &'n Networks>) -> Vec<Range> {
 /// Returns addresses that stand for all in `nets`, or for all there are where that is empty: what sshd and the keys say of
 /// them differs only between the networks that those name.
 pub fn samples(nets: &[Range], named: &[Range]) -> Vec<IpAddr> {
-    let mut samples: Vec<IpAddr> = match nets {
-        [] => ANYWHERE.iter().filter_map(|address| address.parse().ok()).collect(),
-        nets => nets.iter().copied().flat_map(ends).collect(),
-    };
     let within = |address: &IpAddr| nets.is_empty() || nets.iter().any(|net| contains(*net, *address));
+    let mut samples: Vec<IpAddr> = nets.iter().copied().flat_map(ends).collect();
+    // Before those that are only made up: people more likely come from where somebody has written down.
     samples.extend(named.iter().copied().flat_map(ends).filter(within));
+    if nets.is_empty() {
+        samples.extend(ANYWHERE.iter().filter_map(|address| address.parse::<IpAddr>().ok()));
+    }
     let mut seen = BTreeSet::new();
     samples.retain(|address| seen.insert(*address));
     samples

@@ -383,6 +383,10 @@ impl WriteHost for Simulation<'_> {
         Err(HostError::Run { program: program.to_owned(), source })
     }
 
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.run_within(limit, program, args)
+    }
+
     fn connect(&self, path: &Path) -> Result<(), HostError> {
         Err(Self::refuse(path, "nobody is asked to find out what a plan does"))
     }

@@ -110,15 +110,17 @@ impl Configuration {
 
     /// Returns a `Match` in which groups are replaced by their members: sshd would go by the groups that there are now.
     fn matching(&mut self, line: &str, words: &[String], groups: &Groups) -> String {
-        let mut rewritten = "Match".to_owned();
-        if !words.len().is_multiple_of(2) {
-            // `Match all`, or something that sshd itself may judge.
+        let Some(criteria) = criteria(words) else {
+            // Something that sshd itself may judge, and whatever it is about shall be told to it.
+            (self.by_user, self.by_address) = (true, true);
             return line.to_owned();
-        }
-        for pair in words.chunks_exact(2) {
-            let [criterion, value] = pair else { continue };
-            let mut value = value.clone();
-            let mut criterion = criterion.to_ascii_lowercase();
+        };
+        let mut rewritten = "Match".to_owned();
+        for (mut criterion, value) in criteria {
+            let Some(mut value) = value else {
+                rewritten.push_str(&format!(" {criterion}"));
+                continue;
+            };
             match criterion.as_str() {
                 "user" => self.by_user = true,
                 "group" => {
@@ -229,6 +231,25 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// Returns the criteria of a `Match` in small letters, each with its value: `user bob`, `user=bob`, and `all` or, in OpenSSH 10,
+/// `invalid-user` without one. `None` if the words are of no such form.
+fn criteria(words: &[String]) -> Option<Vec<(String, Option<String>)>> {
+    let mut criteria = Vec::new();
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let (criterion, value) = match word.split_once('=') {
+            Some((criterion, value)) => (criterion, Some(value)),
+            None if ["all", "invalid-user"].iter().any(|alone| word.eq_ignore_ascii_case(alone)) => (word, None),
+            None => (word, Some(words.next()?)),
+        };
+        if criterion.is_empty() || value.is_some_and(|value| value.is_empty() || value == "=") {
+            return None;
+        }
+        criteria.push((criterion.to_ascii_lowercase(), value.map(str::to_owned)));
+    }
+    Some(criteria)
+}
+
 /// Returns the paths that a pattern of glob(7) stands for, sorted.
 fn expand(pattern: &Path, host: &dyn ReadHost) -> Result<Vec<PathBuf>, HostError> {
     let mut found = vec![PathBuf::from("/")];
@@ -335,6 +356,9 @@ impl Settings {
         };
         let is_group = |pattern: &String| groups.iter().any(|group| matches(pattern, group));
         let named = |key: &str| self.all(key).join(" ");
+        if self.is("refuseconnection", "yes") {
+            return Some("RefuseConnection of sshd is yes".to_owned());
+        }
         if let Some(pattern) = self.all("denyusers").iter().find(|pattern| is_user(pattern)) {
             return Some(format!("DenyUsers {pattern} of sshd shuts them out"));
         }

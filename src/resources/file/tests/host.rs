@@ -298,6 +298,9 @@ impl WriteHost for FailsAt<'_> {
     fn run_within(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
         self.host.run_within(limit, program, args)
     }
+    fn run_declared(&self, limit: Duration, program: &str, args: &[&str]) -> Result<Output, HostError> {
+        self.host.run_declared(limit, program, args)
+    }
     fn connect(&self, path: &Path) -> Result<(), HostError> {
         self.host.connect(path)
     }

@@ -4,15 +4,16 @@
 #![allow(clippy::disallowed_methods, clippy::print_stderr, reason = "tries the real nft, and says so if it cannot")]
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
+use nix::sched::{CloneFlags, unshare};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::super::load::replacement;
-use super::super::{Filter, Networks, Owner, Ports, Protocol, Table};
-use crate::host::Ruleset;
+use super::super::{Family, Filter, Network, Networks, Owner, Ports, Protocol, Range, Set, Table};
+use crate::host::{ReadHost as _, RealHost, Ruleset, Tables, WriteHost as _};
 use crate::resources::blocklist::Blocklist;
 use crate::resources::egress::{Egress, Way};
 use crate::resources::port::{Opening, Port};
@@ -26,7 +27,7 @@ pub(super) fn all_kinds(table: &Table) -> Entries {
 }
 
 /// Whether nft can be tried here: as root, with namespaces.
-fn can_try() -> bool {
+pub(in crate::resources) fn can_try() -> bool {
     let tried = Command::new("unshare").args(["-n", "nft", "list", "tables"]).output();
     let can = tried.is_ok_and(|output| output.status.success());
     if !can {
@@ -36,20 +37,32 @@ fn can_try() -> bool {
     can
 }
 
-/// Loads one list of commands after the other in a new network namespace, and returns what nft then lists.
+/// Does something in a network namespace of its own, with the host as it is otherwise.
+pub(in crate::resources) fn in_namespace<T: Send>(work: impl FnOnce(&RealHost) -> T + Send) -> T {
+    let apart = || {
+        // A thread has a namespace of its own, and so have the programs that it starts.
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        work(&RealHost::open(Path::new("/")).unwrap())
+    };
+    std::thread::scope(|scope| scope.spawn(apart).join()).unwrap()
+}
+
+/// Loads one list of commands after the other in a new network namespace, and returns what is then read.
 fn loaded(transactions: &[String]) -> Table {
-    let dir = tempfile::tempdir().unwrap();
-    let mut script = String::from("set -e\n");
-    for (number, commands) in transactions.iter().enumerate() {
-        let path = dir.path().join(number.to_string());
-        std::fs::File::create(&path).unwrap().write_all(commands.as_bytes()).unwrap();
-        script += &format!("nft --json --file {}\n", path.display());
-    }
-    script += "nft --json list table inet hostwrit 2>/dev/null || echo '{\"nftables\":[]}'\n";
-    let output = Command::new("unshare").args(["-n", "sh", "-c", &script]).stdin(Stdio::null()).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    Table::read(&Ruleset::new(String::from_utf8(output.stdout).unwrap())).unwrap()
+    in_namespace(|host| {
+        transactions.iter().for_each(|commands| host.load_ruleset(commands).unwrap());
+        let table = Table::read(&host.ruleset(Tables::Own).unwrap()).unwrap();
+        assert_eq!(table, listed(), "nft itself reads the same");
+        table
+    })
+}
+
+/// Returns hostwrit's table as nft lists the whole of it.
+fn listed() -> Table {
+    let output = Command::new("nft").args(["--json", "list", "ruleset"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    Table::read(&if text.trim().is_empty() { Ruleset::empty() } else { Ruleset::new(text) }).unwrap()
 }
 
 fn network() -> impl Strategy<Value = String> {
@@ -120,11 +133,11 @@ fn lists() -> impl Strategy<Value = BTreeMap<String, Networks>> {
     prop::collection::btree_map("[a-z][a-z0-9-]{0,20}", networks(), 0..4)
 }
 
-fn known<E: Clone>(entries: &BTreeMap<String, E>) -> BTreeMap<String, Option<E>> {
+pub(super) fn known<E: Clone>(entries: &BTreeMap<String, E>) -> BTreeMap<String, Option<E>> {
     entries.iter().map(|(name, entry)| (name.clone(), Some(entry.clone()))).collect()
 }
 
-fn together(tables: [Table; 3]) -> Table {
+pub(super) fn together(tables: [Table; 3]) -> Table {
     let mut all = Table::default();
     for table in tables {
         all.chains.extend(table.chains);
@@ -183,4 +196,89 @@ fn what_is_loaded_already_is_loaded_again_and_again() {
     assert_eq!(loaded(&[first.clone(), again.clone(), again.clone()]), table);
     let gone = replacement(&table, &Table::default(), |_| true);
     assert!(loaded(&[first, again, gone]).is_empty());
+}
+
+/// Runs nft with one command in the namespace of the thread.
+pub(in crate::resources) fn nft(command: &str) {
+    let output = Command::new("nft").arg(command).output().unwrap();
+    assert!(output.status.success(), "nft {command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Returns a set of hostwrit's table that others have put there, as it is read.
+fn set_of_others(definition: &str) -> Set {
+    in_namespace(|host| {
+        nft("add table inet hostwrit");
+        nft(&format!("add set inet hostwrit blocklist_x_v4 {{ {definition} }}"));
+        let mut table = Table::read(&host.ruleset(Tables::Own).unwrap()).unwrap();
+        table.sets.remove("blocklist_x_v4").unwrap()
+    })
+}
+
+#[test]
+fn what_somebody_else_puts_into_a_set_is_read_as_it_works() {
+    if !can_try() {
+        return;
+    }
+    let addresses = |list: &[(&str, &str)]| {
+        let range = |(first, last): &(&str, &str)| Range(first.parse().unwrap(), last.parse().unwrap());
+        Set::Addresses { family: Family::V4, networks: list.iter().map(range).collect() }
+    };
+    let interval =
+        |elements: &str| set_of_others(&format!("type ipv4_addr; flags interval; elements = {{ {elements} }}"));
+    let touching = "10.0.0.0/24, 10.0.1.0/24, 10.0.3.7-10.0.3.9, 255.255.255.0/24";
+    let expected = [("10.0.0.0", "10.0.1.255"), ("10.0.3.7", "10.0.3.9"), ("255.255.255.0", "255.255.255.255")];
+    assert_eq!(interval(touching), addresses(&expected));
+    assert_eq!(
+        interval("0.0.0.0/1, 192.0.2.1 comment \"me\""),
+        addresses(&[("0.0.0.0", "127.255.255.255"), ("192.0.2.1", "192.0.2.1")])
+    );
+    assert_eq!(interval("0.0.0.0/0"), addresses(&[("0.0.0.0", "255.255.255.255")]));
+    // What is more than an address is none that hostwrit writes.
+    assert_eq!(interval("10.0.0.0/24, *"), Set::Other);
+    assert_eq!(set_of_others("type ipv4_addr; flags interval; counter; elements = { 10.0.0.1 }"), Set::Other);
+    assert_eq!(set_of_others("type ipv4_addr; elements = { 10.0.0.1 }"), Set::Other);
+    assert_eq!(set_of_others("type inet_service; flags interval; elements = { 22 }"), Set::Other);
+}
+
+#[test]
+fn what_was_read_counts_until_anybody_changes_anything() {
+    if !can_try() {
+        return;
+    }
+    let list = |networks: &[&str]| networks.iter().map(|text| text.parse::<Network>().unwrap()).collect::<Networks>();
+    let one = Blocklist::table(&[("x".to_owned(), list(&["10.0.0.0/8"]))].into());
+    let two = Blocklist::table(&[("x".to_owned(), list(&["10.0.0.0/8", "192.0.2.1"]))].into());
+    in_namespace(|host| {
+        let read = || Table::read(&host.ruleset(Tables::Own).unwrap()).unwrap();
+        assert_eq!(read(), Table::default());
+        host.load_ruleset(&replacement(&Table::default(), &one, |_| true)).unwrap();
+        assert_eq!([read(), read()], [one.clone(), one.clone()]);
+        nft("add element inet hostwrit blocklist_x_v4 { 192.0.2.1 }");
+        assert_eq!([read(), read()], [two.clone(), two]);
+        nft("delete element inet hostwrit blocklist_x_v4 { 192.0.2.1 }");
+        host.forget_ruleset();
+        assert_eq!(read(), one);
+    });
+}
+
+#[test]
+fn a_table_that_others_change_without_end_is_read_whole() {
+    if !can_try() {
+        return;
+    }
+    let lists: BTreeMap<String, Networks> =
+        [("x".to_owned(), ["10.0.0.0/8".parse::<Network>().unwrap()].into_iter().collect())].into();
+    let wanted = Blocklist::table(&lists);
+    let read = in_namespace(|host| {
+        host.load_ruleset(&replacement(&Table::default(), &wanted, |_| true)).unwrap();
+        let mut other = Command::new("sh")
+            .args(["-c", "while :; do nft add table ip other; nft delete table ip other; done"])
+            .spawn()
+            .unwrap();
+        let read = (0..3).map(|_| Table::read(&host.ruleset(Tables::Own).unwrap()).unwrap()).collect::<Vec<_>>();
+        other.kill().unwrap();
+        other.wait().unwrap();
+        read
+    });
+    assert_eq!(read, [wanted.clone(), wanted.clone(), wanted]);
 }

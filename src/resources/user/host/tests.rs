@@ -487,6 +487,15 @@ impl WriteHost for Live<'_> {
         self.0.run_within(limit, program, args)
     }
 
+    fn run_declared(
+        &self,
+        limit: std::time::Duration,
+        program: &str,
+        args: &[&str],
+    ) -> Result<crate::host::Output, HostError> {
+        self.0.run_declared(limit, program, args)
+    }
+
     fn connect(&self, path: &Path) -> Result<(), HostError> {
         self.0.connect(path)
     }

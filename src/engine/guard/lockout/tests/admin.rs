@@ -111,6 +111,9 @@ fn settings_of_sshd() {
         ("forcecommand /bin/x", "ForceCommand of sshd lets them run only /bin/x"),
         ("chrootdirectory /srv", "ChrootDirectory of sshd keeps them in /srv"),
         ("permittty no", "PermitTTY of sshd is no"),
+        // As sshd of OpenSSH 10.0 says it.
+        ("refuseconnection no", ""),
+        ("refuseconnection yes", "RefuseConnection of sshd is yes"),
         ("maxsessions 0", "MaxSessions of sshd is 0"),
     ] {
         let settings = format!("{SETTINGS}{extra}\n");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whole plans: each way to lock oneself out, and its harmless neighbour.
 
-use super::super::{examine, judge};
+use super::super::{WayIn, examine, judge, ways_in, why_nobody_gets_in};
 use super::{Host, KEY, Object, loaded, steps};
 use crate::audit::entry::Cause;
 use crate::engine::Plan;
@@ -269,6 +269,29 @@ fn a_key_for_another_network_than_the_administrators_is_refused() {
     assert!(said(&host, &[ssh, users]).contains("AllowUsers of sshd has only alice@198.51.100.0/24"));
     let users = ("file", "/etc/ssh/sshd_config.d/10.conf", "content: \"AllowUsers alice@192.0.2.128/25\\n\"");
     assert_eq!(said(&host, &[ssh, users]), "");
+}
+
+#[test]
+fn administrators_of_a_network_are_known_beside_a_port_that_is_open_to_anybody() {
+    let ssh = ("port", "22/tcp", "{from: [10.66.0.0/16], management: true}");
+    let https = ("port", "443/tcp", "{}");
+    let mut host = Host::with_alice();
+    host.ruleset = loaded(&host, &[ssh, https]);
+    let way =
+        |user: &str, from: &str| WayIn { user: user.to_owned(), from: from.parse().unwrap(), port: 22, asks: false };
+    assert_eq!(ways_in(&host).unwrap(), [way("alice", "10.66.0.1"), way("alice", "10.66.255.254")]);
+    let said = said(&host, &[ssh, https, ("user", "alice", "ssh_keys: []")]);
+    assert!(said.contains("alice: no key that sshd accepts"), "{said}");
+}
+
+#[test]
+fn where_nobody_gets_in_it_is_said_of_each_administrator_why() {
+    let host = Host::with_alice();
+    assert_eq!(why_nobody_gets_in(&host).unwrap(), None);
+    std::fs::remove_file(host.path("/home/alice/.ssh/authorized_keys")).unwrap();
+    let why = why_nobody_gets_in(&host).unwrap().expect("alice was the only one");
+    assert!(why.contains("alice: no key that sshd accepts (~/.ssh/authorized_keys is not there"), "{why}");
+    assert!(why.contains("root: ") && !why.contains("bob"), "{why}");
 }
 
 #[test]

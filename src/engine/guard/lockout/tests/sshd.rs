@@ -44,6 +44,33 @@ fn includes_name_the_copies_and_groups_become_their_members() {
 }
 
 #[test]
+fn every_form_of_match_is_understood() {
+    let host = Host::with_alice();
+    let read = |text: &str| {
+        host.put("/etc/ssh/sshd_config", 0o644, text);
+        copies(&host).swap_remove(0)
+    };
+    assert_eq!(read("Match Group=sudo address=10.0.0.0/8\n"), "Match user \"alice\" address \"10.0.0.0/8\"\n\n");
+    assert_eq!(read("Match ALL\nMatch invalid-user\n"), "Match all\nMatch invalid-user\n\n");
+    assert_eq!(read("Match Invalid-User group users\n"), "Match invalid-user user \"bob\"\n\n");
+
+    let from = "10.0.0.1".parse().unwrap();
+    let asked = |text: &str| {
+        host.put("/etc/ssh/sshd_config", 0o644, text);
+        let configuration = Configuration::read(&host, &Groups::new()).unwrap().unwrap();
+        let (user, address) = configuration.question("alice", from);
+        (user.is_some(), address.is_some())
+    };
+    assert_eq!(asked("Match user=bob\n"), (true, false));
+    assert_eq!(asked("Match user bob invalid-user\n"), (true, false));
+    // What is understood in no way stays as it is, and sshd is told everything.
+    for text in ["Match user = bob\n", "Match user\n", "Match =bob\n"] {
+        assert_eq!(read(text), format!("{text}\n"));
+        assert_eq!(asked(text), (true, true), "{text}");
+    }
+}
+
+#[test]
 fn a_configuration_that_includes_itself_ends() {
     let host = Host::with_alice();
     host.put("/etc/ssh/sshd_config", 0o644, "Include /etc/ssh/sshd_config\n");
