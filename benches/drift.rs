@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How long drift of a file or a user lasts while the daemon watches up to 10,000 objects, beside a bound measured in the
-//! same run.
+//! same run. Units and ports need a booted host: the scenario `drift-of-units-and-ports` of tests/host.
 //!
 //! The bound is a loop over inotify that puts back what was changed, durably and whole, and remembers and records nothing.
 //! Both are measured from the end of the change to the moment at which all is right again, once in memory and once on disk. What

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::RealHost;
+use crate::host::{RealHost, memory};
 use crate::model::{ObjectId, Record, chain};
 use crate::resources::Concerned;
 
@@ -232,8 +232,13 @@ impl Drift {
             self.unseen = None;
             return;
         };
+        if from >= enforced.watchlist().len() {
+            self.unseen = None;
+            // What the looks took is free, and as much as a cycle takes.
+            return memory::give_back();
+        }
         let objects = enforced.watchlist().objects(from, BATCH);
-        self.unseen = Some(from + BATCH).filter(|next| *next < enforced.watchlist().len());
+        self.unseen = Some(from + BATCH);
         self.begin(objects);
     }
 

@@ -150,8 +150,7 @@ impl Record {
             let middle = low + (high - low) / 2;
             let start = text[low..middle].iter().rposition(is_end).map_or(low, |newline| low + newline + 1);
             let end = text[middle..high].iter().position(is_end).map_or(high, |newline| middle + newline + 1);
-            let line = serde_json::from_slice::<Line>(&text[start..end]).ok();
-            if line.is_some_and(|line| (line.object.kind(), line.object.name()) < (kind, name)) {
+            if is_before(&text[start..end], kind, name) {
                 low = end;
             } else {
                 high = start;
@@ -163,6 +162,20 @@ impl Record {
     fn lines_from(&self, place: usize) -> impl Iterator<Item = Line> {
         // Every line was parsed or written here.
         self.text.get(place..).unwrap_or_default().lines().filter_map(|line| serde_json::from_str(line).ok())
+    }
+}
+
+/// Whether a line comes before that of this object. A search asks this of many lines, so no more of them is read than that takes.
+fn is_before(line: &[u8], kind: &str, name: &str) -> bool {
+    let plain = line.strip_prefix(br#"{"object":""#).and_then(|rest| {
+        let id = rest.get(..rest.iter().position(|byte| *byte == b'"')?)?;
+        // Where a character is escaped the line must be read as JSON.
+        (!id.contains(&b'\\')).then(|| std::str::from_utf8(id).ok()?.split_once(':'))?
+    });
+    match plain {
+        Some(object) => object < (kind, name),
+        None => serde_json::from_slice::<Line>(line)
+            .is_ok_and(|line| (line.object.kind(), line.object.name()) < (kind, name)),
     }
 }
 
