@@ -36,22 +36,26 @@ exec ssh -F /dev/null -n -T -b "$2" -p "$5" -l "$1" -i /tmp/key -o IdentitiesOnl
     -o ConnectTimeout=5 -o ConnectionAttempts=10 "$3" "$6"
 "#;
 
-/// Logs in as one of the administrators and becomes root, as far as sudo asks for no password. Returns who it was.
+/// Logs in as one of the administrators and becomes root, as far as sudo asks for no password. Returns who it was; `None` where
+/// sshd asks all of them for more than a key, which nobody is here to give.
 ///
 /// # Errors
 /// Why none of them comes so far.
-pub(super) fn log_in(host: &dyn WriteHost, own: &BTreeSet<IpAddr>) -> Result<String, String> {
+pub(super) fn log_in(host: &dyn WriteHost, own: &BTreeSet<IpAddr>) -> Result<Option<String>, String> {
     let ways = lockout::ways_in(host).map_err(|error| format!("administrators cannot be found: {}", chain(&error)))?;
+    if !ways.is_empty() && !ways.iter().any(|way| way.by_key) {
+        return Ok(None);
+    }
     let mut refusals = Vec::new();
-    for way in ways.into_iter().take(MOST_WAYS) {
+    for way in ways.into_iter().filter(|way| way.by_key).take(MOST_WAYS) {
         // The host's own address does not matter where it has none of the kind: sshd is asked in a network of its own.
         let at = own.iter().find(|at| at.is_ipv4() == way.from.is_ipv4() && **at != way.from);
         let Some(at) = at else { continue };
         match attempt(&way, SocketAddr::new(*at, way.port), host) {
             Ok(()) if way.asks => {
-                return Ok(format!("{} from {}, whom sudo asks for a password", way.user, way.from));
+                return Ok(Some(format!("{} from {}, whom sudo asks for a password", way.user, way.from)));
             }
-            Ok(()) => return Ok(format!("{} from {}", way.user, way.from)),
+            Ok(()) => return Ok(Some(format!("{} from {}", way.user, way.from))),
             Err(why) => refusals.push(format!("{} from {}: {why}", way.user, way.from)),
         }
     }

@@ -26,6 +26,9 @@ const SSH_TIME: Duration = Duration::from_secs(5);
 /// How long a fetch may take that only proves that the remote answers.
 const FETCH_TIME: Duration = Duration::from_secs(20);
 
+/// Why nobody could log in for a proof.
+const MORE: &str = "sshd asks all of them for more than a key";
+
 /// Some addresses, of which a host that is open for anybody lets at least one in, whatever block lists it has.
 const ANYWHERE: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
@@ -96,7 +99,8 @@ impl Before {
                 && !addresses.contains(&socket.remote.ip())
         };
         let sessions = sockets.iter().filter(is_login).copied().collect();
-        let login = login::log_in(network.host, &addresses).map(drop);
+        let login =
+            login::log_in(network.host, &addresses).and_then(|who| who.map(drop).ok_or_else(|| MORE.to_owned()));
         Ok(Self { remote: network.fetch(), ssh, sessions, login })
     }
 
@@ -169,7 +173,8 @@ impl Before {
             return Ok(format!("no administrator came in before the change, so it is not asked for: {why}"));
         }
         match login::log_in(network.host, addresses) {
-            Ok(who) => Ok(format!("an administrator can log in by SSH and become root: {who}")),
+            Ok(Some(who)) => Ok(format!("an administrator can log in by SSH and become root: {who}")),
+            Ok(None) => Ok(format!("a login of an administrator is not asked for: {MORE}")),
             Err(why) => Err(format!("no administrator can log in by SSH and become root any more: {why}")),
         }
     }

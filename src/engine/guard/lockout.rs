@@ -34,6 +34,7 @@ use admin::Way;
 use gather::Scene;
 use reach::Reach;
 use simulation::Simulation;
+use sshd::Methods;
 use sudo::Right;
 
 /// The objection's code.
@@ -177,6 +178,8 @@ pub struct WayIn {
     pub port: u16,
     /// Whether sudo asks for a password.
     pub asks: bool,
+    /// Whether sshd wants no more than a key; else it asks for a password or a second factor too.
+    pub by_key: bool,
 }
 
 /// Returns the ways in which administrators could log in and become root now, by all that the guard sees.
@@ -220,8 +223,10 @@ fn who_gets_in(scene: &Scene<'_>, reach: &Reach) -> Result<BTreeMap<String, Vec<
     for user in scene.administrators() {
         let admin = scene.admin(&user, &sources, reach)?;
         let asks = admin.right != Right::Free;
-        let way =
-            |way: &Way| way.open.first().map(|port| WayIn { user: user.clone(), from: way.from, port: *port, asks });
+        let way = |way: &Way| {
+            let by_key = way.settings.as_ref().is_ok_and(|settings| settings.methods() == Methods::Key);
+            way.open.first().map(|port| WayIn { user: user.clone(), from: way.from, port: *port, asks, by_key })
+        };
         let ways: Vec<WayIn> = admin.free_ways().filter_map(way).collect();
         if !ways.is_empty() {
             found.insert(user, ways);

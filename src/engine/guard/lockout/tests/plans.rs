@@ -277,11 +277,17 @@ fn administrators_of_a_network_are_known_beside_a_port_that_is_open_to_anybody()
     let https = ("port", "443/tcp", "{}");
     let mut host = Host::with_alice();
     host.ruleset = loaded(&host, &[ssh, https]);
-    let way =
-        |user: &str, from: &str| WayIn { user: user.to_owned(), from: from.parse().unwrap(), port: 22, asks: false };
-    assert_eq!(ways_in(&host).unwrap(), [way("alice", "10.66.0.1"), way("alice", "10.66.255.254")]);
+    let way = |from: &str, by_key| {
+        let (user, from) = ("alice".to_owned(), from.parse().unwrap());
+        WayIn { user, from, port: 22, asks: false, by_key }
+    };
+    assert_eq!(ways_in(&host).unwrap(), [way("10.66.0.1", true), way("10.66.255.254", true)]);
     let said = said(&host, &[ssh, https, ("user", "alice", "ssh_keys: []")]);
     assert!(said.contains("alice: no key that sshd accepts"), "{said}");
+
+    host.put("/etc/ssh/sshd_config", 0o644, "AuthenticationMethods publickey,keyboard-interactive:pam\n");
+    host.put("/etc/shadow", 0o640, "root:*:1::::::\nalice:$y$hash:1::::::\n");
+    assert_eq!(ways_in(&host).unwrap(), [way("10.66.0.1", false), way("10.66.255.254", false)]);
 }
 
 #[test]
