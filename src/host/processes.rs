@@ -89,7 +89,12 @@ mod tests {
         let mut sleeper = Command::new("sleep");
         sleeper.arg("60").stdout(fs::File::create(&written).unwrap()).stdin(fs::File::open(&read).unwrap());
         let mut child = sleeper.spawn().unwrap();
-        let found = that_writes(&written);
+        // Between fork and exec it has the name of its parent.
+        let begun = Instant::now();
+        let mut found = that_writes(&written);
+        while found.as_ref().is_none_or(|found| found.name != "sleep") && begun.elapsed() < Duration::from_secs(20) {
+            found = that_writes(&written);
+        }
         let reader = that_writes(&read);
         child.kill().unwrap();
         child.wait().unwrap();
