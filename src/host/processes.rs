@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// No more processes are looked at, and for no longer.
@@ -20,7 +20,7 @@ pub struct Process {
     pub uid: u32,
 }
 
-/// Returns a process that has the file at `path` open for writing.
+/// Returns a process that has the file at `path` open for writing, or one that was there before.
 pub fn that_writes(path: &Path) -> Option<Process> {
     others().find(|process| has_open(process.pid, path))
 }
@@ -68,8 +68,12 @@ pub(super) fn parse_status(pid: u32, status: &[u8]) -> Option<Process> {
 
 fn has_open(pid: u32, path: &Path) -> bool {
     let dir = format!("/proc/{pid}/fd");
+    // The kernel's word for a file that another was put in the place of, as a repair does: proc(5).
+    let mut replaced = path.as_os_str().to_owned();
+    replaced.push(" (deleted)");
+    let is_wanted = |target: PathBuf| target == path || target.as_os_str() == replaced;
     let fds = fs::read_dir(&dir).into_iter().flatten().flatten();
-    fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path)).any(|fd| {
+    fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(is_wanted)).any(|fd| {
         // The link's permission bits say how it was opened: proc(5).
         fs::symlink_metadata(fd.path()).is_ok_and(|meta| meta.mode() & 0o200 != 0)
     })
@@ -96,10 +100,14 @@ mod tests {
             found = that_writes(&written);
         }
         let reader = that_writes(&read);
+        fs::write(dir.path().join("new"), "").unwrap();
+        fs::rename(dir.path().join("new"), &written).unwrap();
+        let still = that_writes(&written);
         child.kill().unwrap();
         child.wait().unwrap();
         let found = found.unwrap();
         assert_eq!((found.pid, found.name.as_str(), reader), (child.id(), "sleep", None));
+        assert_eq!(still, Some(found), "the repair has put another file in its place");
     }
 
     #[test]

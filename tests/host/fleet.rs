@@ -210,7 +210,6 @@ impl<'lab> Fleet<'lab> {
     }
 }
 
-/// Returns what the daemon left for `hostwrit status`; null if there is nothing yet.
 /// Gives the host the units of the package, and starts them.
 pub fn start_units(host: &Machine<'_>) {
     for (name, place) in PACKAGED {
@@ -223,6 +222,7 @@ pub fn start_units(host: &Machine<'_>) {
         .ok();
 }
 
+/// Returns what the daemon left for `hostwrit status`; null if there is nothing yet.
 pub fn status(host: &Machine<'_>) -> Value {
     let text = host.read("/run/hostwrit/status.json").unwrap_or_default();
     serde_json::from_str(&text).unwrap_or(Value::Null)

@@ -160,7 +160,8 @@ fn print_journals(kept: &Path) {
         if file.to_string_lossy().ends_with("-journal.log")
             && let Ok(journal) = std::fs::read_to_string(&file)
         {
-            let lines: Vec<&str> = journal.lines().filter(|line| line.contains("hostwrit")).collect();
+            let is_ours = |line: &&str| line.contains(" hostwrit[") || line.contains("]: hostwrit");
+            let lines: Vec<&str> = journal.lines().filter(is_ours).collect();
             lines[lines.len().saturating_sub(LINES)..].iter().for_each(|line| println!("      {line}"));
         }
     }

@@ -3,16 +3,21 @@
 
 use std::time::Duration;
 
+use crate::fleet::{start_units, status};
+use crate::infra::Signer;
 use crate::lab::Lab;
 use crate::machine::{Machine, eventually, within};
 use crate::process::Output;
 use crate::scenarios::drift::DRIFTS;
-use crate::site::{Site, configure};
+use crate::site::{Site, WEB1, configure};
 
 const UNIT: &str = "[Service]
 Type=exec
 ExecStart=/usr/bin/hostwrit daemon
 ";
+
+/// A fight is told after some rounds, which come ever less often.
+const LATE: Duration = Duration::from_secs(240);
 
 /// So often, and no oftener, is one object changed before the daemon would take it for a fight.
 const ROUNDS: usize = 4;
@@ -79,16 +84,44 @@ pub fn is_seen(lab: &Lab<'_>) {
 }
 
 /// What changes a file, a user and a unit, as fast as they are put right.
-const FIGHTER: &str = "while :; do echo x >/etc/motd; usermod -s /bin/sh deploy; systemctl stop hello; sleep 1; done";
+const FIGHTER: &str = "while :; do echo x >/etc/motd; echo x >/etc/audited; usermod -s /bin/sh deploy; systemctl stop hello; sleep 1; done";
 
-/// Of what is fought over, the status says who does it: by the journal, or by the arguments of a process that lives.
+/// What changes a file that it names nowhere in its arguments, and has it open for most of the time.
+const WRITER: &str = "while :; do exec 3>/etc/written; echo x >&3; sleep 1; done\n";
+
+const FOUGHT: &str = "files:
+  /etc/written: {content: \"as declared\\n\", owner: nobody}
+  /etc/audited: {content: \"as declared\\n\"}
+";
+
+/// What auditd writes of one change.
+const AUDITED: &str = "\
+type=SYSCALL msg=audit(1700000000.123:7): arch=c000003e syscall=257 success=yes exit=3 ppid=1 pid=812 auid=1000 uid=0 gid=0 \
+comm=\"vi\" exe=\"/usr/bin/vi\" key=\"audited\"
+type=PATH msg=audit(1700000000.123:7): item=1 name=\"/etc/audited\" inode=2 nametype=NORMAL
+";
+
+/// Of what is fought over, the status says who does it: by auditd's log, the journal, a process that has the file open, or the arguments
+/// of one that lives. The steward is confined as the package has it.
 pub fn names_who_fights(lab: &Lab<'_>) {
     let site = Site::converged(lab);
     let web1 = &site.web1;
-    start_first(&site);
+    site.infra.write("profiles/fought.yaml", FOUGHT);
+    site.infra.replace(WEB1, "profiles: [base]", "profiles: [base, fought]");
+    site.infra.publish("what is fought over", Signer::Alice);
+    site.apply().ok();
+    configure(web1, &site.infra, site.remote.url(), "1h");
+    start_units(web1);
+    within(LATE, "the first cycle ends", || status(web1)["health"] == "converged");
+    // There is one audit daemon for a kernel, so none here; its log is what it would be.
+    web1.write("/var/log/audit/audit.log", AUDITED);
+    web1.run(&["chmod", "-R", "go=", "/var/log/audit"]).ok();
+    web1.write("/usr/local/bin/writer", WRITER);
     web1.run(&["systemd-run", "--unit=fighter", "sh", "-c", FIGHTER]).ok();
-    let pid = web1.run(&["systemctl", "show", "-P", "MainPID", "fighter"]).ok().text().to_owned();
-    let perhaps = format!("perhaps process {pid} (sh, uid 0), which names it in its arguments, changes");
+    web1.run(&["systemd-run", "--unit=writer", "--uid=nobody", "sh", "/usr/local/bin/writer"]).ok();
+    let process = |unit: &str| web1.run(&["systemctl", "show", "-P", "MainPID", unit]).ok().text().to_owned();
+    let (fighter, writer) = (process("fighter"), process("writer"));
+    let nobody = web1.run(&["id", "-u", "nobody"]).ok().text().to_owned();
     let fought = |object: &str, by: &str| {
         let status = site.status();
         let mut problems = status["problems"].as_array().into_iter().flatten();
@@ -98,12 +131,17 @@ pub fn names_who_fights(lab: &Lab<'_>) {
                 && problem["message"].as_str().unwrap_or_default().starts_with(by)
         })
     };
-    let eventually = |what: &str, is_so: &dyn Fn() -> bool| within(Duration::from_secs(180), what, is_so);
-    eventually("the writer of the file is named", &|| fought("file:/etc/motd", &perhaps));
-    eventually("the stopper of the unit is named", &|| fought("service:hello", &perhaps));
-    eventually("the changer of the user is named", &|| fought("user:deploy", "usermod (process "));
-    web1.run(&["systemctl", "stop", "fighter"]).ok();
-    web1.run(&["systemctl", "stop", "hostwrit"]).ok();
+    let named = format!("perhaps process {fighter} (sh, uid 0), which names it in its arguments, changes");
+    for (object, by) in [
+        ("file:/etc/motd", named.as_str()),
+        ("service:hello", &named),
+        ("user:deploy", "usermod (process "),
+        ("file:/etc/written", &format!("process {writer} (sh, uid {nobody}) changes")),
+        ("file:/etc/audited", "process 812 (vi, uid 0, login uid 1000; auditd) changes"),
+    ] {
+        within(LATE, &format!("who changes {object} is named"), || fought(object, by));
+    }
+    web1.run(&["systemctl", "stop", "fighter", "writer", "hostwrit"]).ok();
     site.apply().ok();
     site.demand_convergence();
 }
