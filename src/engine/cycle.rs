@@ -1,40 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One reconciliation, top to bottom: pull, prove, compile, authorize, plan, apply, observe again.
 
-use std::collections::BTreeMap;
+mod record;
+mod report;
+
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::audit::entry::Signer;
-use crate::audit::{AuditError, Event, Log, OutcomeResult};
+use crate::audit::{AuditError, Event, Log};
 use crate::host::{HostError, RealHost, RunLock, WriteHost};
 use crate::model::git::{Objects, Oid};
-use crate::model::{Maintenance, ObjectId, Step};
-use crate::resources::findings::Finding;
+use crate::model::{Maintenance, Step};
 use crate::resources::{Desired, ObserveError, Operation, ShelfError, triggers};
 use crate::source::{Ask, FetchError, Fetched, Source};
-use crate::trust::Cache;
-use crate::trust::{Allowance, Authorized, HEARTBEAT_REF};
+use crate::trust::{Allowance, Authorized, Cache, HEARTBEAT_REF};
 
 use super::agreement::Agreement;
-use super::alarm::{self, Alarm};
+use super::alarm;
 use super::apply::{Outcome, carry_out};
 use super::checks::Checked;
-use super::claims::{close_interrupted, forget_the_gone, forget_the_unmade, promise, remember_the_altered};
+use super::claims::{close_interrupted, forget_the_gone, forget_the_unmade, promise};
 use super::confirm::{self, BackError, Memory, Need, Verdict};
 use super::desired::{Hindrance, Judge};
-use super::guard::Objection;
-use super::hold::{Bad, HeldCommit};
+use super::hold::Bad;
 use super::last_good::Store;
-use super::pause::{self, Kept, Pause, PauseError};
+use super::pause::{self, Kept, PauseError};
 use super::pin::{self, Known};
 use super::planning::{Planned, allowance};
 use super::rollout::Rollout;
-use super::state::{self, Refused, StateError};
+use super::state::{self, StateError};
 use super::trust_cache;
 use super::{Config, Plan, State};
 use crate::model::chain;
+
+pub use report::Report;
+pub(super) use report::report;
 
 /// How long a cycle waits for another one to end.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -46,85 +47,6 @@ pub struct Cycle<'c> {
     pub(super) stop: &'c AtomicBool,
     pub(super) store: Store<'c>,
     _lock: RunLock,
-}
-
-/// What a cycle found and did.
-#[derive(Debug)]
-pub struct Report {
-    /// What was to do when the cycle began.
-    pub plan: Plan,
-    /// Number of declared objects.
-    pub objects: usize,
-    /// Number of declared objects of each kind.
-    pub kinds: BTreeMap<String, usize>,
-    /// How each step of the plan ended; none if only a plan was asked for.
-    pub outcomes: Vec<Outcome>,
-    /// Steps that the second observation, after apply, still asks for.
-    pub remaining: Vec<ObjectId>,
-    /// Why the last good state was enforced and not the remote's tip.
-    pub hindrance: Option<Hindrance>,
-    /// What somebody must know, although it keeps nothing from being done.
-    pub alarms: Vec<Alarm>,
-    /// What was found around what is declared.
-    pub findings: Vec<Finding>,
-    /// What the commit would change that waits for its turn; `None` if none waits.
-    pub ahead: Option<Plan>,
-    /// The host's ring.
-    pub ring: Option<String>,
-    /// The pin moved, or would have if there were no pause.
-    pub accepted: bool,
-    /// Nothing is changed because of this.
-    pub pause: Option<Pause>,
-    /// Why a guard lets nothing of the plan be done.
-    pub objection: Option<Objection>,
-    /// What the checks came to when they last ran.
-    pub checked: Option<Checked>,
-    /// The commit that was put back, as long as it is the last one accepted.
-    pub put_back: Option<HeldCommit>,
-    /// The pin before the cycle: what a held host is left with.
-    pub pin: Option<String>,
-    pub signers: Vec<Signer>,
-    /// When what is signed becomes too old, if nothing new comes: a cycle then has something to say.
-    pub stale_from: Option<SystemTime>,
-    /// When maintenance begins or ends.
-    pub maintenance_turns: Option<SystemTime>,
-    /// What is enforced, where the cycle had to read it.
-    pub enforced: Option<Authorized<Desired>>,
-}
-
-impl Report {
-    /// Whether a pause or a guard holds back a commit or steps.
-    pub fn is_held(&self) -> bool {
-        let is_kept = self.pause.is_some() || self.objection.is_some();
-        is_kept && (self.accepted || !self.plan.steps.is_empty())
-    }
-
-    /// Whether the host may be known to agree until something changes.
-    pub(super) fn is_undisturbed(&self) -> bool {
-        matches!(self.hindrance, None | Some(Hindrance::Held(_)))
-    }
-
-    /// Notes the pause under which the cycle ran.
-    fn under(mut self, pause: Option<Pause>, unreadable: Option<Alarm>) -> Self {
-        self.pause = pause;
-        self.alarms.extend(unreadable);
-        self
-    }
-
-    /// Whether no check failed that counts.
-    pub fn is_well(&self) -> bool {
-        self.checked.as_ref().is_none_or(Checked::is_well)
-    }
-
-    /// Whether every step was carried out and the host, observed again, is as the plan wants it.
-    pub fn is_done(&self) -> bool {
-        self.remaining.is_empty() && self.outcomes.iter().all(|outcome| outcome.result == OutcomeResult::Done)
-    }
-
-    /// Whether all is done and nothing was held back: the host agrees with the plan's commit.
-    pub fn converged(&self) -> bool {
-        self.is_done() && self.plan.held.is_empty()
-    }
 }
 
 /// Why a cycle ended early.
@@ -337,20 +259,6 @@ impl<'c> Cycle<'c> {
         Ok(report)
     }
 
-    /// Writes down what the second plan has shown.
-    fn settle(&self, desired: &Authorized<Desired>, report: &Report, state: &mut State) -> Result<(), CycleError> {
-        let held = report.plan.held.iter().map(|step| step.object.clone());
-        let differing: Vec<ObjectId> = report.remaining.iter().cloned().chain(held).collect();
-        remember_the_altered(state, desired.desired(), &differing);
-        if report.converged() && state.converged.as_deref() != Some(&report.plan.commit) {
-            let mut log = Log::open(self.host, state.log)?;
-            log.append([Event::Converged { commit: report.plan.commit.clone() }])?;
-            state.log = Some(log.head());
-            state.converged = Some(report.plan.commit.clone());
-        }
-        Ok(())
-    }
-
     /// Changes nothing but what hostwrit remembers of the remote: the pin stays, and the plan is left as it is.
     fn hold(
         &self,
@@ -520,70 +428,9 @@ impl<'c> Cycle<'c> {
         }
     }
 
-    /// Records once that what was signed has become too old.
-    fn record_staleness(&self, state: &mut State) -> Result<(), AuditError> {
-        let stale = state.freshness.stale(self.host.now());
-        if let Some(stale) = stale.as_ref().filter(|_| !state.freshness.told) {
-            let newest = stale.newest.map(|newest| humantime::format_rfc3339_seconds(newest).to_string());
-            let max_age = humantime::format_duration(stale.max_age).to_string();
-            let mut log = Log::open(self.host, state.log)?;
-            log.append([Event::Stale { newest, max_age }])?;
-            state.log = Some(log.head());
-        }
-        state.freshness.told = stale.is_some();
-        Ok(())
-    }
-
-    /// Records that maintenance has begun, or has ended.
-    fn record_maintenance(&self, in_force: Option<&Maintenance>, state: &mut State) -> Result<(), AuditError> {
-        if state.maintenance.as_ref() != in_force {
-            let event = match in_force.cloned() {
-                Some(Maintenance { from, until, reason, except }) => {
-                    Event::MaintenanceBegun { from, until, reason, except }
-                }
-                None => Event::MaintenanceEnded {},
-            };
-            let mut log = Log::open(self.host, state.log)?;
-            log.append([event])?;
-            state.log = Some(log.head());
-            state.maintenance = in_force.cloned();
-        }
-        Ok(())
-    }
-
     /// Returns the configuration's root commit as the state writes it.
     pub(super) fn root(&self) -> String {
         self.config.anchor.root.to_string()
-    }
-
-    /// Records a refused commit once, not at every pull.
-    fn record_refusal(&self, hindrance: &Hindrance, state: &mut State) -> Result<(), CycleError> {
-        // What is held stands in the log already.
-        let is_no_refusal =
-            matches!(hindrance, Hindrance::Fetch(_) | Hindrance::Facts(_) | Hindrance::Rollout(_) | Hindrance::Held(_));
-        if is_no_refusal {
-            return Ok(());
-        }
-        let commit = hindrance.commit().map(|commit| commit.to_string());
-        self.record_refused(commit, hindrance.code(), hindrance.to_string(), state)
-    }
-
-    fn record_refused(
-        &self,
-        commit: Option<String>,
-        code: &str,
-        message: String,
-        state: &mut State,
-    ) -> Result<(), CycleError> {
-        let refused = Refused { commit: commit.clone(), code: code.to_owned() };
-        if state.refused.as_ref() != Some(&refused) {
-            let mut log = Log::open(self.host, state.log)?;
-            log.append([Event::Refused { commit, code: refused.code.clone(), message }])?;
-            state.log = Some(log.head());
-            state.refused = Some(refused);
-            state.write(self.host)?;
-        }
-        Ok(())
     }
 }
 
@@ -602,50 +449,4 @@ pub fn ask(config: &Config) -> Ask {
 /// Returns the commit at the heartbeat ref as the state writes it; the outer `None` where the remote cannot be asked.
 fn heartbeat_of(fetched: &Result<Fetched, FetchError>) -> Option<Option<String>> {
     fetched.as_ref().ok().map(|fetched| fetched.beside.map(|commit| commit.to_string()))
-}
-
-/// Returns the report of a cycle that has not changed anything yet.
-pub(super) fn report(
-    hindrance: Option<Hindrance>,
-    plan: Plan,
-    desired: &Authorized<Desired>,
-    state: &State,
-    now: SystemTime,
-) -> Report {
-    let now = state.freshness.at_least(now);
-    let maintenance = desired.desired().maintenance.as_ref();
-    Report {
-        accepted: state.pin.as_deref() != Some(&plan.commit) && state.enforced() != Some(&plan.commit),
-        plan,
-        objects: desired.desired().objects().len(),
-        kinds: desired.desired().kinds(),
-        outcomes: Vec::new(),
-        remaining: Vec::new(),
-        hindrance,
-        alarms: Vec::new(),
-        findings: Vec::new(),
-        ahead: None,
-        ring: state.rollout.ring.clone(),
-        pause: None,
-        objection: None,
-        checked: state.checked.clone(),
-        put_back: state.held_pin().cloned(),
-        pin: state.pin.clone(),
-        signers: signers(desired),
-        stale_from: state.freshness.stale_from(),
-        maintenance_turns: maintenance.and_then(|maintenance| maintenance.next_change(now)),
-        enforced: None,
-    }
-}
-
-fn signers(desired: &Authorized<Desired>) -> Vec<Signer> {
-    desired
-        .signers()
-        .iter()
-        .map(|signer| Signer {
-            commit: signer.commit.to_string(),
-            principal: signer.principal.clone(),
-            key: signer.key.to_string(),
-        })
-        .collect()
 }
