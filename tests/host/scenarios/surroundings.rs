@@ -9,8 +9,7 @@ use crate::machine::{Machine, eventually};
 use crate::site::{Site, WEB1, configure};
 
 /// Opens the ports and nothing else.
-const PORTS: &str =
-    "profiles: [base]\nports:\n  22/tcp: {management: true}\n  443/tcp: {}\n  8443/tcp: {}\n  53/udp: {}\n";
+const PORTS: &str = "profiles: [base]\nports:\n  22/tcp: {}\n  443/tcp: {}\n  8443/tcp: {}\n  53/udp: {}\n";
 
 const DAEMON: &str = "[Service]\nType=exec\nExecStart=/usr/bin/hostwrit daemon\n";
 
