@@ -188,6 +188,9 @@ pub fn killed_in_the_middle(lab: &Lab<'_>) {
         // Between the first step and the way back, too, whoever has come in can come in.
         demand_reached(lab, &site, &at);
         if is_started_again {
+            // What is proven stays, whoever is killed after that.
+            assert!(is_under_way || host_is(&site) == states[new], "{at}: a change that was proven is gone");
+            kept += usize::from(!is_under_way);
             go_on(&site, &at, &states[new]);
             continue;
         }
