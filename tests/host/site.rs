@@ -46,6 +46,12 @@ impl<'lab> Site<'lab> {
         site
     }
 
+    /// Gives the host a configuration with an interval of a second and these further keys.
+    pub fn configure_with(&self, keys: &str) {
+        let configuration = configuration(&self.infra, self.web1.name(), self.remote.url(), "1s");
+        self.web1.write("/etc/hostwrit/config.yaml", configuration + keys);
+    }
+
     /// Runs hostwrit on the host.
     pub fn hostwrit(&self, arguments: &[&str]) -> Output {
         hostwrit(&self.web1, arguments)

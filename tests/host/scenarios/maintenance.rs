@@ -29,9 +29,7 @@ rules:
 pub fn leaves_the_host_alone(lab: &Lab<'_>) {
     let site = Site::new(lab);
     let web1 = &site.web1;
-    configure(web1, &site.infra, site.remote.url(), "1s");
-    let config = web1.read("/etc/hostwrit/config.yaml").unwrap_or_default();
-    web1.write("/etc/hostwrit/config.yaml", format!("{config}metrics: {{textfile: {TEXTFILE}}}\n"));
+    site.configure_with(&format!("metrics: {{textfile: {TEXTFILE}}}\n"));
     web1.sh(&format!("mkdir -p $(dirname {TEXTFILE})")).ok();
     admit_mallory(&site);
     start_units(web1);

@@ -5,7 +5,7 @@ use crate::fleet::start_units;
 use crate::infra::Signer;
 use crate::lab::Lab;
 use crate::machine::eventually;
-use crate::site::{Site, configure};
+use crate::site::Site;
 
 const PORT: &str = "127.0.0.1:9731";
 
@@ -31,12 +31,9 @@ while (my $client = $server->accept) {
 pub fn are_told(lab: &Lab<'_>) {
     let site = Site::new(lab);
     let web1 = &site.web1;
-    configure(web1, &site.infra, site.remote.url(), "1s");
-    let config = web1.read("/etc/hostwrit/config.yaml").unwrap_or_default();
-    web1.write(
-        "/etc/hostwrit/config.yaml",
-        format!("{config}metrics: {{listen: {PORT}}}\nreports:\n  - name: hook\n    webhook: {{url: http://127.0.0.1:8088/hook}}\n"),
-    );
+    site.configure_with(&format!(
+        "metrics: {{listen: {PORT}}}\nreports:\n  - name: hook\n    webhook: {{url: http://127.0.0.1:8088/hook}}\n"
+    ));
     web1.write("/run/receiver.pl", RECEIVER);
     web1.run(&["systemd-run", "--unit=receiver", "perl", "/run/receiver.pl"]).ok();
     start_units(web1);

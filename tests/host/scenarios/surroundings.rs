@@ -129,12 +129,7 @@ fn look_again_costs_little(web1: &Machine<'_>) {
 /// The daemon, which looks at the whole host every second, has one line for each finding, a metric, and one more for a new one.
 fn tell_once(site: &Site<'_>) {
     let web1 = &site.web1;
-    configure(web1, &site.infra, site.remote.url(), "1s");
-    let config = web1.read("/etc/hostwrit/config.yaml").unwrap_or_default();
-    web1.write(
-        "/etc/hostwrit/config.yaml",
-        format!("{config}metrics: {{textfile: /var/lib/hostwrit/hostwrit.prom}}\n"),
-    );
+    site.configure_with("metrics: {textfile: /var/lib/hostwrit/hostwrit.prom}\n");
     web1.write("/etc/systemd/system/hostwrit.service", DAEMON);
     web1.sh("systemctl daemon-reload && systemctl start hostwrit").ok();
     let lines = |port: &str| web1.journal().lines().filter(|line| line.contains(&format!("port:{port}: "))).count();

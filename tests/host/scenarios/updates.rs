@@ -4,7 +4,7 @@
 use crate::fleet::start_units;
 use crate::lab::Lab;
 use crate::machine::{Machine, eventually};
-use crate::site::{Site, configure};
+use crate::site::Site;
 
 /// Where node_exporter would read.
 const TEXTFILE: &str = "/var/lib/metrics/hostwrit.prom";
@@ -53,9 +53,7 @@ const HOLD_LOCKS: &str = r#"
 pub fn are_counted(lab: &Lab<'_>) {
     let site = Site::new(lab);
     let web1 = &site.web1;
-    configure(web1, &site.infra, site.remote.url(), "1s");
-    let config = web1.read("/etc/hostwrit/config.yaml").unwrap_or_default();
-    web1.write("/etc/hostwrit/config.yaml", format!("{config}metrics: {{textfile: {TEXTFILE}}}\n"));
+    site.configure_with(&format!("metrics: {{textfile: {TEXTFILE}}}\n"));
     web1.sh(&format!("mkdir -p $(dirname {TEXTFILE})")).ok();
     web1.write("/etc/apt/sources.list", "deb [trusted=yes] file:/srv/archive ./\n");
     publish(web1, "1.0", "Tiny");
