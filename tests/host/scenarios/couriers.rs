@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::fleet::{Fleet, METRICS, status};
+use crate::fleet::{Fleet, METRICS, NAMES, status};
 use crate::lab::Lab;
 use crate::machine::Machine;
 
@@ -53,30 +53,28 @@ pub fn killed(lab: &Lab<'_>) {
     println!("killed in {round} rounds; systemd started the courier again {} times in the last life", restarts.text());
 }
 
-/// What sits on its socket sends garbage, floods, drips, says nothing, or lies.
+/// What sits on its socket sends garbage, on four hosts at once; then on each of them another kind: floods, drips, says nothing, lies.
 pub fn false_one(lab: &Lab<'_>) {
     const DROP_IN: &str = "/etc/systemd/system/hostwrit-courier.service.d/false.conf";
-    let mut fleet = Fleet::converged(lab, ["web1"]);
-    fleet.hosts[0].write("/usr/local/lib/false-courier.pl", FALSE_COURIER);
-    for (manner, code) in [
-        ("garbage", "fetch-failed"),
-        ("flood", "fetch-failed"),
-        ("drip", "fetch-failed"),
-        ("silence", "fetch-failed"),
-        ("lies", "object-missing"),
-    ] {
-        let host = &fleet.hosts[0];
-        host.write(
-            DROP_IN,
-            format!("[Service]\nExecStart=\nExecStart=/usr/bin/perl /usr/local/lib/false-courier.pl {manner}\n"),
-        );
-        host.sh("systemctl daemon-reload && systemctl restart hostwrit-courier.service").ok();
-        fleet.demand_last_good(manner, &[code]);
-        let memory = crate::fleet::peak_kib(host, STEWARD);
-        assert!(memory < 256 * 1024, "{manner}: the steward took {memory} KiB");
-        host.sh(&format!("rm {DROP_IN}; systemctl daemon-reload; systemctl restart hostwrit-courier.service")).ok();
-        fleet.publish(&format!("After {manner}."));
-        fleet.demand_followed(manner);
+    let mut fleet = Fleet::converged(lab, NAMES);
+    for manners in [["garbage"; 4], ["flood", "drip", "silence", "lies"]] {
+        for (host, manner) in fleet.hosts.iter().zip(manners) {
+            host.write("/usr/local/lib/false-courier.pl", FALSE_COURIER);
+            let start = format!("/usr/bin/perl /usr/local/lib/false-courier.pl {manner}");
+            host.write(DROP_IN, format!("[Service]\nExecStart=\nExecStart={start}\n"));
+            host.sh("systemctl daemon-reload && systemctl restart hostwrit-courier.service").ok();
+        }
+        for (host, manner) in fleet.hosts.iter().zip(manners) {
+            let code = if manner == "lies" { "object-missing" } else { "fetch-failed" };
+            fleet.demand_last_good_of(std::slice::from_ref(host), manner, &[code]);
+            let memory = crate::fleet::peak_kib(host, STEWARD);
+            assert!(memory < 256 * 1024, "{manner}: the steward took {memory} KiB");
+        }
+        for host in &fleet.hosts {
+            host.sh(&format!("rm {DROP_IN}; systemctl daemon-reload; systemctl restart hostwrit-courier.service")).ok();
+        }
+        fleet.publish(&format!("After {}.", manners.join(", ")));
+        fleet.demand_followed(&manners.join(", "));
     }
 }
 
