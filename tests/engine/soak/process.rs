@@ -71,7 +71,7 @@ pub fn daemon(site: &Site) -> Process {
     // It listens once it is there; `sync` says so if it does not.
     let begin = Instant::now();
     while ran(&mut site.command(&["sync", "--wait"])).code != 0 {
-        assert!(begin.elapsed() < Duration::from_secs(30), "the daemon does not answer");
+        assert!(begin.elapsed() < Duration::from_secs(120), "the daemon does not answer");
         thread::sleep(Duration::from_millis(50));
     }
     daemon
