@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{HostError, Listening, NewFile, Process, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost};
 use crate::manifest::Facts;
 use crate::model::{Digest, Maintenance};
-use crate::resources::findings::{self, Finding};
+use crate::resources::findings::{self, Code, Finding};
 use crate::resources::{Desired, ObserveError};
 
 use super::state::{STATE, State};
@@ -92,7 +92,10 @@ impl Agreement {
         if differs || !plan.unmanaged.is_empty() {
             return Ok(None);
         }
-        let Ok(findings) = findings::of(desired, &recorder) else { return Ok(None) };
+        let findings = findings::of(desired, &recorder);
+        if findings.iter().any(|finding| finding.code == Code::NotLookedAt) {
+            return Ok(None);
+        }
         let Recorded { questions, answers } = recorder.recorded.into_inner();
         Ok(questions.map(|questions| Self {
             key,
