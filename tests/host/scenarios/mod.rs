@@ -3,6 +3,7 @@
 
 use crate::lab::Lab;
 
+mod apart;
 mod bootstrap;
 mod checks;
 mod commands;
@@ -53,7 +54,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "fabric-lost-server", run: remotes::lost },
     Scenario { name: "fabric-courier-false", run: couriers::false_one },
     Scenario { name: "fabric-courier-killed", run: couriers::killed },
-    Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
+    Scenario { name: "processes-kept-apart", run: apart::kept_apart },
     Scenario { name: "checks-killed-on-the-way-back", run: checks::killed_on_the_way_back },
     Scenario { name: "checks-put-a-bad-commit-back", run: checks::put_a_bad_commit_back },
     Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
