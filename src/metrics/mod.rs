@@ -37,6 +37,7 @@ pub const FINDINGS: &[&str] = &[
     "foreign-drop",
     "iptables-legacy",
     "blocklist-old",
+    "live-session",
     "not-looked-at",
 ];
 

@@ -11,6 +11,7 @@ mod firewalls;
 mod listeners;
 mod published;
 mod ruleset;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -110,6 +111,8 @@ codes! {
     IptablesLegacy = "iptables-legacy",
     /// A list of blocked addresses is older than it may be.
     BlocklistOld = "blocklist-old",
+    /// An SSH session lasts that could not be begun now.
+    LiveSession = "live-session",
     /// The host could not be looked at.
     NotLookedAt = "not-looked-at",
 }
@@ -126,6 +129,8 @@ pub fn of(desired: &Desired, host: &dyn ReadHost) -> Vec<Finding> {
     if !desired.blocklists.is_empty() {
         findings.extend(blocklists::old(&desired.blocklists, host.now()));
     }
+    findings
+        .extend(sessions::outlived(&desired.users, host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)]));
     findings
 }
 
