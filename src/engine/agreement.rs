@@ -20,7 +20,7 @@ use crate::host::{
 };
 use crate::manifest::Facts;
 use crate::model::{Digest, Maintenance};
-use crate::resources::findings::{self, Code, Finding};
+use crate::resources::findings::{self, Found};
 use crate::resources::{Desired, ObserveError};
 
 use super::state::{STATE, State};
@@ -45,8 +45,7 @@ pub struct Agreement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
     /// What was found around what is declared: it follows from the answers as well.
-    #[serde(default)]
-    pub findings: Vec<Finding>,
+    pub found: Found,
     /// In the order in which they were asked.
     questions: Vec<Question>,
     answers: Digest,
@@ -101,14 +100,14 @@ impl Agreement {
         if differs || !plan.unmanaged.is_empty() {
             return Ok(None);
         }
-        let findings = findings::of(desired, &recorder);
-        if findings.iter().any(|finding| finding.code == Code::NotLookedAt) {
+        let found = findings::of(desired, &recorder);
+        if !found.is_whole() {
             return Ok(None);
         }
         let Recorded { questions, answers } = recorder.recorded.into_inner();
         Ok(questions.map(|questions| Self {
             key,
-            findings,
+            found,
             objects: desired.objects().len(),
             kinds: desired.kinds(),
             maintenance: desired.maintenance.clone(),

@@ -31,6 +31,7 @@ mod pause;
 mod pins;
 mod poll_hint;
 mod remote;
+mod renewals;
 mod repair;
 mod reports;
 mod rollout;
