@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::{RealHost, memory};
+use crate::host::RealHost;
+use crate::memory;
 use crate::model::{ObjectId, Record, chain};
 use crate::resources::Concerned;
 
