@@ -11,7 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::{ReadHost as _, RealHost, memory};
+use crate::host::{ReadHost as _, RealHost};
+use crate::memory;
 use crate::resources::findings::Finding;
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
