@@ -35,3 +35,4 @@ mod repair;
 mod reports;
 mod rollout;
 mod soak;
+mod tick;
