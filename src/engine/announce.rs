@@ -47,6 +47,8 @@ pub enum News {
     Repair(Box<Status>, Told),
     /// A pull called for no cycle; whether the remote answered.
     Pull(Box<Status>, bool),
+    /// apt was asked which updates wait.
+    Updates,
     Config(Box<Config>),
 }
 
@@ -130,6 +132,11 @@ impl Voice {
             News::Config(config) => {
                 self.config = *config;
                 return;
+            }
+            News::Updates => {
+                if let Some(metrics) = &mut self.metrics {
+                    measure::note_updates(metrics, self.host.as_ref());
+                }
             }
             News::Cycle(status, told, took) => {
                 self.counters.count(&status, took, self.host.as_ref());

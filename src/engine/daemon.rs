@@ -185,6 +185,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             tokio::select! {
                 wake = wait(next_pull, &mut terminate, &mut interrupt, &mut hangup) => break wake,
                 () = attend(&mut demands, &mut notifier) => break Wake::Asked,
+                () = lookout.answered() => announcer.tell(News::Updates),
                 next = drift.next() => {
                     let asks_for_cycle = matches!(next, Next::Cycle);
                     if note(next, &drift, last.as_mut(), &host, &config, &announcer) {
