@@ -56,6 +56,8 @@ impl Stir {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods, reason = "a test's own directory")]
+
     use std::collections::BTreeMap;
     use std::fs;
     use std::path::{Path, PathBuf};

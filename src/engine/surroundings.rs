@@ -34,9 +34,8 @@ impl Cycle<'_> {
         Ok(agreement.findings)
     }
 
-    /// Returns what is found around what is declared. That it cannot be looked at is found as well: it keeps nothing from
-    /// being done.
+    /// Returns what is found around what is declared.
     pub(super) fn look_around(&self, desired: &Authorized<Desired>) -> Vec<Finding> {
-        findings::of(desired.desired(), self.host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)])
+        findings::of(desired.desired(), self.host)
     }
 }

@@ -12,9 +12,9 @@ use crate::model::Digest;
 use super::files::Root;
 use super::listeners::{self, Holders};
 use super::{
-    AccountFiles, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset, RunLock,
-    Scratch, Stat, Tables, Timer, UnitAction, UnitState, Watcher, WriteHost, accounts, append, command, connect,
-    effective, files, listen, room, ruleset, scratch, units, updates,
+    AccountFiles, Dated, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset,
+    RunLock, Scratch, Stat, Tables, Timer, UnitAction, UnitState, Watcher, WriteHost, accounts, append, command,
+    connect, effective, files, listen, room, ruleset, scratch, units, updates,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -147,6 +147,10 @@ impl ReadHost for RealHost {
 
     fn read_from(&self, path: &Path, from: u64) -> Result<Option<Vec<u8>>, HostError> {
         files::read_from(&self.root, path, from)
+    }
+
+    fn dated(&self, path: &Path, most: usize) -> Result<Option<Dated>, HostError> {
+        files::dated(&self.root, path, most)
     }
 
     fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {

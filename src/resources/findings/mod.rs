@@ -2,8 +2,8 @@
 //! What a person must know of the surroundings of what is declared: what really listens, and what else filters packets.
 //!
 //! A finding is no difference: nothing is done about it, no step comes of it, and its host counts as converged. Each file
-//! judges one family, purely, over what [`Surroundings`] has read. A host that declares no port, no way out and no list of
-//! blocked addresses is not looked at.
+//! judges one family, purely, over what was read for it. What a host does not declare is not looked around, and where one look
+//! fails the others count.
 
 mod bans;
 mod blocklists;
@@ -120,19 +120,23 @@ impl fmt::Display for Code {
     }
 }
 
-/// Looks around what is declared.
-///
-/// # Errors
-/// The host cannot be read.
-pub fn of(desired: &Desired, host: &dyn ReadHost) -> Result<Vec<Finding>, ObserveError> {
+/// Looks around what is declared. That some of it cannot be looked at is found as well: it keeps nothing from being done.
+pub fn of(desired: &Desired, host: &dyn ReadHost) -> Vec<Finding> {
+    let mut findings = around_ports(desired, host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)]);
+    if !desired.blocklists.is_empty() {
+        findings.extend(blocklists::old(&desired.blocklists, host.now()));
+    }
+    findings
+}
+
+/// Looks at what listens and what filters, where the host declares what may be reached.
+fn around_ports(desired: &Desired, host: &dyn ReadHost) -> Result<Vec<Finding>, ObserveError> {
     if desired.ports.is_empty() && desired.egress.is_empty() && desired.blocklists.is_empty() {
         return Ok(Vec::new());
     }
     let declared: Vec<Ports> =
         desired.ports.iter().filter_map(|port| Some(port.want.as_ref()?.opening.ports)).collect();
-    let mut findings = judge(&declared, &Surroundings::read(&declared, host)?);
-    findings.extend(blocklists::old(&desired.blocklists, host.now()));
-    Ok(findings)
+    Ok(judge(&declared, &Surroundings::read(&declared, host)?))
 }
 
 /// What was read of a host to find something.
