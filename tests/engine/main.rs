@@ -36,3 +36,4 @@ mod repair;
 mod reports;
 mod rollout;
 mod soak;
+mod tick;
