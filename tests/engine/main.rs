@@ -16,6 +16,7 @@ mod blind;
 mod concurrency;
 mod confirm;
 mod courier;
+mod credentials;
 mod drift;
 mod faults;
 mod faulty_host;
