@@ -15,10 +15,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostError, Listening, NewFile, Process, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost};
+use crate::host::{
+    Dated, HostError, Listening, NewFile, Process, ReadHost, Ruleset, Session, Stat, Tables, UnitState, WriteHost,
+};
 use crate::manifest::Facts;
 use crate::model::{Digest, Maintenance};
-use crate::resources::findings::{self, Finding};
+use crate::resources::findings::{self, Found};
 use crate::resources::{Desired, ObserveError};
 
 use super::state::{STATE, State};
@@ -43,8 +45,7 @@ pub struct Agreement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
     /// What was found around what is declared: it follows from the answers as well.
-    #[serde(default)]
-    pub findings: Vec<Finding>,
+    pub found: Found,
     /// In the order in which they were asked.
     questions: Vec<Question>,
     answers: Digest,
@@ -57,6 +58,9 @@ enum Question {
     Stat(String),
     #[serde(rename = "r")]
     Read(String),
+    /// The age of a file, and so many of its bytes.
+    #[serde(rename = "a")]
+    Dated(String, usize),
     #[serde(rename = "k")]
     ReadLink(String),
     #[serde(rename = "l")]
@@ -65,8 +69,12 @@ enum Question {
     Units(Vec<String>),
     #[serde(rename = "d")]
     Day,
+    #[serde(rename = "t")]
+    HasCome(SystemTime),
     #[serde(rename = "p")]
     Listening,
+    #[serde(rename = "o")]
+    SessionsBefore(BTreeMap<String, SystemTime>),
     /// Whatever was read of the packet filter: that its generation is the same is enough.
     #[serde(rename = "n")]
     Ruleset,
@@ -92,11 +100,14 @@ impl Agreement {
         if differs || !plan.unmanaged.is_empty() {
             return Ok(None);
         }
-        let Ok(findings) = findings::of(desired, &recorder) else { return Ok(None) };
+        let found = findings::of(desired, &recorder);
+        if !found.is_whole() {
+            return Ok(None);
+        }
         let Recorded { questions, answers } = recorder.recorded.into_inner();
         Ok(questions.map(|questions| Self {
             key,
-            findings,
+            found,
             objects: desired.objects().len(),
             kinds: desired.kinds(),
             maintenance: desired.maintenance.clone(),
@@ -121,14 +132,17 @@ impl Agreement {
             match question {
                 Question::Stat(path) => answers.stat(host.stat(Path::new(path))?),
                 Question::Read(path) => answers.bytes(host.read(Path::new(path))?.as_deref()),
+                Question::Dated(path, most) => answers.dated(host.dated(Path::new(path), *most)?.as_ref()),
                 Question::ReadLink(path) => answers.link(host.read_link(Path::new(path))?.as_deref()),
                 Question::List(path) => answers.list(host.list(Path::new(path))?.as_deref()),
                 Question::Units(names) => {
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     answers.units(&host.units(&names)?);
                 }
-                Question::Day => answers.day(day(host.now())),
+                Question::Day => answers.number(day(host.now())),
+                Question::HasCome(time) => answers.number(host.has_come(*time).into()),
                 Question::Listening => answers.listening(host.listening()?.as_ref()),
+                Question::SessionsBefore(times) => answers.sessions(&host.sessions_before(times)?),
                 Question::Ruleset => answers.bytes(Some(host.ruleset_generation()?.as_bytes())),
             }
         }
@@ -197,13 +211,18 @@ impl Answers {
         self.bytes(stat.map(|stat| format!("{stat:?}")).as_deref().map(str::as_bytes));
     }
 
+    fn dated(&mut self, dated: Option<&Dated>) {
+        self.bytes(dated.map(|dated| format!("{:?} {}", dated.changed, dated.size)).as_deref().map(str::as_bytes));
+        self.bytes(dated.map(|dated| dated.begin.as_slice()));
+    }
+
     fn link(&mut self, target: Option<&Path>) {
         self.bytes(target.map(|target| target.as_os_str().as_bytes()));
     }
 
     fn list(&mut self, names: Option<&[OsString]>) {
         let Some(names) = names else { return self.bytes(None) };
-        self.day(names.len() as u64);
+        self.number(names.len() as u64);
         names.iter().for_each(|name| self.bytes(Some(name.as_bytes())));
     }
 
@@ -215,7 +234,11 @@ impl Answers {
         self.bytes(listening.map(|listening| format!("{listening:?}")).as_deref().map(str::as_bytes));
     }
 
-    fn day(&mut self, number: u64) {
+    fn sessions(&mut self, sessions: &[Session]) {
+        self.bytes(Some(format!("{sessions:?}").as_bytes()));
+    }
+
+    fn number(&mut self, number: u64) {
         self.bytes(Some(&number.to_be_bytes()));
     }
 
@@ -268,8 +291,14 @@ impl ReadHost for Recorder<'_> {
     /// Returns the begin of the day: what a plan is told must be what is kept.
     fn now(&self) -> SystemTime {
         let day = day(self.host.now());
-        self.keep(Some(Question::Day), |answers| answers.day(day));
+        self.keep(Some(Question::Day), |answers| answers.number(day));
         UNIX_EPOCH + DAY * u32::try_from(day).unwrap_or(u32::MAX)
+    }
+
+    fn has_come(&self, time: SystemTime) -> bool {
+        let has_come = self.host.has_come(time);
+        self.keep(Some(Question::HasCome(time)), |answers| answers.number(has_come.into()));
+        has_come
     }
 
     fn stat(&self, path: &Path) -> Result<Option<Stat>, HostError> {
@@ -282,6 +311,19 @@ impl ReadHost for Recorder<'_> {
         let bytes = self.host.read(path)?;
         self.keep_path(Question::Read, path, |answers| answers.bytes(bytes.as_deref()));
         Ok(bytes)
+    }
+
+    /// A failure cannot be kept: whoever asks may take it for an answer.
+    fn dated(&self, path: &Path, most: usize) -> Result<Option<Dated>, HostError> {
+        let dated = self.host.dated(path, most);
+        match &dated {
+            Ok(answer) => {
+                let question = path.to_str().map(|path| Question::Dated(path.to_owned(), most));
+                self.keep(question, |answers| answers.dated(answer.as_ref()));
+            }
+            Err(_) => self.keep(None, |_| {}),
+        }
+        dated
     }
 
     fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {
@@ -312,6 +354,12 @@ impl ReadHost for Recorder<'_> {
     /// Is not kept: no step follows from a process, and another process seldom takes over the same socket.
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         self.host.holders(inodes)
+    }
+
+    fn sessions_before(&self, times: &BTreeMap<String, SystemTime>) -> Result<Vec<Session>, HostError> {
+        let sessions = self.host.sessions_before(times)?;
+        self.keep(Some(Question::SessionsBefore(times.clone())), |answers| answers.sessions(&sessions));
+        Ok(sessions)
     }
 
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {

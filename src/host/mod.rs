@@ -16,12 +16,12 @@ pub mod files;
 mod listen;
 pub mod listeners;
 pub mod lock;
-pub mod memory;
 mod processes;
 pub mod real;
 pub mod room;
 pub mod ruleset;
 pub mod scratch;
+mod sessions;
 pub mod units;
 mod updates;
 pub mod watch;
@@ -42,6 +42,7 @@ pub use real::RealHost;
 pub use room::Room;
 pub use ruleset::{Elements, Ruleset, RulesetMonitor, Tables};
 pub use scratch::Scratch;
+pub use sessions::{Opened, Session};
 pub use units::{Timer, UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};
 
@@ -55,6 +56,11 @@ pub trait ReadHost {
 
     /// Returns the time of day.
     fn now(&self) -> SystemTime;
+
+    /// Whether this time has come.
+    fn has_come(&self, time: SystemTime) -> bool {
+        self.now() >= time
+    }
 
     /// Returns what is at `path`, not following a symbolic link in the last place; `None` if nothing is.
     ///
@@ -75,6 +81,15 @@ pub trait ReadHost {
     fn read_from(&self, path: &Path, from: u64) -> Result<Option<Vec<u8>>, HostError> {
         let after = |bytes: Vec<u8>| bytes.get(usize::try_from(from).ok()?..).map(<[u8]>::to_vec);
         Ok(self.read(path)?.map(|bytes| after(bytes).unwrap_or_default()))
+    }
+
+    /// Returns since when the regular file at `path` holds what it holds, and the first `most` bytes of that, not following a
+    /// symbolic link in the last place; `None` if nothing is there.
+    ///
+    /// # Errors
+    /// Something else is there, it cannot be read, or this host does not tell.
+    fn dated(&self, path: &Path, _most: usize) -> Result<Option<Dated>, HostError> {
+        Err(HostError::file("read", path)(std::io::ErrorKind::Unsupported.into()))
     }
 
     /// Returns the target of the symbolic link at `path`, or `None` if nothing is there.
@@ -106,6 +121,15 @@ pub trait ReadHost {
     /// Returns the process that holds each of these sockets, where that can be told, by inode.
     fn holders(&self, _inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         BTreeMap::new()
+    }
+
+    /// Returns the SSH sessions of these users that began before the time that stands with each, in order of their names; none
+    /// under another root, or where no logind can be asked.
+    ///
+    /// # Errors
+    /// logind fails, or the journal cannot be read.
+    fn sessions_before(&self, _times: &BTreeMap<String, SystemTime>) -> Result<Vec<Session>, HostError> {
+        Ok(Vec::new())
     }
 
     /// Asks a program of the running system how it would read a configuration. Nothing of the host is changed.
@@ -255,6 +279,17 @@ pub struct Stat {
     pub owner: Owner,
     /// Size in bytes.
     pub size: u64,
+}
+
+/// A file's content, and its age.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dated {
+    /// When the content last changed, by the file itself: whoever may write it may set that.
+    pub changed: SystemTime,
+    /// Size in bytes.
+    pub size: u64,
+    /// No more of the content than was asked for.
+    pub begin: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

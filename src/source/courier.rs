@@ -19,7 +19,7 @@ use nix::unistd::User;
 use crate::model::chain;
 use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 
-use super::wire::{self, Answer, Request};
+use super::wire::{self, Answer, Backlog, Request};
 use super::{Ask, FetchError, Fetched, HashKind, Limits, NoAnswer, NoNumber, Probe, Query, Source};
 
 /// Where systemd listens for the courier; root alone may connect.
@@ -166,12 +166,12 @@ impl Courier {
     ///
     /// # Errors
     /// The courier cannot be reached or did not take it.
-    pub fn hand_over(&self, request: &Request) -> Result<(u64, u64), HandOverError> {
+    pub fn hand_over(&self, request: &Request) -> Result<Backlog, HandOverError> {
         if !self.socket.exists() {
             return Err(HandOverError::Nobody);
         }
         match self.ask(request, HAND_OVER_TIME, &AtomicBool::new(false))? {
-            Answer::Taken { waiting, lost } => Ok((waiting, lost)),
+            Answer::Taken(backlog) => Ok(backlog),
             Answer::Failed(words) => Err(HandOverError::Refused(words)),
             _ => Err(CourierError::Confused.into()),
         }

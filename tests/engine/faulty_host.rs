@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
-    AccountFiles, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Ruleset, Stat, Tables,
-    Timer, UnitAction, UnitState, WriteHost,
+    AccountFiles, Dated, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Ruleset, Stat,
+    Tables, Timer, UnitAction, UnitState, WriteHost,
 };
 
 /// What happens at the n-th write.
@@ -61,7 +61,12 @@ impl<'h> FaultyHost<'h> {
 
     /// Returns a host without a fault, on which it is so much later.
     pub fn later(host: &'h RealHost, ahead: Duration) -> Self {
-        Self { ahead, ..Self::new(host, Fault::Fail, usize::MAX) }
+        Self::new(host, Fault::Fail, usize::MAX).ahead_by(ahead)
+    }
+
+    /// Has it be so much later.
+    pub fn ahead_by(self, ahead: Duration) -> Self {
+        Self { ahead, ..self }
     }
 
     /// Whether the write that the fault is at was reached.
@@ -115,6 +120,10 @@ impl ReadHost for FaultyHost<'_> {
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
         self.read(|host| host.read(path))
+    }
+
+    fn dated(&self, path: &Path, most: usize) -> Result<Option<Dated>, HostError> {
+        self.read(|host| host.dated(path, most))
     }
 
     fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {

@@ -91,6 +91,16 @@ fn surroundings_that_cannot_be_read_are_found_and_looked_at_again() {
 }
 
 #[test]
+fn the_rest_is_found_where_a_part_cannot_be_read() {
+    let lists = "blocklists: {drop: {file: drop.txt, updated: 2020-01-01, max_age: 7d}}\n";
+    let site = Site::new(&[("hosts/web1.yaml", lists), ("files/drop.txt", "192.0.2.0/24\n")]);
+    fs::create_dir_all(site.path(UFW)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(codes(&cycle(&site).1), [Code::NotLookedAt, Code::BlocklistOld]);
+    }
+}
+
+#[test]
 fn a_cycle_that_did_not_look_keeps_what_was_found() {
     let site = Site::new(&[("hosts/web1.yaml", PORT)]);
     site.put(UFW, "ENABLED=yes\n");

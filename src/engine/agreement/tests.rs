@@ -13,6 +13,7 @@ fn ask(host: &dyn ReadHost) -> (Option<Vec<Question>>, Digest) {
     recorder.stat(Path::new("/etc/motd")).unwrap();
     recorder.read(Path::new("/etc/motd")).unwrap();
     recorder.read(Path::new("/etc/nothing")).unwrap();
+    recorder.dated(Path::new("/etc/token"), 4).unwrap();
     recorder.read_link(Path::new("/etc/link")).unwrap();
     recorder.list(Path::new("/etc")).unwrap();
     recorder.units(&["hello.service"]).unwrap();
@@ -26,18 +27,29 @@ fn root() -> tempfile::TempDir {
     let etc = root.path().join("etc");
     fs::create_dir_all(etc.join("systemd/system")).unwrap();
     fs::write(etc.join("motd"), "Welcome\n").unwrap();
+    fs::write(etc.join("token"), "abcd").unwrap();
     symlink("motd", etc.join("link")).unwrap();
     root
 }
 
 type Change = fn(&Path);
 
+/// Writes a file that says it was last changed so many seconds after a certain time.
+fn rewrite(path: &Path, content: &str, seconds: u64) {
+    fs::write(path, content).unwrap();
+    let changed = UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds);
+    fs::File::options().write(true).open(path).unwrap().set_modified(changed).unwrap();
+}
+
 #[test]
 fn each_question_notices_a_change_of_its_answer() {
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 10] = [
         ("a file's content", |etc| fs::write(etc.join("motd"), "Welcomf\n").unwrap()),
         ("a file's mode", |etc| fs::set_permissions(etc.join("motd"), fs::Permissions::from_mode(0o600)).unwrap()),
         ("a file's absence", |etc| fs::write(etc.join("nothing"), "").unwrap()),
+        ("what a dated file begins with", |etc| rewrite(&etc.join("token"), "abce", 0)),
+        ("a dated file's size", |etc| rewrite(&etc.join("token"), "abcde", 0)),
+        ("a dated file's age", |etc| rewrite(&etc.join("token"), "abcd", 1)),
         ("a link's target", |etc| {
             fs::remove_file(etc.join("link")).unwrap();
             symlink("matd", etc.join("link")).unwrap();
@@ -50,9 +62,10 @@ fn each_question_notices_a_change_of_its_answer() {
         let root = root();
         let etc = root.path().join("etc");
         fs::set_permissions(etc.join("motd"), fs::Permissions::from_mode(0o644)).unwrap();
+        rewrite(&etc.join("token"), "abcd", 0);
         let host = RealHost::open(root.path()).unwrap();
         let (questions, before) = ask(&host);
-        assert_eq!(questions.unwrap().len(), 7);
+        assert_eq!(questions.unwrap().len(), 8);
         assert_eq!(ask(&host).1, before, "the same host gives the same answers");
         change(&etc);
         assert_ne!(ask(&host).1, before, "{what} changed unnoticed");
@@ -101,6 +114,32 @@ fn a_question_that_is_not_text_is_not_kept() {
     recorder.stat(Path::new(std::ffi::OsStr::from_bytes(b"/etc/\xff"))).unwrap();
     recorder.stat(Path::new("/etc/motd")).unwrap();
     assert_eq!(recorder.recorded.into_inner().questions, None);
+}
+
+#[test]
+fn a_file_whose_age_could_not_be_told_is_not_kept() {
+    let root = root();
+    let host = RealHost::open(root.path()).unwrap();
+    let recorder = Recorder::new(&host);
+    recorder.dated(Path::new("/etc/link"), 4).unwrap_err();
+    recorder.stat(Path::new("/etc/motd")).unwrap();
+    assert_eq!(recorder.recorded.into_inner().questions, None);
+}
+
+#[test]
+fn whether_a_time_has_come_is_kept_with_the_time() {
+    let root = root();
+    let host = RealHost::open(root.path()).unwrap();
+    let (long_ago, far_off) = (UNIX_EPOCH, host.now() + 2 * DAY);
+    let recorder = Recorder::new(&host);
+    assert!(recorder.has_come(long_ago) && !recorder.has_come(far_off));
+    // Also a part of the day that has begun, of which a plan is not told.
+    assert!(recorder.has_come(host.now()));
+    let Recorded { questions, answers } = recorder.recorded.into_inner();
+    assert_eq!(questions.unwrap()[..2], [Question::HasCome(long_ago), Question::HasCome(far_off)]);
+    let mut other = Answers::new();
+    [1, 1, 1].into_iter().for_each(|yes| other.number(yes));
+    assert_ne!(answers.digest(), other.digest());
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::host::{
-    AccountFiles, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, Timer, UnitAction,
-    UnitState, WriteHost,
+    AccountFiles, Dated, FileKind, HostError, NewFile, Output, Owner, ReadHost, Ruleset, Stat, Tables, Timer,
+    UnitAction, UnitState, WriteHost,
 };
 
 use super::accounts;
@@ -236,6 +236,10 @@ impl ReadHost for Journal<'_> {
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
         self.host.read(path)
+    }
+
+    fn dated(&self, path: &Path, most: usize) -> Result<Option<Dated>, HostError> {
+        self.host.dated(path, most)
     }
 
     fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, HostError> {

@@ -16,7 +16,7 @@ use crate::engine::pause::Pause;
 use crate::engine::{Plan, State};
 use crate::model::ObjectId;
 use crate::resources::Desired;
-use crate::resources::findings::Finding;
+use crate::resources::findings::Found;
 use crate::trust::Authorized;
 
 /// What a cycle found and did.
@@ -37,7 +37,7 @@ pub struct Report {
     /// What somebody must know, although it keeps nothing from being done.
     pub alarms: Vec<Alarm>,
     /// What was found around what is declared.
-    pub findings: Vec<Finding>,
+    pub found: Found,
     /// What the commit would change that waits for its turn; `None` if none waits.
     pub ahead: Option<Plan>,
     /// The host's ring.
@@ -48,7 +48,7 @@ pub struct Report {
     pub pause: Option<Pause>,
     /// Why a guard lets nothing of the plan be done.
     pub objection: Option<Objection>,
-    /// What the checks came to when they last ran.
+    /// What the checks came to when they last ran; `None` during maintenance, in which none run.
     pub checked: Option<Checked>,
     /// The commit that was put back, as long as it is the last one accepted.
     pub put_back: Option<HeldCommit>,
@@ -108,6 +108,8 @@ pub(in crate::engine) fn report(
 ) -> Report {
     let now = state.freshness.at_least(now);
     let maintenance = desired.desired().maintenance.as_ref();
+    // What failed before a maintenance began is looked at again when it ends.
+    let checked = state.checked.clone().filter(|_| plan.maintenance.is_none());
     Report {
         accepted: state.pin.as_deref() != Some(&plan.commit) && state.enforced() != Some(&plan.commit),
         plan,
@@ -117,12 +119,12 @@ pub(in crate::engine) fn report(
         remaining: Vec::new(),
         hindrance,
         alarms: Vec::new(),
-        findings: Vec::new(),
+        found: Found::default(),
         ahead: None,
         ring: state.rollout.ring.clone(),
         pause: None,
         objection: None,
-        checked: state.checked.clone(),
+        checked,
         put_back: state.held_pin().cloned(),
         pin: state.pin.clone(),
         signers: signers(desired),

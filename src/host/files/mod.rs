@@ -17,17 +17,21 @@ use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
-use nix::sys::stat::fstat;
+use nix::sys::stat::{FileStat, fstat};
 
-use super::{FileKind, HostError, Stat};
+use super::{Dated, FileKind, HostError, Stat};
 
 pub use lookup::Root;
 pub use remove::{remove, remove_tree};
 pub use write::{make_dir, make_link, replace, set_attributes};
+
+/// How a file is opened to be read.
+const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 
 /// The largest file that is read. What is declared comes out of a Git repository, and memory is to stay flat.
 const READ_MAX: usize = 256 * 1024 * 1024;
@@ -79,20 +83,53 @@ pub fn read_from(root: &Root, path: &Path, from: u64) -> Result<Option<Vec<u8>>,
     if_there(read()).map_err(HostError::file("read", path))
 }
 
+/// Returns since when the regular file at `path` holds what it holds, and the first `most` bytes of that, not following a symbolic
+/// link in the last place; `None` if nothing is there.
+///
+/// # Errors
+/// Something else than a regular file is there, or it cannot be read.
+pub fn dated(root: &Root, path: &Path, most: usize) -> Result<Option<Dated>, HostError> {
+    let read = || -> io::Result<Dated> {
+        let handle = root.open_inside(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+        let stat = fstat(&handle)?;
+        if Stat::from(stat).kind == FileKind::Link {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"));
+        }
+        let size = regular_size(&handle)?;
+        let mut begin = Vec::with_capacity(size.min(most));
+        if most > 0 {
+            open_handle(&handle)?.take(most as u64).read_to_end(&mut begin)?;
+        }
+        Ok(Dated { changed: changed(&stat), size: size as u64, begin })
+    };
+    if_there(read()).map_err(HostError::file("read", path))
+}
+
+/// Returns when the content last changed. A time before 1970 counts as 1970.
+fn changed(stat: &FileStat) -> SystemTime {
+    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    UNIX_EPOCH.checked_add(seconds).unwrap_or(UNIX_EPOCH)
+}
+
 /// Opens a regular file and nothing else: a FIFO could block for ever, and opening a device can set it off.
 fn open_regular(root: &Root, path: &Path) -> io::Result<(File, usize)> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let fd = match root.open_straight(path, flags) {
+    let fd = match root.open_straight(path, READ) {
         // A symbolic link may have been set to a device by anybody, so it is looked at before it is opened.
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
             let handle = root.open_inside(path, OFlag::O_PATH)?;
             regular_size(&handle)?;
-            nix::fcntl::open(&proc_path(&handle), flags | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?
+            open_handle(&handle)?.into()
         }
         result => result?,
     };
     let size = regular_size(&fd)?;
     Ok((File::from(fd), size))
+}
+
+/// Opens for reading what an `O_PATH` descriptor stands for.
+fn open_handle(handle: &OwnedFd) -> io::Result<File> {
+    let fd = nix::fcntl::open(&proc_path(handle), READ | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+    Ok(File::from(fd))
 }
 
 fn regular_size(fd: &OwnedFd) -> io::Result<usize> {

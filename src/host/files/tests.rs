@@ -493,3 +493,50 @@ fn opening_a_root_that_is_no_directory_says_so() {
     let error = Root::open(&temp.at("/file")).unwrap_err();
     assert!(chain(&error).contains("Not a directory"), "{error:?}");
 }
+
+#[test]
+fn the_age_of_a_file_comes_with_no_more_of_it_than_was_asked_for() {
+    let temp = Temp::new();
+    temp.put("/etc/token", "abcdef");
+    let set = |seconds: u64| {
+        let file = fs::File::options().write(true).open(temp.at("/etc/token")).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    };
+    set(1_800_000_000);
+    let look = |path: &str, most| dated(&temp.root, Path::new(path), most);
+    let of = |begin: &[u8]| Dated {
+        changed: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        size: 6,
+        begin: begin.to_vec(),
+    };
+    for (most, begin) in [(0, &b""[..]), (4, b"abcd"), (6, b"abcdef"), (100, b"abcdef")] {
+        assert_eq!(look("/etc/token", most).unwrap(), Some(of(begin)));
+    }
+    // Rights and owner are not what is in it.
+    fs::set_permissions(temp.at("/etc/token"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(look("/etc/token", 0).unwrap(), Some(of(b"")));
+    temp.link("/on-the-way", "/etc");
+    assert_eq!(look("/on-the-way/token", 4).unwrap(), Some(of(b"abcd")));
+    assert_eq!(look("/etc/nothing", 4).unwrap(), None);
+    assert_eq!(look("/etc/token/nothing", 4).unwrap(), None);
+    let before_1970 = fs::File::options().write(true).open(temp.at("/etc/token")).unwrap();
+    before_1970.set_modified(UNIX_EPOCH - Duration::from_secs(10)).unwrap();
+    assert_eq!(look("/etc/token", 0).unwrap().unwrap().changed, UNIX_EPOCH);
+}
+
+#[test]
+fn what_is_no_regular_file_has_no_age() {
+    let temp = Temp::new();
+    temp.put("/etc/token", "abcdef");
+    temp.link("/link", "/etc/token");
+    temp.dir("/dir");
+    nix::unistd::mkfifo(&temp.at("/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for (path, why) in
+        [("/link", "it is a symbolic link"), ("/dir", "is a directory"), ("/fifo", "it is a device, socket or FIFO")]
+    {
+        for most in [0, 4] {
+            let error = dated(&temp.root, Path::new(path), most).unwrap_err();
+            assert_eq!(chain(&error), format!("cannot read {path}: {why}"));
+        }
+    }
+}
