@@ -121,6 +121,15 @@ fn updates_line(updates: &Updates) -> String {
     format!("  updates     {waits}{lists}")
 }
 
+fn checks_line(status: &Status) -> Option<String> {
+    if let Some(checked) = &status.checked {
+        let (passed, failed) = (checked.passed, checked.failed.len());
+        return Some(format!("  checks      {passed} passed, {failed} failed, {}", checked.time));
+    }
+    let waits = status.maintenance.is_some() && status.kinds.contains_key("check");
+    waits.then(|| "  checks      wait for the end of the maintenance".to_owned())
+}
+
 fn lines(status: &Status) -> Vec<String> {
     let health = match status.health {
         Health::Converged => "agrees with the remote",
@@ -151,14 +160,7 @@ fn lines(status: &Status) -> Vec<String> {
         let of = status.held_commit.as_ref().map(|commit| format!(" of {commit}")).unwrap_or_default();
         lines.push(format!("  held        {}{of}", output::count(status.held, "step")));
     }
-    if let Some(checked) = &status.checked {
-        lines.push(format!(
-            "  checks      {} passed, {} failed, {}",
-            checked.passed,
-            checked.failed.len(),
-            checked.time
-        ));
-    }
+    lines.extend(checks_line(status));
     if let Some(held) = &status.put_back {
         lines.push(format!("  put back    {} since {} [{}]", held.commit, held.since, output::plain(&held.code)));
     }

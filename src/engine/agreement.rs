@@ -16,7 +16,7 @@ use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{
-    Dated, HostError, Listening, NewFile, Process, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost,
+    Dated, HostError, Listening, NewFile, Process, ReadHost, Ruleset, Session, Stat, Tables, UnitState, WriteHost,
 };
 use crate::manifest::Facts;
 use crate::model::{Digest, Maintenance};
@@ -73,6 +73,8 @@ enum Question {
     HasCome(SystemTime),
     #[serde(rename = "p")]
     Listening,
+    #[serde(rename = "o")]
+    SessionsBefore(BTreeMap<String, SystemTime>),
     /// Whatever was read of the packet filter: that its generation is the same is enough.
     #[serde(rename = "n")]
     Ruleset,
@@ -140,6 +142,7 @@ impl Agreement {
                 Question::Day => answers.number(day(host.now())),
                 Question::HasCome(time) => answers.number(host.has_come(*time).into()),
                 Question::Listening => answers.listening(host.listening()?.as_ref()),
+                Question::SessionsBefore(times) => answers.sessions(&host.sessions_before(times)?),
                 Question::Ruleset => answers.bytes(Some(host.ruleset_generation()?.as_bytes())),
             }
         }
@@ -229,6 +232,10 @@ impl Answers {
 
     fn listening(&mut self, listening: Option<&Listening>) {
         self.bytes(listening.map(|listening| format!("{listening:?}")).as_deref().map(str::as_bytes));
+    }
+
+    fn sessions(&mut self, sessions: &[Session]) {
+        self.bytes(Some(format!("{sessions:?}").as_bytes()));
     }
 
     fn number(&mut self, number: u64) {
@@ -347,6 +354,12 @@ impl ReadHost for Recorder<'_> {
     /// Is not kept: no step follows from a process, and another process seldom takes over the same socket.
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         self.host.holders(inodes)
+    }
+
+    fn sessions_before(&self, times: &BTreeMap<String, SystemTime>) -> Result<Vec<Session>, HostError> {
+        let sessions = self.host.sessions_before(times)?;
+        self.keep(Some(Question::SessionsBefore(times.clone())), |answers| answers.sessions(&sessions));
+        Ok(sessions)
     }
 
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {

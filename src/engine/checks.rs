@@ -58,12 +58,15 @@ impl Checked {
 
 impl Cycle<'_> {
     /// Runs the checks where that is due, and notes that the commit has proven good. Returns why it must go back, if so.
+    /// During maintenance none run and no commit proves good: both wait for its end.
     pub(super) fn examine(&self, desired: &Authorized<Desired>, report: &mut Report, state: &mut State) -> Option<Bad> {
         let commit = report.plan.commit.clone();
         let is_good = state.good.as_ref() == Some(&commit);
         let is_well = state.checked.as_ref().is_none_or(Checked::is_well);
         let is_due = !is_good || !is_well || !report.outcomes.is_empty();
-        if report.is_held() || report.pause.is_some() || !is_due {
+        // During maintenance what fails is what people do there, and going back would end it.
+        let waits = report.is_held() || report.pause.is_some() || report.plan.maintenance.is_some();
+        if waits || !is_due {
             return None;
         }
         // Told to stop: the next start runs them, for the commit has not proven good yet.

@@ -401,7 +401,7 @@ impl<'c> Cycle<'c> {
             accepted: false,
             pause: None,
             objection: None,
-            checked: state.checked.clone(),
+            checked: state.checked.clone().filter(|_| state.maintenance.is_none()),
             put_back: state.held_pin().cloned(),
             pin: state.pin.clone(),
             signers: Vec::new(),

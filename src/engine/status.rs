@@ -73,7 +73,7 @@ pub struct Status {
     /// What waits for this host's turn; absent where nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Held>,
-    /// What the checks came to when they last ran; absent where there are none.
+    /// What the checks came to when they last ran; absent where there are none, and during maintenance, in which none run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<Checked>,
     /// The commit that was accepted last and did the host no good; absent where that is enforced.

@@ -78,7 +78,7 @@ pub fn check(files: &dyn RepoFiles) -> Checked {
     }
     // Of a host with faults nobody can tell which ring it is in.
     if labels.len() == checked.hosts {
-        let (faults, warnings) = rollout::empty_rings(&repo, &labels);
+        let (faults, warnings) = rollout::idle_rings(&repo, &labels);
         checked.faults.extend(faults);
         checked.warnings.extend(warnings);
     }

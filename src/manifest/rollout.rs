@@ -187,9 +187,9 @@ pub fn ring(tree: &AuthenticTree<'_>, host: &str) -> Option<Ring> {
     rollout.ring(&fleet, host, &labels).cloned()
 }
 
-/// Finds rings that no host is in, given the labels of all hosts, as faults and as warnings: by label it is a mistake, by
-/// share it may be that the fleet is small.
-pub(super) fn empty_rings(repo: &Repo<'_>, hosts: &BTreeMap<&str, BTreeMap<String, String>>) -> (Faults, Faults) {
+/// Finds rings that do not do what a ring is for, given the labels of all hosts, as faults and as warnings. No host in one is a
+/// mistake by label, and by share it may be that the fleet is small; a gate without a wait is asked too early.
+pub(super) fn idle_rings(repo: &Repo<'_>, hosts: &BTreeMap<&str, BTreeMap<String, String>>) -> (Faults, Faults) {
     let (mut faults, mut warnings) = (Faults::default(), Faults::default());
     let Ok((Top { fleet, rollout: Some(rollout), .. }, node)) = repo.top() else { return (faults, warnings) };
     let taken: BTreeSet<&str> = hosts
@@ -208,6 +208,12 @@ pub(super) fn empty_rings(repo: &Repo<'_>, hosts: &BTreeMap<&str, BTreeMap<Strin
             let labels: Vec<String> = ring.hosts.iter().map(|(key, value)| format!("{key}: {value}")).collect();
             faults.push(fault.hint(format!("give a host the labels {{{}}}, or remove the ring", labels.join(", "))));
         }
+    });
+    let gated =
+        rollout.rings.iter().enumerate().skip(1).filter(|(_, ring)| ring.gate.is_some() && ring.after.is_none());
+    gated.for_each(|(number, ring)| {
+        let what = format!("ring \"{}\" asks its gate before the rings before it can have followed", ring.name);
+        warnings.push(Fault::new(place(section, number, "gate"), what).hint("add after, such as 30m"));
     });
     (faults, warnings)
 }

@@ -247,6 +247,23 @@ fn a_ring_that_no_host_is_in_is_named() {
 }
 
 #[test]
+fn a_gate_that_is_asked_too_early_is_warned_of() {
+    let rings = "rollout:\n  rings:\n    - {name: canary, hosts: {ring: canary}, gate: {query: up, min: 1}}\n    - {name: all, gate: {query: up, min: 1}}\n";
+    let mut files = Files::of([("hosts/h.yaml", "labels: {ring: canary}\n")]);
+    let mut warnings = |rings: &str| {
+        files.0.insert("hostwrit.yaml".to_owned(), format!("format: 1\nfleet: test\n{rings}").into());
+        check(&files).warnings.iter().map(ToString::to_string).filter(|text| text.contains("gate")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings(rings),
+        [
+            "hostwrit.yaml:6:25: ring \"all\" asks its gate before the rings before it can have followed\n  add after, such as 30m"
+        ]
+    );
+    assert_eq!(warnings(&rings.replace("all,", "all, after: 1m,")), [] as [String; 0]);
+}
+
+#[test]
 fn what_is_wrong_with_the_rings_is_a_fault_of_every_host() {
     let mut files = Files::of([("hosts/h.yaml", "groups: {ops: {}}\n")]);
     files.0.insert("hostwrit.yaml".to_owned(), "format: 1\nfleet: test\nrollout: {rings: []}\n".into());

@@ -40,6 +40,7 @@ pub const FINDINGS: &[&str] = &[
     "renew-soon",
     "renew-overdue",
     "renew-unknown",
+    "live-session",
     "not-looked-at",
 ];
 

@@ -117,8 +117,8 @@ fn kind_of(scheme: &Scheme) -> Option<RemoteKind> {
 fn help(kind: RemoteKind) -> &'static str {
     match kind {
         RemoteKind::Path => {
-            "a path is read by git-upload-pack: git must be installed, and the repository this user's own \
-             or a safe.directory"
+            "a path is read by git-upload-pack: git must be installed, and the repository this user's own, \
+             or named by `git config --system --add safe.directory PATH`"
         }
         RemoteKind::Ssh => {
             "ssh must be installed, the server's key known and a key of this user, or the credential ssh-key, accepted \

@@ -61,7 +61,12 @@ impl<'h> FaultyHost<'h> {
 
     /// Returns a host without a fault, on which it is so much later.
     pub fn later(host: &'h RealHost, ahead: Duration) -> Self {
-        Self { ahead, ..Self::new(host, Fault::Fail, usize::MAX) }
+        Self::new(host, Fault::Fail, usize::MAX).ahead_by(ahead)
+    }
+
+    /// Has it be so much later.
+    pub fn ahead_by(self, ahead: Duration) -> Self {
+        Self { ahead, ..self }
     }
 
     /// Whether the write that the fault is at was reached.

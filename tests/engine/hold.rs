@@ -13,6 +13,7 @@ use hostwrit::engine::{Cycle, CycleError, Report, State};
 use hostwrit::model::git::Oid;
 
 use super::faulty_host::{CHECK, Fault, FaultyHost, RunningService};
+use super::maintenance::{HOUR, maintenance};
 use super::site::{Listed, Site};
 
 const STATE: &str = "/var/lib/hostwrit/state.json";
@@ -21,6 +22,8 @@ const STATE: &str = "/var/lib/hostwrit/state.json";
 struct Lab {
     site: Site,
     service: RunningService,
+    /// How far the clock is ahead.
+    ahead: Duration,
 }
 
 /// The host's file: the service's configuration, and `more` beside it.
@@ -35,7 +38,7 @@ impl Lab {
     fn new(conf: &str) -> Self {
         let site = Site::new(&[("hosts/web1.yaml", &host_file(conf, ""))]);
         let service = RunningService { config: site.path("/etc/hello.conf"), read: RefCell::default() };
-        Self { site, service }
+        Self { site, service, ahead: Duration::ZERO }
     }
 
     fn cycle<R>(&self, fault: Fault, at: usize, run: impl FnOnce(&Cycle<'_>, &FaultyHost<'_>) -> R) -> (R, bool) {
@@ -43,7 +46,7 @@ impl Lab {
         let lock = real.lock(Duration::ZERO).unwrap();
         real.ensure_dir(Path::new("/var/lib/hostwrit"), 0o700).unwrap();
         let source = self.site.source();
-        let host = FaultyHost::new(&real, fault, at).with_service(&self.service);
+        let host = FaultyHost::new(&real, fault, at).with_service(&self.service).ahead_by(self.ahead);
         let result = run(&Cycle::of(&config, &host, &source, lock, &stop), &host);
         (result, host.struck())
     }
@@ -247,7 +250,7 @@ fn a_check_that_fails_on_a_good_commit_is_told_and_nothing_goes_back() {
     lab.site.put("/etc/hello.conf", "drift");
     let service = RunningService { config: lab.site.path("/etc/missing"), read: RefCell::new(b"bad".to_vec()) };
     std::fs::write(lab.site.path("/etc/missing"), "bad").unwrap();
-    let lab = Lab { site: lab.site, service };
+    let lab = Lab { service, ..lab };
     for _ in 0..2 {
         let status = lab.status();
         assert_eq!(status.health, Health::Failing);
@@ -364,4 +367,75 @@ fn a_held_host_that_agrees_is_not_compiled_again() {
     assert_eq!((held(&report), report.put_back.is_some()), (bad, true));
     assert!(!lab.site.path("/var/lib/hostwrit/last-good").exists(), "nothing had to be read, so nothing was kept");
     assert_eq!((lab.site.log(), lab.site.get(STATE)), (log, state));
+}
+
+const EXCEPTED: &str = "file:/etc/hello.conf, service:hello";
+
+/// A maintenance that keeps the service as declared, and nothing else, ended by its time or by a commit.
+#[test]
+fn during_maintenance_no_check_runs_and_what_it_contains_stays_contained() {
+    let lab = Lab::new("one");
+    lab.commit("one", MORE);
+    let good = lab.apply().plan.commit;
+    lab.site.put("/srv/new", "evidence");
+    let contained = |conf: &str| lab.site.host_file(&(host_file(conf, MORE) + &maintenance(-HOUR, HOUR, EXCEPTED)));
+    // Another commit may change what is excepted, and is not put back either.
+    for conf in ["bad", "bad too"] {
+        let contain = contained(conf).to_string();
+        for _ in 0..2 {
+            let status = lab.status();
+            assert_eq!((status.health, status.commit.as_deref()), (Health::Held, Some(&*contain)), "{status:?}");
+            assert_eq!((status.checked, status.problems, status.put_back), (None, vec![], None));
+            assert_eq!((lab.conf().as_str(), lab.site.get("/srv/new").as_deref()), (conf, Some("evidence")));
+        }
+        assert_eq!((lab.state().good, lab.site.events("held")), (Some(good.clone()), 0), "it has not proven good");
+    }
+    lab.site.put("/run/hostwrit/.keep", "");
+    lab.status().write(&lab.site.open()).unwrap();
+    let shown = lab.site.run(&["status"]);
+    assert!(shown.stdout.contains("  checks      wait for the end of the maintenance\n"), "{shown:?}");
+
+    // With the end of the maintenance the checks run, and what does not pass them goes back as ever.
+    let bad = lab.commit("bad too", MORE).to_string();
+    let report = lab.apply();
+    assert_eq!((held(&report), report.plan.commit), (bad, good));
+    assert_eq!((lab.conf().as_str(), lab.site.get("/srv/new").as_deref()), ("one", Some("new")));
+    assert_eq!((lab.site.events("maintenance-begun"), lab.site.events("maintenance-ended")), (2, 1));
+}
+
+#[test]
+fn a_service_taken_down_during_maintenance_does_not_end_it_and_is_checked_when_its_time_is_over() {
+    let mut lab = Lab::new("one");
+    let good = lab.apply().plan.commit;
+    lab.site.put("/etc/hello.conf", "drift");
+    let commit = lab.site.host_file(&(host_file("one", "") + &maintenance(-HOUR, HOUR, ""))).to_string();
+    *lab.service.read.borrow_mut() = b"bad".to_vec();
+    for _ in 0..2 {
+        let status = lab.status();
+        assert_eq!((status.health, status.commit.as_deref()), (Health::Held, Some(&*commit)), "{status:?}");
+    }
+    assert_eq!((lab.conf().as_str(), lab.state().good, lab.site.events("held")), ("drift", Some(good), 0));
+    lab.ahead = Duration::from_secs(2 * HOUR.unsigned_abs());
+    let status = lab.status();
+    assert_eq!((status.health, status.checked.map(|checked| checked.passed)), (Health::Converged, Some(1)));
+    assert_eq!((lab.conf().as_str(), lab.state().good), ("one", Some(commit)));
+}
+
+#[test]
+fn a_check_that_failed_before_a_maintenance_waits_and_runs_again_after_it() {
+    let mut lab = Lab::new("one");
+    lab.apply();
+    *lab.service.read.borrow_mut() = b"bad".to_vec();
+    lab.site.put("/etc/hello.conf", "bad");
+    // It is the world's fault: the file is put right, and the service started with what it had.
+    lab.service.config = lab.site.path("/etc/missing");
+    std::fs::write(&lab.service.config, "bad").unwrap();
+    assert_eq!(lab.status().health, Health::Failing);
+    lab.site.host_file(&(host_file("one", "") + &maintenance(-HOUR, HOUR, "")));
+    let status = lab.status();
+    assert_eq!((status.health, status.checked, status.problems), (Health::Converged, None, vec![]));
+    *lab.service.read.borrow_mut() = b"fine".to_vec();
+    lab.ahead = Duration::from_secs(2 * HOUR.unsigned_abs());
+    let status = lab.status();
+    assert_eq!((status.health, status.checked.map(|checked| checked.passed)), (Health::Converged, Some(1)));
 }

@@ -11,10 +11,10 @@ use crate::site::Site;
 
 const FILES: &str = "files:\n  /etc/motd: {content: \"good\\n\"}\n  /etc/kept: {content: \"kept\\n\"}\n";
 
-const HOUR: i64 = 60 * 60;
+pub(super) const HOUR: i64 = 60 * 60;
 
 /// Maintenance from and until so many seconds from now.
-fn maintenance(from: i64, until: i64, except: &str) -> String {
+pub(super) fn maintenance(from: i64, until: i64, except: &str) -> String {
     let at = |seconds: i64| {
         let distance = Duration::from_secs(seconds.unsigned_abs());
         let now = SystemTime::now();

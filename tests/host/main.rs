@@ -2,8 +2,7 @@
 //! hostwrit on real hosts: booted Debian systems in namespaces, plugged into a network of their own.
 //!
 //! `tests/host/README.md` says how to run this and how to add a scenario. It is a program of its own rather than
-//! libtest's, because hosts must be started from threads that live as long as the hosts do, and because two hosts at a
-//! time is as many as two cores take.
+//! libtest's, because hosts must be started from threads that live as long as the hosts do.
 
 #![allow(clippy::disallowed_methods, reason = "a test looks at hosts from outside, not through hostwrit")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner reports on stdout")]
@@ -39,8 +38,8 @@ use infra::Keys;
 use lab::Lab;
 use scenarios::{ALL, Scenario};
 
-/// How many scenarios run at a time. Memory would allow more; the processor is what they wait for.
-const AT_A_TIME: usize = 2;
+/// How many scenarios run at a time. Most of them wait for timers most of the time, so it is more than two processors.
+const AT_A_TIME: usize = 3;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -95,7 +94,7 @@ thread_local! {
     static SCENARIO: Cell<&'static str> = const { Cell::new("the runner") };
 }
 
-/// Lets a panic name its scenario, for two run at the same time; a backtrace into the runner would tell nothing.
+/// Lets a panic name its scenario, for several run at the same time; a backtrace into the runner would tell nothing.
 fn name_scenario_in_panics() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, |location| format!(" at {location}"));

@@ -16,21 +16,25 @@ use std::sync::OnceLock;
 use clap::CommandFactory;
 use hostwrit::cli::Cli;
 
-/// Two packages of the same program, made one after the other; `None` where none can be made.
+/// Two packages of the same program, made one after the other under another umask, time zone and language; `None` where none can
+/// be made.
 fn packages() -> Option<&'static [PathBuf; 2]> {
     static PACKAGES: OnceLock<Option<[PathBuf; 2]>> = OnceLock::new();
     PACKAGES
         .get_or_init(|| {
             if !project().join("target/tools/bin/cargo-deb").exists() {
-                assert!(std::env::var_os("CI").is_none_or(|value| value.is_empty()), "cargo-deb is not there");
-                println!("SKIP: the package needs cargo-deb; packaging/install-cargo-deb builds it");
+                skip("the package needs cargo-deb; packaging/install-cargo-deb builds it");
                 return None;
             }
-            Some(["one", "two"].map(|name| {
+            let settings = [("one", "022", "UTC", "C"), ("two", "077", "Asia/Tokyo", "C.UTF-8")];
+            Some(settings.map(|(name, umask, zone, language)| {
                 generate::write(&project().join("target/package")).unwrap();
                 let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.deb"));
                 let _ = fs::remove_file(&path);
-                run(Command::new(project().join("packaging/build-deb")).arg("--debug").arg(&path));
+                let mut build = Command::new("sh");
+                build.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask]);
+                build.arg(project().join("packaging/build-deb")).arg("--debug").arg(&path);
+                run(build.env("TZ", zone).env("LC_ALL", language));
                 path
             }))
         })
@@ -39,6 +43,13 @@ fn packages() -> Option<&'static [PathBuf; 2]> {
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Says that a test does not run here. Under CI it must.
+#[track_caller]
+fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|value| value.is_empty()), "{why}");
+    println!("SKIP: {why}");
 }
 
 /// Runs a command that must succeed and returns what it says.
@@ -50,8 +61,10 @@ fn run(command: &mut Command) -> String {
     said
 }
 
+/// That the same sources also give the same program, wherever and whenever they are built, takes two release builds:
+/// `packaging/prove-reproducible`.
 #[test]
-fn the_same_sources_give_the_same_bytes() {
+fn the_same_program_packed_twice_gives_the_same_bytes() {
     let Some([one, two]) = packages() else { return };
     assert!(fs::read(one).unwrap() == fs::read(two).unwrap(), "the two packages differ");
 }
@@ -60,8 +73,7 @@ fn the_same_sources_give_the_same_bytes() {
 fn lintian_finds_nothing() {
     let Some([package, _]) = packages() else { return };
     if Command::new("lintian").arg("--version").output().is_err() {
-        println!("SKIP: lintian is not installed: apt-get install lintian");
-        return;
+        return skip("lintian is not installed: apt-get install lintian");
     }
     let said = run(Command::new("lintian").args(["--allow-root", "--fail-on", "warning"]).arg(package));
     assert!(!said.contains("W:") && !said.contains("E:"), "{said}");
@@ -121,8 +133,7 @@ fn its_own_changelog_names_the_version_of_the_program() {
 #[test]
 fn the_units_are_as_closed_as_their_work_allows() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        println!("SKIP: systemd-analyze is not installed: apt-get install systemd");
-        return;
+        return skip("systemd-analyze is not installed: apt-get install systemd");
     }
     for (unit, most) in [
         ("hostwrit-courier.service", 1.4),

@@ -48,7 +48,7 @@ pub struct Report {
     pub pause: Option<Pause>,
     /// Why a guard lets nothing of the plan be done.
     pub objection: Option<Objection>,
-    /// What the checks came to when they last ran.
+    /// What the checks came to when they last ran; `None` during maintenance, in which none run.
     pub checked: Option<Checked>,
     /// The commit that was put back, as long as it is the last one accepted.
     pub put_back: Option<HeldCommit>,
@@ -108,6 +108,8 @@ pub(in crate::engine) fn report(
 ) -> Report {
     let now = state.freshness.at_least(now);
     let maintenance = desired.desired().maintenance.as_ref();
+    // What failed before a maintenance began is looked at again when it ends.
+    let checked = state.checked.clone().filter(|_| plan.maintenance.is_none());
     Report {
         accepted: state.pin.as_deref() != Some(&plan.commit) && state.enforced() != Some(&plan.commit),
         plan,
@@ -122,7 +124,7 @@ pub(in crate::engine) fn report(
         ring: state.rollout.ring.clone(),
         pause: None,
         objection: None,
-        checked: state.checked.clone(),
+        checked,
         put_back: state.held_pin().cloned(),
         pin: state.pin.clone(),
         signers: signers(desired),

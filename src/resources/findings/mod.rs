@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a person must know of what is declared and its surroundings: what really listens, what else filters packets, and what must be
-//! renewed.
+//! What a person must know of what is declared and its surroundings: what really listens, what else filters packets, who is
+//! still in, and what must be renewed.
 //!
 //! A finding is no difference: nothing is done about it, no step comes of it, and its host counts as converged. Each file
 //! judges one family, purely, over what was read for it. What a host does not declare is not looked around, and where one look
@@ -14,6 +14,7 @@ mod listeners;
 mod published;
 mod renewals;
 mod ruleset;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -121,6 +122,8 @@ codes! {
     RenewOverdue = "renew-overdue",
     /// When a file must be renewed cannot be told.
     RenewUnknown = "renew-unknown",
+    /// An SSH session lasts that could not be begun now.
+    LiveSession = "live-session",
     /// The host could not be looked at.
     NotLookedAt = "not-looked-at",
 }
@@ -150,13 +153,17 @@ impl Found {
 
 /// Looks around what is declared. That some of it cannot be looked at is found as well: it keeps nothing from being done.
 pub fn of(desired: &Desired, host: &dyn ReadHost) -> Found {
-    let findings = around_ports(desired, host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)]);
-    let mut found = Found { findings, ..Found::default() };
+    let mut found = Found { findings: or_why(around_ports(desired, host)), ..Found::default() };
     if !desired.blocklists.is_empty() {
         found.findings.extend(blocklists::old(&desired.blocklists, host.now()));
     }
+    found.findings.extend(or_why(sessions::outlived(&desired.users, host)));
     renewals::find(&desired.files, host, &mut found);
     found
+}
+
+fn or_why<E: std::error::Error>(looked: Result<Vec<Finding>, E>) -> Vec<Finding> {
+    looked.unwrap_or_else(|why| vec![Finding::not_looked_at(&why)])
 }
 
 /// Looks at what listens and what filters, where the host declares what may be reached.

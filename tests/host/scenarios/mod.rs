@@ -3,6 +3,7 @@
 
 use crate::lab::Lab;
 
+mod apart;
 mod bootstrap;
 mod checks;
 mod commands;
@@ -36,24 +37,30 @@ pub struct Scenario {
     pub run: fn(&Lab<'_>),
 }
 
-/// The longest first, so that none of them is left for the end.
+/// Those that take more than a minute first, so that none of them is left for the end.
 pub const ALL: &[Scenario] = &[
+    Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
+    Scenario { name: "lockout-goes-back", run: lockout::goes_back },
+    Scenario { name: "lockout-is-refused", run: lockout::is_refused },
+    Scenario { name: "confirm-killed-at-each-step", run: power::killed_in_the_middle },
+    Scenario { name: "commands-of-the-repo", run: commands::of_the_repo },
+    Scenario { name: "confirm-power-cut", run: power::cut_in_the_middle },
+    Scenario { name: "maintenance-leaves-the-host-alone", run: maintenance::leaves_the_host_alone },
     Scenario { name: "fabric-hostile-server", run: remotes::hostile },
+    Scenario { name: "confirm-ports-with-a-session", run: confirm::ports_with_a_session },
+    Scenario { name: "needs-of-five-systems", run: five_systems::needs },
+    Scenario { name: "ports-limits", run: ports::limits },
+    Scenario { name: "ports-reached-and-refused", run: ports::reached_and_refused },
     Scenario { name: "fabric-lost-server", run: remotes::lost },
     Scenario { name: "fabric-courier-false", run: couriers::false_one },
     Scenario { name: "fabric-courier-killed", run: couriers::killed },
-    Scenario { name: "processes-kept-apart", run: couriers::kept_apart },
+    Scenario { name: "processes-kept-apart", run: apart::kept_apart },
     Scenario { name: "checks-killed-on-the-way-back", run: checks::killed_on_the_way_back },
     Scenario { name: "checks-put-a-bad-commit-back", run: checks::put_a_bad_commit_back },
     Scenario { name: "checks-run-by-both-processes", run: checks::run_by_both_processes },
-    Scenario { name: "commands-of-the-repo", run: commands::of_the_repo },
     Scenario { name: "commands-cut-off", run: commands::cut_off },
     Scenario { name: "limits-removals", run: checks::limits_removals },
-    Scenario { name: "kill-at-each-write", run: faults::kill_at_each_write },
     Scenario { name: "confirm-goes-back-by-itself", run: confirm::goes_back_by_itself },
-    Scenario { name: "confirm-power-cut", run: power::cut_in_the_middle },
-    Scenario { name: "confirm-killed-at-each-step", run: power::killed_in_the_middle },
-    Scenario { name: "confirm-ports-with-a-session", run: confirm::ports_with_a_session },
     Scenario { name: "confirm-rebooted-in-the-middle", run: confirm::rebooted_in_the_middle },
     Scenario { name: "confirm-killed-in-the-middle", run: confirm::killed_in_the_middle },
     Scenario { name: "confirm-killed-without-a-bus", run: confirm::killed_without_a_bus },
@@ -65,29 +72,24 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "package-from-install-to-purge", run: package::from_install_to_purge },
     Scenario { name: "package-undoes-a-bad-upgrade", run: package::undoes_a_bad_upgrade },
     Scenario { name: "package-upgraded-by-the-steward", run: package::upgraded_by_the_steward },
-    Scenario { name: "lockout-goes-back", run: lockout::goes_back },
-    Scenario { name: "lockout-is-refused", run: lockout::is_refused },
     Scenario { name: "image-built-with-root", run: bootstrap::image },
     Scenario { name: "daemon-keeps-the-host", run: daemon::keeps_the_host },
     Scenario { name: "credentials-https", run: credentials::https },
     Scenario { name: "credentials-ssh", run: credentials::ssh },
     Scenario { name: "control-pause-and-sync", run: control::pause_and_sync },
-    Scenario { name: "ports-reached-and-refused", run: ports::reached_and_refused },
     Scenario { name: "ports-swapped-under-load", run: ports::swapped_under_load },
     Scenario { name: "ports-drift-and-boot", run: ports::drift_and_boot },
     Scenario { name: "ports-that-nft-refuses", run: ports::that_nft_refuses },
-    Scenario { name: "ports-limits", run: ports::limits },
     Scenario { name: "ports-of-containers", run: ports::of_containers },
     Scenario { name: "ports-egress", run: ports::egress },
     Scenario { name: "refusal-unproven-commits", run: refusal::unproven_commits },
     Scenario { name: "refusal-remote-gone", run: refusal::remote_gone },
     Scenario { name: "refusal-unsound-repo", run: refusal::unsound_repo },
     Scenario { name: "maintenance-contains-a-break-in", run: maintenance::contains_a_break_in },
-    Scenario { name: "maintenance-leaves-the-host-alone", run: maintenance::leaves_the_host_alone },
     Scenario { name: "metrics-and-reports-of-the-package", run: metrics::are_told },
     Scenario { name: "updates-are-counted", run: updates::are_counted },
-    Scenario { name: "needs-of-five-systems", run: five_systems::needs },
     Scenario { name: "surroundings-listeners", run: surroundings::listeners_are_found },
+    Scenario { name: "surroundings-live-sessions", run: surroundings::sessions_are_found },
     Scenario { name: "surroundings-other-firewalls", run: surroundings::other_firewalls_are_found },
     Scenario { name: "surroundings-published-ports", run: surroundings::published_ports_are_found },
     Scenario { name: "converge-first", run: converge::first_converge },

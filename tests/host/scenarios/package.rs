@@ -21,6 +21,9 @@ const HANGS: &str = "printf '#!/bin/sh\\nexec sleep infinity\\n' >usr/bin/hostwr
 
 const KEPT: &str = "/var/lib/hostwrit/previous";
 
+/// What loads the packet filter at boot where hostwrit was removed.
+const LEFT: &str = "left-by-hostwrit.service";
+
 /// Install, enrol, converge, reboot, upgrade, downgrade (refused), remove, install again, purge.
 pub fn from_install_to_purge(lab: &Lab<'_>) {
     let package = Package::of_this_program();
@@ -38,9 +41,14 @@ pub fn from_install_to_purge(lab: &Lab<'_>) {
 
     // Enrolled: the configuration is written, and the daemon started.
     let mut site = Site::on(lab, web1);
+    let host_file = site.infra.read("hosts/web1.yaml");
+    site.infra.write("hosts/web1.yaml", &format!("{host_file}ports:\n  22/tcp: {{rate: 60/minute}}\n"));
+    site.infra.publish("a port", Signer::Alice);
     start(&site);
     demand_two_processes(&site.web1);
     let before = site.status()["time"].clone();
+    let filter = filter_of(&site.web1);
+    assert!(filter.contains("dport 22"), "{filter}");
 
     // A reboot later it works by itself, also if the remote is there only when it was asked already: nobody waits for the
     // next pull, which is an hour away.
@@ -83,16 +91,22 @@ pub fn from_install_to_purge(lab: &Lab<'_>) {
     site.web1.run(&["systemctl", "start", "hostwrit.service"]).ok();
 
     // Removed: it is gone; its data and what it manages are not. That is also the way to an older version.
-    site.web1.run(&["dpkg", "--remove", "hostwrit"]).ok();
+    site.web1.run(&["dpkg", "--remove", "hostwrit"]).ok().says("the packet filter stays as it is");
     assert!(!site.web1.exists("/usr/bin/hostwrit"));
     demand_usable(&site, "The first order.");
     assert!(site.web1.exists("/etc/hostwrit/config.yaml") && site.web1.exists("/var/lib/hostwrit/state.json"));
+    site.web1.reboot();
+    assert_eq!(filter_of(&site.web1), filter, "the packet filter ended with the boot");
     package.install(&site.web1).ok();
     site.order_motd("The second order.");
     site.infra.publish("after it was installed again", Signer::Alice);
     site.web1.run(&["systemctl", "reload", "hostwrit.service"]).ok();
     within(FIRST_CYCLE, "it goes on where it was", || site.motd() == "The second order.");
     eventually("its cycle ends", || health(&site) == "converged");
+    site.web1.reboot();
+    assert_eq!(activity(&site.web1, "hostwrit-firewall.service"), "active");
+    assert_eq!(activity(&site.web1, LEFT), "inactive", "what was left counts, though hostwrit is back");
+    eventually("the daemon is back", || site.web1.exists("/run/hostwrit/status.json") && health(&site) == "converged");
 
     // Purged: its configuration, credentials and state are gone, the record of what it did is not.
     site.web1.write("/etc/hostwrit/credentials/git-token", "secret");
@@ -102,12 +116,14 @@ pub fn from_install_to_purge(lab: &Lab<'_>) {
     {
         assert!(!site.web1.exists(gone), "{gone} is still there");
     }
-    assert_eq!(site.web1.sh("find /etc/systemd -name '*hostwrit*'").text(), "");
+    assert_eq!(site.web1.sh("find /etc/systemd -name 'hostwrit*'").text(), "");
     assert!(site.web1.exists("/var/log/hostwrit/audit/log.jsonl"));
     demand_usable(&site, "The second order.");
     site.web1.reboot();
     assert_eq!(site.web1.run(&["systemctl", "is-system-running"]).text(), "running");
     demand_usable(&site, "The second order.");
+    assert_eq!(filter_of(&site.web1), filter, "a purge and a boot, and the host is open");
+    assert_eq!(activity(&site.web1, LEFT), "active");
 }
 
 /// A version that does not start, and one that hangs (also over a boot): the one before is put back, and says so.
@@ -237,6 +253,10 @@ fn demand_two_processes(web1: &Machine<'_>) {
         assert_eq!(owner.text(), user, "{unit}");
     }
     assert!(web1.exists("/var/lib/hostwrit-courier/mirror.git"));
+}
+
+fn filter_of(web1: &Machine<'_>) -> String {
+    web1.sh("nft --stateless list table inet hostwrit").ok().text().to_owned()
 }
 
 fn health(site: &Site<'_>) -> String {

@@ -59,6 +59,12 @@ pub fn hostile(lab: &Lab<'_>) {
     fleet.infra.write_zeros("files/huge", 1 << 30);
     fleet.infra.publish("1 GB", Signer::Alice);
     fleet.demand_last_good("1 GB blob", LOST);
+    // Not by a courier that its limit of memory ended: the size stands before the object, and nothing of it is read.
+    fleet.demand_words("1 GB blob", &["too large to fit in memory"]);
+    for host in &fleet.hosts {
+        let courier = peak_kib(host, "hostwrit-courier");
+        assert!(courier > 0 && courier < 128 * 1024, "1 GB blob: the courier of {} took {courier} KiB", host.name());
+    }
     recover(&mut fleet, "1 GB blob");
 
     for manner in Manner::ALL {
