@@ -171,7 +171,9 @@ impl<'c> Cycle<'c> {
         let mut state = State::recall(self.host)?;
         self.take_up(&mut state)?;
         let (pause, unreadable) = pause::settle(self.host, &mut state)?.standing();
-        if let Some(report) = self.agrees_still(&state, &fetched) {
+        // What is only told is looked at although nothing has changed, and the repo says how.
+        let is_told = state.checked.as_ref().is_some_and(|checked| checked.observed > 0);
+        if let Some(report) = self.agrees_still(&state, &fetched).filter(|_| !is_told) {
             return Ok(report.under(pause, unreadable));
         }
         let before = state.clone();

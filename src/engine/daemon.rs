@@ -11,7 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::{ReadHost as _, RealHost, memory};
+use crate::host::{ReadHost as _, RealHost};
+use crate::memory;
 use crate::resources::findings::Finding;
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
@@ -157,12 +158,12 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 host.forget_ruleset();
                 memory::give_back();
             }
-            Pulled::Nothing(left, answered) => {
+            Pulled::Nothing(left, error) => {
                 settled = Some(left);
+                let answered = error.is_none();
                 failures = if answered { 0 } else { failures + 1 };
                 if let Some(status) = &mut last {
-                    if answered {
-                        status.pulled_again(host.as_ref());
+                    if status.pulled_again(error, host.as_ref()) {
                         write(status, &host);
                     }
                     announcer.tell(News::Pull(Box::new(status.clone()), answered));
@@ -186,6 +187,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             tokio::select! {
                 wake = wait(next_pull, &mut terminate, &mut interrupt, &mut hangup) => break wake,
                 () = attend(&mut demands, &mut notifier) => break Wake::Asked,
+                () = lookout.answered() => announcer.tell(News::Updates),
                 next = drift.next() => {
                     let asks_for_cycle = matches!(next, Next::Cycle);
                     if note(next, &drift, last.as_mut(), &host, &config, &announcer) {
@@ -246,8 +248,8 @@ fn note(
 
 /// What came of a pull.
 enum Pulled {
-    /// Nothing called for a cycle; whether the remote answered.
-    Nothing(Settled, bool),
+    /// Nothing called for a cycle; why the remote did not answer, if it did not.
+    Nothing(Settled, Option<FetchError>),
     Cycle(Box<Ended>),
 }
 
@@ -281,7 +283,7 @@ fn pull(
     // waited for: who holds that, a command by hand, may be waiting for the directory.
     let fetched = courier().fetch(&ask, stop);
     if let Some(settled) = settled.filter(|settled| settled.holds(&fetched, host.now())) {
-        return Pulled::Nothing(settled, fetched.is_ok());
+        return Pulled::Nothing(settled, fetched.err());
     }
     pulse.beat();
     let found = fetched.as_ref().ok().copied();

@@ -145,7 +145,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
 }
 
 /// Enters what apt said when it was last asked.
-fn note_updates(metrics: &mut Metrics, host: &dyn ReadHost) {
+pub fn note_updates(metrics: &mut Metrics, host: &dyn ReadHost) {
     let updates = Updates::read(host).unwrap_or_default();
     metrics.pending_updates = updates.pending.map(|pending| pending.by_sort()).unwrap_or_default();
     metrics.package_lists = updates.lists.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok());

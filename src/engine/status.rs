@@ -6,12 +6,14 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::audit::OutcomeResult;
 use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{Maintenance, ObjectId};
 use crate::resources::findings::{self, Due, Finding};
+use crate::source::FetchError;
 
 use super::apply::Outcome;
 use super::checks::{self, Checked, Failed};
@@ -322,9 +324,23 @@ impl Status {
         Ok(host.read(Path::new(STATUS))?.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
-    /// Notes that a pull has just found the remote as it was.
-    pub fn pulled_again(&mut self, host: &dyn ReadHost) {
-        self.pulled = Some(now(host));
+    /// Notes that a pull has just found the remote as it was, or did not reach it once more. Returns whether that says something
+    /// new.
+    pub fn pulled_again(&mut self, error: Option<FetchError>, host: &dyn ReadHost) -> bool {
+        let Some(error) = error else {
+            self.pulled = Some(now(host));
+            return true;
+        };
+        // What a remote is not reached for may change: first there is no network, and then the token is wrong.
+        let hindrance = Hindrance::from(error);
+        let (code, message) = (hindrance.code(), chain(&hindrance));
+        let Some(trouble) = self.problems.iter_mut().find(|trouble| trouble.code == code && trouble.message != message)
+        else {
+            return false;
+        };
+        warn!(code, "{message}");
+        trouble.message = message;
+        true
     }
 
     /// Leaves the status for `hostwrit status`.

@@ -16,7 +16,6 @@ pub mod files;
 mod listen;
 pub mod listeners;
 pub mod lock;
-pub mod memory;
 mod processes;
 pub mod real;
 pub mod room;

@@ -37,10 +37,10 @@ pub const FINDINGS: &[&str] = &[
     "foreign-drop",
     "iptables-legacy",
     "blocklist-old",
+    "live-session",
     "renew-soon",
     "renew-overdue",
     "renew-unknown",
-    "live-session",
     "not-looked-at",
 ];
 

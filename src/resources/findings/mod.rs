@@ -116,14 +116,14 @@ codes! {
     IptablesLegacy = "iptables-legacy",
     /// A list of blocked addresses is older than it may be.
     BlocklistOld = "blocklist-old",
+    /// An SSH session lasts that could not be begun now.
+    LiveSession = "live-session",
     /// A file must be renewed before long.
     RenewSoon = "renew-soon",
     /// A file had to be renewed, and was not.
     RenewOverdue = "renew-overdue",
     /// When a file must be renewed cannot be told.
     RenewUnknown = "renew-unknown",
-    /// An SSH session lasts that could not be begun now.
-    LiveSession = "live-session",
     /// The host could not be looked at.
     NotLookedAt = "not-looked-at",
 }
@@ -153,17 +153,16 @@ impl Found {
 
 /// Looks around what is declared. That some of it cannot be looked at is found as well: it keeps nothing from being done.
 pub fn of(desired: &Desired, host: &dyn ReadHost) -> Found {
-    let mut found = Found { findings: or_why(around_ports(desired, host)), ..Found::default() };
+    let findings = around_ports(desired, host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)]);
+    let mut found = Found { findings, ..Found::default() };
     if !desired.blocklists.is_empty() {
         found.findings.extend(blocklists::old(&desired.blocklists, host.now()));
     }
-    found.findings.extend(or_why(sessions::outlived(&desired.users, host)));
+    let sessions =
+        sessions::outlived(&desired.users, host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)]);
+    found.findings.extend(sessions);
     renewals::find(&desired.files, host, &mut found);
     found
-}
-
-fn or_why<E: std::error::Error>(looked: Result<Vec<Finding>, E>) -> Vec<Finding> {
-    looked.unwrap_or_else(|why| vec![Finding::not_looked_at(&why)])
 }
 
 /// Looks at what listens and what filters, where the host declares what may be reached.
