@@ -102,6 +102,7 @@ impl Desk {
                 },
                 Request::Report(batch) => self.outbox.as_ref().map_or_else(no_outbox, |outbox| outbox.spool(&batch)),
                 Request::Publish(page) => self.outbox.as_ref().map_or_else(no_outbox, |outbox| outbox.publish(&page)),
+                Request::Backlog => self.outbox.as_ref().map_or_else(no_outbox, Outbox::taken),
             };
             stream.write_all(&answer.to_bytes())?;
         }

@@ -13,7 +13,7 @@ use crate::metrics::Listen;
 use crate::metrics::serve::{self, Published};
 use crate::model::chain;
 use crate::report::{Caps, Entry, Outlet, Shipped, Shipper, Spool};
-use crate::source::wire::Answer;
+use crate::source::wire::{Answer, Backlog};
 
 /// Whom the courier tells what it is given, and where metrics can be asked for.
 #[derive(Debug, Default)]
@@ -99,9 +99,11 @@ impl Outbox {
         }
     }
 
-    fn taken(&self) -> Answer {
-        let waiting = self.spool.as_ref().map_or(0, |(spool, _)| spool.waiting());
-        Answer::Taken { waiting, lost: *self.lost.lock().unwrap_or_else(PoisonError::into_inner) }
+    /// Says what has not arrived anywhere yet.
+    pub(super) fn taken(&self) -> Answer {
+        let count = |of: fn(&Spool) -> u64| self.spool.as_ref().map_or(0, |(spool, _)| of(spool));
+        let lost = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        Answer::Taken(Backlog { waiting: count(Spool::waiting), audit: count(Spool::waiting_audit), lost })
     }
 }
 

@@ -7,6 +7,7 @@
 mod access;
 mod certificates;
 mod checks;
+mod package;
 mod proxy;
 mod remote;
 
@@ -69,7 +70,7 @@ pub fn examine(host: &RealHost, read: &Result<Config, ConfigError>) -> Vec<Check
     found.push(checks::directory(host, "state-directory", crate::engine::state::DIR));
     found.push(checks::directory(host, "log-directory", checks::LOG_DIR));
     found.extend([checks::state(host), checks::log(host), checks::clock(host)]);
-    found.extend([checks::units(host), checks::daemon(host)]);
+    found.extend([checks::units(host), package::boot(host), package::package(host), checks::daemon(host)]);
     let place = config.and_then(|config| place(&config.remote));
     let via = proxy::of_courier(host, place.as_ref());
     let mut needs = [

@@ -19,7 +19,7 @@ use crate::host::{NewFile, ReadHost as _, RealHost, WriteHost as _};
 use crate::metrics::{Metrics, Spool};
 use crate::model::chain;
 use crate::report::Kind;
-use crate::source::wire::{MAX_REQUEST, Request};
+use crate::source::wire::{Backlog, MAX_REQUEST, Request};
 use crate::source::{Courier, HandOverError};
 
 use super::Config;
@@ -47,6 +47,8 @@ pub enum News {
     Repair(Box<Status>, Told),
     /// A pull called for no cycle; whether the remote answered.
     Pull(Box<Status>, bool),
+    /// apt was asked which updates wait.
+    Updates,
     Config(Box<Config>),
 }
 
@@ -63,7 +65,7 @@ impl Announcer {
         let (news, receiver) = sync_channel(MAX_NEWS);
         let last = Status::read(host.as_ref()).ok().flatten();
         let counters = Counters::start(host.now(), last.as_ref());
-        let mut voice = Voice { host, config, counters, metrics: None, waiting: VecDeque::new(), spool: None };
+        let mut voice = Voice { host, config, counters, metrics: None, waiting: VecDeque::new(), backlog: None };
         let thread = thread::Builder::new().name("announcer".to_owned()).spawn(move || voice.speak(&receiver));
         match thread {
             Ok(thread) => Self { news: Some(news), thread: Some(thread) },
@@ -99,7 +101,8 @@ struct Voice {
     metrics: Option<Metrics>,
     /// Requests that the courier has not taken yet.
     waiting: VecDeque<Request>,
-    spool: Option<Spool>,
+    /// What had not arrived yet when the courier was last heard.
+    backlog: Option<Backlog>,
 }
 
 /// What is remembered of the log's export.
@@ -125,35 +128,36 @@ impl Voice {
 
     fn take(&mut self, news: News) {
         let now = self.host.now();
-        let status = match news {
+        match news {
             News::Config(config) => {
                 self.config = *config;
                 return;
+            }
+            News::Updates => {
+                if let Some(metrics) = &mut self.metrics {
+                    measure::note_updates(metrics, self.host.as_ref());
+                }
             }
             News::Cycle(status, told, took) => {
                 self.counters.count(&status, took, self.host.as_ref());
                 self.metrics = Some(measure::gather(&status, &self.counters, self.host.as_ref()));
                 self.report(&told);
-                status
             }
             News::Repair(status, told) => {
                 self.counters.repaired(&status);
                 self.metrics = Some(measure::gather(&status, &self.counters, self.host.as_ref()));
                 self.report(&told);
-                status
             }
             News::Pull(status, answered) => {
                 self.counters.pulled(&status, answered, now);
                 if let Some(metrics) = &mut self.metrics {
                     measure::note_pull(metrics, &status, &self.counters, self.host.as_ref());
                 }
-                status
             }
-        };
+        }
         let unexported = self.export();
         self.flush();
         self.publish(unexported);
-        debug!(commit = status.commit.as_deref().unwrap_or("none"), "told");
     }
 
     fn report(&mut self, told: &Told) {
@@ -176,7 +180,7 @@ impl Voice {
         let courier = Courier::of(self.host.root(), self.config.anchor.root.kind());
         while let Some(request) = self.waiting.front() {
             match courier.hand_over(request) {
-                Ok((waiting, lost)) => self.spool = Some(Spool { waiting, lost }),
+                Ok(backlog) => self.backlog = Some(backlog),
                 // It was understood and will not be taken the next time either.
                 Err(HandOverError::Refused(why)) => warn!("a report was dropped: {why}"),
                 Err(error) => {
@@ -188,7 +192,8 @@ impl Voice {
         }
     }
 
-    /// Hands over new entries of the audit log if somebody wants them. Returns how many still wait, if anybody does.
+    /// Hands over new entries of the audit log if somebody wants them. Returns how many the courier has not taken, if anybody
+    /// does.
     fn export(&mut self) -> Option<u64> {
         if !self.config.reports.iter().any(|outlet| outlet.only.contains(&Kind::Audit)) {
             return None;
@@ -218,7 +223,7 @@ impl Voice {
             }
             let batch = serde_json::to_vec(&Told { entries, whole: false }).unwrap_or_default();
             match courier.hand_over(&Request::Report(batch)) {
-                Ok((waiting, lost)) => self.spool = Some(Spool { waiting, lost }),
+                Ok(backlog) => self.backlog = Some(backlog),
                 Err(error) => {
                     debug!("entries of the audit log wait: {}", chain(&error));
                     break;
@@ -240,15 +245,20 @@ impl Voice {
     fn publish(&mut self, unexported: Option<u64>) {
         let Some(metrics) = &mut self.metrics else { return };
         let settings = &self.config.metrics;
+        let courier = Courier::of(self.host.root(), self.config.anchor.root.kind());
         if settings.textfile.is_none() && settings.listen.is_none() {
             return;
         }
-        metrics.spool = self.spool;
-        metrics.audit_unexported = unexported;
+        if !self.config.reports.is_empty() {
+            // What was handed over long ago may have arrived since, or not.
+            self.backlog = courier.hand_over(&Request::Backlog).ok().or(self.backlog);
+        }
+        metrics.spool = self.backlog.map(|Backlog { waiting, lost, .. }| Spool { waiting, lost });
+        // What only the courier has is no further away than what it has not taken yet.
+        metrics.audit_unexported = unexported.map(|here| here + self.backlog.map_or(0, |backlog| backlog.audit));
         if settings.listen.is_some() {
             // Whoever reads this page reads it from the courier.
             metrics.courier_up = Some(true);
-            let courier = Courier::of(self.host.root(), self.config.anchor.root.kind());
             let handed = courier.hand_over(&Request::Publish(metrics.render().into_bytes()));
             metrics.courier_up = Some(handed.is_ok());
             if let Err(error) = handed {

@@ -36,6 +36,9 @@ pub struct Checked {
     /// How many passed.
     pub passed: usize,
     pub failed: Vec<Failed>,
+    /// How many have `observe: true`: these run at each full check.
+    #[serde(default)]
+    pub observed: usize,
 }
 
 /// A check that failed.
@@ -63,14 +66,17 @@ impl Cycle<'_> {
         let commit = report.plan.commit.clone();
         let is_good = state.good.as_ref() == Some(&commit);
         let is_well = state.checked.as_ref().is_none_or(Checked::is_well);
-        let is_due = !is_good || !is_well || !report.outcomes.is_empty();
+        // Where nothing has changed only those run that tell of the host and not of the commit.
+        let is_steady = is_good && is_well && report.outcomes.is_empty();
+        let is_due = !is_steady || desired.desired().checks.iter().any(is_observed);
         // During maintenance what fails is what people do there, and going back would end it.
         let waits = report.is_held() || report.pause.is_some() || report.plan.maintenance.is_some();
         if waits || !is_due {
             return None;
         }
         // Told to stop: the next start runs them, for the commit has not proven good yet.
-        state.checked = Some(self.run_checks(desired.desired())?).filter(|checked| *checked != Checked::default());
+        state.checked =
+            Some(self.run_checks(desired.desired(), is_steady)?).filter(|checked| *checked != Checked::default());
         report.checked.clone_from(&state.checked);
         let failed = state.checked.iter().flat_map(|checked| &checked.failed).filter(|failed| !failed.only_told);
         let words: Vec<String> = failed.map(|failed| format!("{} failed: {}", failed.check, failed.message)).collect();
@@ -85,23 +91,26 @@ impl Cycle<'_> {
         None
     }
 
-    /// Runs every check, one after the other; `None` if told to stop meanwhile.
-    fn run_checks(&self, desired: &Desired) -> Option<Checked> {
+    /// Runs every check, one after the other, or on a steady host those that are only told; `None` if told to stop meanwhile.
+    fn run_checks(&self, desired: &Desired, is_steady: bool) -> Option<Checked> {
         let mut checked = Checked::default();
         // What is built below another root does not run.
         if !self.host.is_live() || desired.checks.iter().all(|declared| declared.want.is_none()) {
             return Some(checked);
         }
         let until = Instant::now() + LONGEST;
-        for Declared { name, mode, want, .. } in &desired.checks {
-            let Some(check) = want else { continue };
-            match self.run_check(check, until)? {
+        for declared in &desired.checks {
+            let Some(check) = &declared.want else { continue };
+            let only_told = is_observed(declared);
+            checked.observed += usize::from(only_told);
+            // On a steady host all that count had passed when they last ran.
+            let result = if is_steady && !only_told { Ok(()) } else { self.run_check(check, until)? };
+            match result {
                 Ok(()) => checked.passed += 1,
-                Err(message) => checked.failed.push(Failed {
-                    check: ObjectId::new(Check::KIND, name),
-                    message,
-                    only_told: *mode == Mode::Observe,
-                }),
+                Err(message) => {
+                    let check = ObjectId::new(Check::KIND, &declared.name);
+                    checked.failed.push(Failed { check, message, only_told });
+                }
             }
         }
         checked.time = humantime::format_rfc3339_seconds(self.host.now()).to_string();
@@ -157,6 +166,11 @@ impl Cycle<'_> {
         let said = if said.is_empty() { said } else { format!(": {}", said.escape_debug()) };
         Err(format!("{program} ended with {}{said}", output.status))
     }
+}
+
+/// Whether it is a check that is told and holds nothing.
+fn is_observed(check: &Declared<check::Desired>) -> bool {
+    check.mode == Mode::Observe && check.want.is_some()
 }
 
 /// Waits; returns whether it was not told to stop meanwhile.

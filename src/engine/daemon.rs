@@ -57,20 +57,20 @@ struct Settled {
     fetched: Option<Fetched>,
     /// When the whole host is looked at again.
     until: Instant,
-    /// When what is signed becomes too old, or it is this host's turn to follow a commit.
+    /// When what is signed becomes too old, it is this host's turn to follow a commit, or something must be renewed.
     next: Option<SystemTime>,
 }
 
 impl Settled {
     fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
         let turn = report.hold().and_then(|hold| hold.until());
-        let turns = [report.stale_from, report.maintenance_turns, turn];
+        let turns = [report.stale_from, report.maintenance_turns, turn, report.found.turns];
         let next = turns.into_iter().flatten().filter(|next| *next > now).min();
         let settled = Self { fetched, until: Instant::now() + config.full_check, next };
         // What a pause holds back is to be done when it ends, and what a gate holds back when that opens.
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
         // What was just started or stopped may not listen yet, or still do.
-        let is_moving = !report.outcomes.is_empty() && !report.findings.is_empty();
+        let is_moving = !report.outcomes.is_empty() && !report.found.findings.is_empty();
         // Whoever gives himself a way in wants to know that it counts.
         let is_shut = report.alarms.iter().any(|alarm| matches!(alarm, Alarm::NoWayIn(_)));
         (report.converged() && report.is_well() && !waits && !is_moving && !is_shut).then_some(settled)
@@ -157,12 +157,12 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
                 host.forget_ruleset();
                 memory::give_back();
             }
-            Pulled::Nothing(left, answered) => {
+            Pulled::Nothing(left, error) => {
                 settled = Some(left);
+                let answered = error.is_none();
                 failures = if answered { 0 } else { failures + 1 };
                 if let Some(status) = &mut last {
-                    if answered {
-                        status.pulled_again(host.as_ref());
+                    if status.pulled_again(error, host.as_ref()) {
                         write(status, &host);
                     }
                     announcer.tell(News::Pull(Box::new(status.clone()), answered));
@@ -186,6 +186,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
             tokio::select! {
                 wake = wait(next_pull, &mut terminate, &mut interrupt, &mut hangup) => break wake,
                 () = attend(&mut demands, &mut notifier) => break Wake::Asked,
+                () = lookout.answered() => announcer.tell(News::Updates),
                 next = drift.next() => {
                     let asks_for_cycle = matches!(next, Next::Cycle);
                     if note(next, &drift, last.as_mut(), &host, &config, &announcer) {
@@ -246,8 +247,8 @@ fn note(
 
 /// What came of a pull.
 enum Pulled {
-    /// Nothing called for a cycle; whether the remote answered.
-    Nothing(Settled, bool),
+    /// Nothing called for a cycle; why the remote did not answer, if it did not.
+    Nothing(Settled, Option<FetchError>),
     Cycle(Box<Ended>),
 }
 
@@ -281,7 +282,7 @@ fn pull(
     // waited for: who holds that, a command by hand, may be waiting for the directory.
     let fetched = courier().fetch(&ask, stop);
     if let Some(settled) = settled.filter(|settled| settled.holds(&fetched, host.now())) {
-        return Pulled::Nothing(settled, fetched.is_ok());
+        return Pulled::Nothing(settled, fetched.err());
     }
     pulse.beat();
     let found = fetched.as_ref().ok().copied();

@@ -127,6 +127,8 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         problems,
         findings,
         bans: status.bans.clone(),
+        secrets_due: status.due.iter().map(|(object, due)| (object.to_string(), due.by)).collect(),
+        secrets_warn: status.due.iter().map(|(object, due)| (object.to_string(), due.warn)).collect(),
         last_pull: status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
         last_cycle: time_of(status),
         objects: objects(status),
@@ -143,7 +145,7 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
 }
 
 /// Enters what apt said when it was last asked.
-fn note_updates(metrics: &mut Metrics, host: &dyn ReadHost) {
+pub fn note_updates(metrics: &mut Metrics, host: &dyn ReadHost) {
     let updates = Updates::read(host).unwrap_or_default();
     metrics.pending_updates = updates.pending.map(|pending| pending.by_sort()).unwrap_or_default();
     metrics.package_lists = updates.lists.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok());

@@ -36,6 +36,7 @@ pub mod rollout;
 pub mod schedule;
 pub mod state;
 pub mod status;
+mod stir;
 mod surroundings;
 mod trust_cache;
 pub mod updates;

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::audit::OutcomeResult;
 use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{Maintenance, ObjectId};
-use crate::resources::findings::{self, Finding};
+use crate::resources::findings::{self, Due, Finding};
+use crate::source::FetchError;
 
 use super::apply::Outcome;
 use super::checks::{self, Checked, Failed};
@@ -88,6 +90,9 @@ pub struct Status {
     /// What was found around what is declared: nothing is done about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// When files must have been renewed of which the repo says so, by the object; absent where none is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub due: BTreeMap<ObjectId, Due>,
     /// How many addresses and networks other programs ban, by the program: fail2ban, crowdsec. One that has no set in nftables is
     /// absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -152,6 +157,7 @@ impl Status {
             held: 0,
             held_commit: None,
             findings: Vec::new(),
+            due: BTreeMap::new(),
             bans: BTreeMap::new(),
             reported: Vec::new(),
             left_alone: Vec::new(),
@@ -182,8 +188,8 @@ impl Status {
                 };
                 status.problems.push(Trouble { code: code.to_owned(), object: None, message: chain(error) });
                 // Nobody has looked since.
-                (status.findings, status.bans) =
-                    before().map(|before| (before.findings, before.bans)).unwrap_or_default();
+                (status.findings, status.due, status.bans) =
+                    before().map(|before| (before.findings, before.due, before.bans)).unwrap_or_default();
                 if let CycleError::Hindered(Hindrance::Held(held)) = error {
                     status.put_back = Some(held.as_ref().clone());
                 }
@@ -203,7 +209,8 @@ impl Status {
         self.kinds.clone_from(&report.kinds);
         self.done = report.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
         self.cause = (!report.plan.steps.is_empty()).then_some(report.plan.cause);
-        self.findings.clone_from(&report.findings);
+        self.findings.clone_from(&report.found.findings);
+        self.due.clone_from(&report.found.due);
         self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();
         self.left_alone = report.plan.held.iter().map(|step| step.object.clone()).collect();
         self.unmanaged.clone_from(&report.plan.unmanaged);
@@ -311,9 +318,23 @@ impl Status {
         Ok(host.read(Path::new(STATUS))?.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
-    /// Notes that a pull has just found the remote as it was.
-    pub fn pulled_again(&mut self, host: &dyn ReadHost) {
-        self.pulled = Some(now(host));
+    /// Notes that a pull has just found the remote as it was, or did not reach it once more. Returns whether that says something
+    /// new.
+    pub fn pulled_again(&mut self, error: Option<FetchError>, host: &dyn ReadHost) -> bool {
+        let Some(error) = error else {
+            self.pulled = Some(now(host));
+            return true;
+        };
+        // What a remote is not reached for may change: first there is no network, and then the token is wrong.
+        let hindrance = Hindrance::from(error);
+        let (code, message) = (hindrance.code(), chain(&hindrance));
+        let Some(trouble) = self.problems.iter_mut().find(|trouble| trouble.code == code && trouble.message != message)
+        else {
+            return false;
+        };
+        warn!(code, "{message}");
+        trouble.message = message;
+        true
     }
 
     /// Leaves the status for `hostwrit status`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Package updates that wait, as apt itself counts them: it is asked after a cycle, in a thread of its own, and only when
-//! what its answer depends on has changed.
+//! Package updates that wait, as apt itself counts them: it is asked after a cycle, or when somebody was at work in its
+//! directories, in a thread of its own, and only when what its answer depends on has changed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,10 +11,13 @@ use std::time::{Duration, SystemTime};
 use humantime::{format_rfc3339_seconds, parse_rfc3339};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::host::{HostError, NewFile, Output, ReadHost, RealHost, WriteHost as _};
 use crate::model::{Digest, chain};
+
+use super::stir::Stir;
 
 /// Where the answer lives; gone after a boot.
 const UPDATES: &str = "/run/hostwrit/updates.json";
@@ -24,6 +27,12 @@ const LISTS: &str = "/var/lib/apt/lists";
 
 /// An apt that did not answer is not asked again any sooner, unless something has changed.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
+
+/// A list that is fetched and a package that is installed take many files: so long nothing must be touched.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// An upgrade of everything takes longer, and is looked at in between.
+const LONGEST_WORK: Duration = Duration::from_secs(10 * 60);
 
 /// As much as is shown of what apt complains about.
 const LONGEST_WORD: usize = 300;
@@ -98,28 +107,65 @@ impl Kept {
 /// Has apt asked while the daemon goes on.
 pub struct Lookout {
     host: Arc<RealHost>,
+    /// Tells when somebody has been at work in apt's directories.
+    stir: Stir,
     thread: Option<JoinHandle<()>>,
+    /// Something has changed since the thread began.
+    is_owed: bool,
+    /// The thread has ended.
+    ended: Arc<Notify>,
 }
 
 impl Lookout {
-    /// Prepares to ask; nobody is asked yet.
+    /// Prepares to ask; nobody is asked yet. Made inside a tokio runtime.
     pub fn new(host: Arc<RealHost>) -> Self {
-        Self { host, thread: None }
+        let watcher = host.watch_updates().unwrap_or_else(|error| {
+            warn!("updates are looked up after cycles alone: {}", chain(&error));
+            None
+        });
+        Self {
+            host,
+            stir: Stir::new(watcher, QUIET, LONGEST_WORK),
+            thread: None,
+            is_owed: false,
+            ended: Arc::default(),
+        }
     }
 
-    /// Has apt asked, unless it is being asked already. Whoever reads [`Updates`] has the answer later.
+    /// Has apt asked; if it is being asked already, once more after that. [`Lookout::answered`] tells when it was.
     pub fn look(&mut self) {
         if self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            self.is_owed = true;
             return;
         }
-        let host = Arc::clone(&self.host);
+        self.is_owed = false;
+        let (host, ended) = (Arc::clone(&self.host), Arc::clone(&self.ended));
         // Not waited for at the end either: what it would leave then nobody needs.
         let thread = thread::Builder::new().name("updates".to_owned()).spawn(move || {
             if let Err(error) = look(&host) {
                 warn!("which updates wait is not known: {}", chain(&error));
             }
+            ended.notify_one();
         });
         self.thread = thread.inspect_err(|error| warn!("which updates wait is not looked up: {error}")).ok();
+    }
+
+    /// Has apt asked whenever somebody was at work in its directories, and returns when it was asked. May be dropped at any
+    /// time.
+    pub async fn answered(&mut self) {
+        loop {
+            tokio::select! {
+                () = self.ended.notified() => {
+                    // It has told all, and ends at once.
+                    self.thread = None;
+                    if self.is_owed {
+                        self.look();
+                    }
+                    return;
+                }
+                () = self.stir.settled() => self.look(),
+            }
+        }
     }
 }
 

@@ -22,6 +22,9 @@ const TELLERS: &[&str] = &[
     "useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel", "gpasswd", "passwd", "chage", "chsh", "sudo",
 ];
 
+/// What changes the packet filter's tables of nftables, as commands and messages name it.
+const FILTERS: &[&str] = &["nft", "nftables", "nftables.service"];
+
 /// Returns who changes the object, in words for people; `None` where nothing tells.
 pub fn changes(object: &ObjectId, host: &RealHost) -> Option<String> {
     // Processes and the journal are those of the running system.
@@ -39,6 +42,13 @@ pub fn changes(object: &ObjectId, host: &RealHost) -> Option<String> {
             let by_word = |word: &str| that_names(&["systemctl", word]).map(|process| guessed(&process));
             let told = journal(host).and_then(|journal| told(&journal, name).or_else(|| told(&journal, &unit)));
             told.or_else(|| by_word(name)).or_else(|| by_word(&unit))
+        }
+        "port" | "egress" | "blocklist" => {
+            let journal = journal(host);
+            let told = FILTERS.iter().find_map(|word| told(journal.as_deref()?, word));
+            // One that loads rules itself, as ours does, has ended before anybody looks.
+            let calls = |word: &&str| that_names(&[word]).filter(|process| process.name != **word);
+            told.or_else(|| FILTERS.iter().find_map(calls).map(|process| guessed(&process)))
         }
         _ => None,
     }
@@ -158,6 +168,7 @@ type=PATH msg=audit(1700000001.123:9): item=1 name=\"/etc/issue\" inode=3 namety
 
     const JOURNAL: &str = r#"{"MESSAGE":"change user 'deploy' shell from '/bin/bash' to '/bin/sh'","SYSLOG_IDENTIFIER":"usermod","_PID":"77","_UID":"0"}
 {"MESSAGE":"   alice : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/usr/bin/systemctl stop app.service --token=x","SYSLOG_IDENTIFIER":"sudo","_PID":"78","_UID":"1000"}
+{"MESSAGE":"     bob : TTY=pts/1 ; PWD=/ ; USER=root ; COMMAND=/usr/sbin/nft flush ruleset","SYSLOG_IDENTIFIER":"sudo","_PID":"79","_UID":"1001"}
 {"MESSAGE":[1,2],"SYSLOG_IDENTIFIER":"usermod"}
 "#;
 
@@ -165,6 +176,7 @@ type=PATH msg=audit(1700000001.123:9): item=1 name=\"/etc/issue\" inode=3 namety
     fn the_journal_tells_who_changed_an_account_and_who_had_sudo_stop_a_unit() {
         assert_eq!(told(JOURNAL, "deploy").unwrap(), "usermod (process 77, uid 0)");
         assert_eq!(told(JOURNAL, "app.service").unwrap(), "alice by sudo /usr/bin/systemctl", "and no argument");
+        assert_eq!(told(JOURNAL, "nft").unwrap(), "bob by sudo /usr/sbin/nft", "a program by its path");
         assert_eq!((told(JOURNAL, "deplo"), told(JOURNAL, "app")), (None, None));
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::{User, geteuid};
@@ -13,7 +13,7 @@ use nix::unistd::{User, geteuid};
 use crate::model::Digest;
 
 use super::command::run_as;
-use super::{HostError, Output};
+use super::{Depth, HostError, Output, Watcher};
 
 const APT: &str = "/usr/bin/apt-get";
 
@@ -36,6 +36,17 @@ const BASIS: &[&str] = &[
     "/etc/apt/apt.conf.d",
     "/etc/apt/preferences.d",
     "/etc/apt/sources.list.d",
+];
+
+/// Where that lies, and what to watch of it. dpkg and apt put a new file in the place of an old one; people write into theirs.
+const WATCHED: &[(&str, Depth)] = &[
+    ("/var/lib/dpkg", Depth::Names),
+    ("/var/lib/apt", Depth::Names),
+    ("/var/lib/apt/lists", Depth::Contents),
+    ("/etc/apt", Depth::Contents),
+    ("/etc/apt/apt.conf.d", Depth::Contents),
+    ("/etc/apt/preferences.d", Depth::Contents),
+    ("/etc/apt/sources.list.d", Depth::Contents),
 ];
 
 /// No lock is taken, so that nobody who installs something meets one; and whatever the host's apt.conf says, the answer has
@@ -61,6 +72,16 @@ pub(super) fn basis() -> Result<Option<Digest>, HostError> {
         enter(path, &mut text).map_err(HostError::file("look at", path))?;
     }
     Ok(Some(Digest::of(text.as_bytes())))
+}
+
+/// Watches where what the answer depends on lies; `None` where there is no apt.
+pub(super) fn watch() -> Result<Option<Watcher>, HostError> {
+    if !Path::new(APT).exists() {
+        return Ok(None);
+    }
+    let mut watcher = Watcher::new(Path::new("/"))?;
+    watcher.set(WATCHED.iter().map(|(path, depth)| (PathBuf::from(path), *depth)).collect());
+    Ok(Some(watcher))
 }
 
 fn enter(path: &Path, text: &mut String) -> io::Result<()> {

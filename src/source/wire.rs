@@ -30,6 +30,8 @@ pub enum Request {
     Report(Vec<u8>),
     /// Give this page of metrics to those who ask.
     Publish(Vec<u8>),
+    /// Say how much of what was reported has not arrived yet.
+    Backlog,
 }
 
 /// What the courier answers.
@@ -44,13 +46,21 @@ pub enum Answer {
     Missing,
     /// The object has more bytes than the courier's limit, which this is.
     TooLarge(u64),
-    /// It was taken. So many entries wait in the spool, and so many were lost for want of room.
-    Taken {
-        waiting: u64,
-        lost: u64,
-    },
+    /// It was taken, and this is how the spool is now.
+    Taken(Backlog),
     /// Why it could not be done.
     Failed(String),
+}
+
+/// What no receiver has of what was reported, as the courier counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// So many entries wait in the spool.
+    pub waiting: u64,
+    /// So many of these are of the audit log.
+    pub audit: u64,
+    /// So many were lost, for want of room or because they were refused.
+    pub lost: u64,
 }
 
 /// A frame that does not say what it should.
@@ -71,6 +81,7 @@ impl Request {
             Self::Probe(probe) => frame(b'p', &serde_json::to_vec(probe).unwrap_or_default()),
             Self::Report(entries) => frame(b'r', entries),
             Self::Publish(page) => frame(b'm', page),
+            Self::Backlog => frame(b'b', b""),
         }
     }
 
@@ -91,6 +102,7 @@ impl Request {
             b'p' => serde_json::from_slice(body).map(Self::Probe).map_err(|_| Malformed("nothing that can be tried")),
             b'r' => Ok(Self::Report(body.to_vec())),
             b'm' => Ok(Self::Publish(body.to_vec())),
+            b'b' if body.is_empty() => Ok(Self::Backlog),
             _ => Err(Malformed("an unknown request")),
         }
     }
@@ -115,7 +127,9 @@ impl Answer {
             Self::Probed => frame(b'P', b""),
             Self::Missing => frame(b'M', b""),
             Self::TooLarge(limit) => frame(b'L', limit.to_string().as_bytes()),
-            Self::Taken { waiting, lost } => frame(b'T', format!("{waiting} {lost}").as_bytes()),
+            Self::Taken(Backlog { waiting, audit, lost }) => {
+                frame(b'T', format!("{waiting} {audit} {lost}").as_bytes())
+            }
             Self::Failed(words) => {
                 let end = (0..=words.len().min(MAX_WORDS)).rev().find(|end| words.is_char_boundary(*end));
                 frame(b'E', &words.as_bytes()[..end.unwrap_or(0)])
@@ -152,9 +166,11 @@ impl Answer {
             b'L' => text(body)?.parse().map(Self::TooLarge).map_err(|_| Malformed("a limit that is no number")),
             b'T' => {
                 let body = text(body)?;
-                let numbers = body.split_once(' ').and_then(|(one, two)| Some((one.parse().ok()?, two.parse().ok()?)));
-                let (waiting, lost) = numbers.ok_or(Malformed("numbers that are none"))?;
-                Ok(Self::Taken { waiting, lost })
+                let numbers: Result<Vec<u64>, _> = body.split(' ').map(str::parse).collect();
+                let Ok([waiting, audit, lost]) = numbers.as_deref() else {
+                    return Err(Malformed("numbers that are none"));
+                };
+                Ok(Self::Taken(Backlog { waiting: *waiting, audit: *audit, lost: *lost }))
             }
             // It ends up in logs and on terminals.
             b'E' => Ok(Self::Failed(text(body)?.replace(char::is_control, " "))),

@@ -209,6 +209,8 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     ok       log              intact, 7 entries
     ok       clock            TIME
     skipped  units            nothing runs below another root
+    skipped  boot             nothing is started below another root
+    skipped  package          no package is at work below another root
     warning  daemon           the daemon does not run: nobody listens on ROOT/run/hostwrit/control.sock
         systemctl start hostwrit; until then this host is kept only by `hostwrit apply`
     skipped  credentials      nobody is asked for one on the way to the remote

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use serde_json::Value;
 use crate::site::Site;
 
 /// A process that ends with the test.
-struct Process(Child);
+pub(super) struct Process(pub(super) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -26,13 +27,13 @@ impl Drop for Process {
     }
 }
 
-fn start(site: &Site, args: &[&str], stdin: Stdio) -> Process {
+pub(super) fn start(site: &Site, args: &[&str], stdin: Stdio) -> Process {
     let mut command = site.command(args);
     Process(command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
 /// As systemd starts it: with the listening socket as standard input.
-fn courier(site: &Site, listener: &UnixListener) -> Process {
+pub(super) fn courier(site: &Site, listener: &UnixListener) -> Process {
     let directory = site.path("/var/lib/hostwrit-courier");
     let listener = OwnedFd::from(listener.try_clone().unwrap());
     start(site, &["courier", "--directory", directory.to_str().unwrap()], Stdio::from(listener))
@@ -40,6 +41,11 @@ fn courier(site: &Site, listener: &UnixListener) -> Process {
 
 /// A receiver of reports that keeps what it gets.
 fn receiver() -> (String, Arc<Mutex<Vec<Value>>>) {
+    receiver_that(Arc::new(AtomicBool::new(true)))
+}
+
+/// A receiver that takes nothing until it is up.
+fn receiver_that(is_up: Arc<AtomicBool>) -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let got = Arc::<Mutex<Vec<Value>>>::default();
@@ -62,17 +68,24 @@ fn receiver() -> (String, Arc<Mutex<Vec<Value>>>) {
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
-            kept.lock().unwrap().extend(serde_json::from_slice::<Vec<Value>>(&body).unwrap());
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            let status = match is_up.load(Ordering::Relaxed) {
+                true => {
+                    kept.lock().unwrap().extend(serde_json::from_slice::<Vec<Value>>(&body).unwrap());
+                    "200 OK"
+                }
+                false => "503 Service Unavailable",
+            };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
         }
     });
     (url, got)
 }
 
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        assert!(begin.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
         thread::sleep(Duration::from_millis(50));
     }
 }
@@ -131,4 +144,37 @@ fn reports_metrics_and_the_log_go_out_and_a_dead_courier_delays_them_only() {
         let exported: Vec<&str> = got.iter().filter_map(|entry| entry["fields"]["line"].as_str()).collect();
         lines.iter().all(|line| exported.contains(&line.as_str()))
     });
+}
+
+/// Returns how many entries of the audit log no other machine has, as the page says.
+fn unexported(site: &Site) -> Option<u64> {
+    page(site).lines().find_map(|line| line.strip_prefix("hostwrit_audit_unexported_entries ")?.parse().ok())
+}
+
+#[test]
+fn entries_of_the_log_that_wait_for_a_receiver_count_as_not_exported() {
+    let site = Site::new(&[("hosts/web1.yaml", "files:\n  /etc/motd: {content: \"good\\n\"}\n")]);
+    let is_up = Arc::new(AtomicBool::new(false));
+    let (url, got) = receiver_that(Arc::clone(&is_up));
+    site.put("/run/hostwrit/.keep", "");
+    let config = site.get("/etc/hostwrit/config.yaml").unwrap();
+    let more = format!(
+        "interval: 1s\nsplay: 0s\nreports:\n  - webhook: {{url: {url}}}\n    only: [audit]\n\
+         metrics: {{listen: \"unix:/run/hostwrit/metrics.sock\"}}\n"
+    );
+    site.put("/etc/hostwrit/config.yaml", &format!("{config}{more}"));
+    let listener = UnixListener::bind(site.path(SOCKET)).unwrap();
+    let _courier = courier(&site, &listener);
+    let _daemon = start(&site, &["daemon"], Stdio::null());
+    let written = || site.log().lines().count() as u64;
+    let handed_over = || {
+        let exported = site.get("/var/lib/hostwrit/exported.json")?;
+        serde_json::from_str::<Value>(&exported).ok()?["bytes"].as_u64()
+    };
+    eventually("the courier has all", || handed_over().is_some_and(|bytes| bytes == site.log().len() as u64));
+    eventually("none of it has arrived", || unexported(&site) == Some(written()));
+    is_up.store(true, Ordering::Relaxed);
+    // No cycle comes in between: a pull that finds nothing tells it.
+    eventually("all has arrived", || unexported(&site) == Some(0));
+    assert_eq!(got.lock().unwrap().len() as u64, written());
 }

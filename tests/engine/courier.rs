@@ -11,7 +11,7 @@ use std::time::Duration;
 use hostwrit::engine::{Cycle, Report};
 use hostwrit::model::chain;
 use hostwrit::model::git::{ObjectError, ObjectType, Objects as _, Oid, RawObject};
-use hostwrit::source::wire::{self, Answer, Request};
+use hostwrit::source::wire::{self, Answer, Backlog, Request};
 use hostwrit::source::{Ask, Courier, FetchError, Fetched, HashKind, Limits, Probe, SOCKET, Source as _, Trial};
 use proptest::prelude::*;
 
@@ -275,6 +275,7 @@ fn answers() -> impl Strategy<Value = Answer> {
         Just(Answer::Probed),
         any::<f64>().prop_filter("no number", |number| !number.is_nan()).prop_map(Answer::Number),
         any::<u64>().prop_map(Answer::TooLarge),
+        any::<[u64; 3]>().prop_map(|[waiting, audit, lost]| Answer::Taken(Backlog { waiting, audit, lost })),
         "[a-z ]{0,40}".prop_map(Answer::Failed),
     ]
 }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A tip that does not count, and a remote that is gone: the last good state stays enforced.
 
+use std::process::Stdio;
+
+use hostwrit::engine::status::Status;
+
+use super::announce::{eventually, start};
 use super::site::Site;
 
 const HOST: &str = "files:\n  /etc/motd: {content: \"good\\n\"}\n";
@@ -99,4 +104,31 @@ fn a_remote_that_goes_back_is_refused() {
     let applied = site.run(&["apply"]);
     assert_eq!(applied.code, 4, "{applied:?}");
     assert_eq!(site.get("/etc/motd").unwrap(), "next\n");
+}
+
+#[test]
+fn why_the_remote_is_not_reached_is_told_anew_when_it_has_changed_and_without_a_cycle() {
+    let site = converged();
+    let config = site.get("/etc/hostwrit/config.yaml").unwrap();
+    let gone = site.root().with_file_name("gone");
+    let elsewhere = config.replace(site.repo.path().to_str().unwrap(), gone.to_str().unwrap());
+    site.put("/etc/hostwrit/config.yaml", &format!("{elsewhere}interval: 1s\nsplay: 0s\nfull_check: 1h\n"));
+    let _daemon = start(&site, &["daemon"], Stdio::null());
+    let status = || Status::read(&site.open()).unwrap().filter(|status| !status.problems.is_empty());
+    let told = || status().map(|status| status.problems[0].message.clone());
+    eventually("the remote is not there", || {
+        told().is_some_and(|message| message.contains("No such file or directory"))
+    });
+    let first = status().unwrap();
+    assert_eq!((first.problems[0].code.as_str(), first.problems.len()), ("fetch-failed", 1));
+    std::fs::create_dir_all(gone.join(".git")).unwrap();
+    eventually("it is there and is no repository", || {
+        told().is_some_and(|message| message != first.problems[0].message)
+    });
+    let second = status().unwrap();
+    assert_eq!(
+        (second.time, second.problems.len(), second.health),
+        (first.time, 1, first.health),
+        "no cycle has ended"
+    );
 }

@@ -154,6 +154,11 @@ pub fn undoes_a_bad_upgrade(lab: &Lab<'_>) {
     });
     assert_eq!(site.web1.run(&["sha256sum", "/usr/bin/hostwrit"]).ok().stdout, program.stdout);
     assert!(site.web1.sh("journalctl -p alert -t hostwrit").ok().stdout.contains("0.9-broken was undone"));
+    let doctor = site.hostwrit(&["doctor"]).says("ok       boot");
+    doctor.says("warning  package").says("dpkg names 0.9-broken, and");
+    site.web1.run(&["systemctl", "mask", "hostwrit-revert"]).ok();
+    site.hostwrit(&["doctor"]).says("hostwrit-revert.service is masked").says("systemctl unmask hostwrit-revert");
+    site.web1.run(&["systemctl", "unmask", "hostwrit-revert"]).ok();
 
     // Whatever it hangs in; a boot in the middle changes nothing.
     site.web1

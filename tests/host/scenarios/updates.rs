@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Package updates that wait: what the steward, confined by the unit of the package, learns of the host's own apt.
 
+use std::time::Duration;
+
 use crate::fleet::start_units;
 use crate::lab::Lab;
-use crate::machine::{Machine, eventually};
-use crate::site::Site;
+use crate::machine::{Machine, eventually, within};
+use crate::site::{Site, configuration};
 
 /// Where node_exporter would read.
 const TEXTFILE: &str = "/var/lib/metrics/hostwrit.prom";
 
 /// What apt said last.
 const ANSWER: &str = "/run/hostwrit/updates.json";
+
+/// It is waited until apt is left alone for some seconds, and then asked.
+const ASKED: Duration = Duration::from_secs(120);
 
 /// Has a version of a package that does nothing in an archive that is made anew.
 const PUBLISH: &str = r#"
@@ -53,7 +58,9 @@ const HOLD_LOCKS: &str = r#"
 pub fn are_counted(lab: &Lab<'_>) {
     let site = Site::new(lab);
     let web1 = &site.web1;
-    site.configure_with(&format!("metrics: {{textfile: {TEXTFILE}}}\n"));
+    // No pull and no full check comes in between: what somebody does with apt is seen as it happens.
+    let configuration = configuration(&site.infra, web1.name(), site.remote.url(), "1h");
+    web1.write("/etc/hostwrit/config.yaml", configuration + &format!("metrics: {{textfile: {TEXTFILE}}}\n"));
     web1.sh(&format!("mkdir -p $(dirname {TEXTFILE})")).ok();
     web1.write("/etc/apt/sources.list", "deb [trusted=yes] file:/srv/archive ./\n");
     publish(web1, "1.0", "Tiny");
@@ -90,13 +97,13 @@ pub fn are_counted(lab: &Lab<'_>) {
     assert!(web1.sh("ls /var/cache/apt/*.bin").ok().stdout.contains("pkgcache.bin"));
     let before = web1.read(ANSWER);
     web1.sh("rm /var/cache/apt/*.bin && chmod 600 /etc/apt/sources.list").ok();
-    eventually("apt was asked again", || web1.read(ANSWER) != before);
+    within(ASKED, "apt was asked again", || web1.read(ANSWER) != before);
     expect(web1, "the same waits", &[("security", "1"), ("other", "0"), ("kept-back", "0")]);
     assert_eq!(web1.sh("ls /var/cache/apt").ok().text(), "archives", "asking apt writes nothing");
 
     // Where apt does not know, neither does anybody else.
     web1.write("/etc/apt/sources.list.d/broken.list", "no such line\n");
-    eventually("it is not known", || metric(web1, r#"hostwrit_pending_updates{sort="security"}"#).is_none());
+    within(ASKED, "it is not known", || metric(web1, r#"hostwrit_pending_updates{sort="security"}"#).is_none());
     site.hostwrit(&["status"]).ok().says("not known: E: Type 'no' is not known on line 1 in source list");
     web1.run(&["rm", "/etc/apt/sources.list.d/broken.list"]).ok();
     expect(web1, "it is known again", &[("security", "1")]);
@@ -104,7 +111,9 @@ pub fn are_counted(lab: &Lab<'_>) {
     web1.sh("apt-get -y install tiny").ok();
     expect(web1, "nothing waits any more", &[("security", "0"), ("other", "0"), ("kept-back", "0")]);
     web1.sh("rm /var/lib/apt/lists/*_*").ok();
-    eventually("without lists it is not known", || metric(web1, r#"hostwrit_pending_updates{sort="other"}"#).is_none());
+    within(ASKED, "without lists it is not known", || {
+        metric(web1, r#"hostwrit_pending_updates{sort="other"}"#).is_none()
+    });
     site.hostwrit(&["status"]).ok().says("not known: there are no package lists");
     assert_eq!(site.status()["health"], "converged");
 }
@@ -117,7 +126,7 @@ fn expect(host: &Machine<'_>, what: &str, counts: &[(&str, &str)]) {
     let is = |(sort, count): &(&str, &str)| {
         metric(host, &format!("hostwrit_pending_updates{{sort=\"{sort}\"}}")).as_deref() == Some(*count)
     };
-    eventually(what, || counts.iter().all(is));
+    within(ASKED, what, || counts.iter().all(is));
 }
 
 /// Returns the value of a series on the host's page.
