@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How long drift of a file or a user lasts while the daemon watches up to 10,000 objects, beside a bound measured in the
+//! How long drift of a file, a user or a group lasts while the daemon watches up to 10,000 objects, beside a bound measured in the
 //! same run. Units and ports need a booted host: the scenario `drift-of-units-and-ports` of tests/host.
 //!
 //! The bound is a loop over inotify that puts back what was changed, durably and whole, and remembers and records nothing.
@@ -27,7 +27,10 @@ use nix::unistd::Pid;
 /// So often an object is put right before the daemon takes it for a fight.
 const EACH: usize = 4;
 const DIRECTORIES: usize = 200;
-const USERS: usize = 250;
+/// As many users or groups at the most.
+const ACCOUNTS: usize = 250;
+/// The number of the first group.
+const FIRST_GROUP: usize = 20_000;
 /// 1 KiB a file.
 const LINE: &str = "A line of sixty-four characters, the last of which ends the line";
 
@@ -38,7 +41,9 @@ fn main() {
     let number = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let events: usize = number("HOSTWRIT_BENCH_EVENTS", "1000").parse().expect("a number");
     let sizes = number("HOSTWRIT_BENCH_OBJECTS", "10,1000,10000");
-    println!("drift to repair: {events} edits of files of 1 KiB, and of the shells of users, on a host of N objects");
+    println!(
+        "drift to repair: {events} edits of files of 1 KiB, of shells of users, and of numbers of groups, on a host of N objects"
+    );
     println!(
         "{:>8} {:>5} {:>8}  {:>10}  {:>8}  {:>8}  {:>8}  {:>14}",
         "N", "", "", "", "p50 ms", "p99 ms", "max ms", "CPU ms an edit"
@@ -48,7 +53,7 @@ fn main() {
     let places: Vec<_> = places.into_iter().filter(|(_, place)| place.is_dir()).collect();
     for size in sizes.split(',').map(|size| size.trim().parse().expect("numbers with commas")) {
         for (name, place) in &places {
-            for kind in [Kind::File, Kind::User] {
+            for kind in [Kind::File, Kind::User, Kind::Group] {
                 let bench = Bench::new(place, kind, size, events);
                 bench.measure(name, "bound", || {
                     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -70,6 +75,7 @@ fn main() {
 enum Kind {
     File,
     User,
+    Group,
 }
 
 /// The minimal program.
@@ -81,7 +87,7 @@ fn bound(root: &Path) {
         let flags = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE;
         dirs.insert(inotify.add_watch(&path, flags).unwrap(), path);
     }
-    let passwd = fs::read(root.join("etc/passwd")).unwrap();
+    let [passwd, group] = ["etc/passwd", "etc/group"].map(|path| fs::read(root.join(path)).unwrap());
     fs::create_dir_all(root.join("run/hostwrit")).unwrap();
     fs::write(root.join("run/hostwrit/status.json"), "").unwrap();
     loop {
@@ -91,6 +97,7 @@ fn bound(root: &Path) {
             let content = match name.strip_prefix('f').map(str::parse) {
                 Some(Ok(number)) => content_of(number).into_bytes(),
                 _ if name == "passwd" => passwd.clone(),
+                _ if name == "group" => group.clone(),
                 _ => continue,
             };
             if fs::read(&path).is_ok_and(|found| found == content) {
@@ -160,7 +167,7 @@ impl Bench {
     fn measure(&self, place: &str, who: &str, command: impl Fn() -> Command) {
         let objects = match self.kind {
             Kind::File => files_of(self.kind, self.size),
-            Kind::User => users_of(self.kind, self.size),
+            Kind::User | Kind::Group => accounts_of(self.kind, self.size),
         };
         let (mut times, mut cpu, mut memory) = (Vec::new(), 0.0, 0);
         while times.len() < self.events {
@@ -196,16 +203,25 @@ impl Bench {
         running
     }
 
+    /// Returns a file, its text, and the text in which this word stands for that.
+    fn edit_of(&self, file: &str, word: String, other: String) -> (PathBuf, String, String) {
+        let path = self.root().join(file);
+        let wanted = fs::read_to_string(&path).unwrap();
+        let drift = wanted.replace(&word, &other);
+        assert_ne!(wanted, drift);
+        (path, wanted, drift)
+    }
+
     /// Changes one object and returns how long it stays so.
     fn edit(&self, object: usize) -> Duration {
         let (path, wanted, drift) = match self.kind {
             Kind::File => (self.root().join(&path_of(object)[1..]), content_of(object), "drift\n".to_owned()),
             Kind::User => {
-                let path = self.root().join("etc/passwd");
-                let wanted = fs::read_to_string(&path).unwrap();
-                let drift = wanted.replace(&format!("/home/u{object}:/bin/bash"), &format!("/home/u{object}:/bin/sh"));
-                assert_ne!(wanted, drift);
-                (path, wanted, drift)
+                self.edit_of("etc/passwd", format!("/home/u{object}:/bin/bash"), format!("/home/u{object}:/bin/sh"))
+            }
+            Kind::Group => {
+                let number = FIRST_GROUP + object;
+                self.edit_of("etc/group", format!("g{object}:x:{number}:"), format!("g{object}:x:1{number}:"))
             }
         };
         // As usermod(8) and editors do it.
@@ -256,21 +272,28 @@ fn content_of(file: usize) -> String {
     format!("{file}\n{}", format!("{LINE}\n").repeat(16))
 }
 
-/// Of a host on which users are changed, they are a part of the objects.
-fn users_of(kind: Kind, size: usize) -> usize {
-    if kind == Kind::User { size.min(USERS) } else { 0 }
+/// Of a host on which users or groups are changed, they are a part of the objects.
+fn accounts_of(kind: Kind, size: usize) -> usize {
+    if kind == Kind::File { 0 } else { size.min(ACCOUNTS) }
 }
 
 fn files_of(kind: Kind, size: usize) -> usize {
-    size - users_of(kind, size)
+    size - accounts_of(kind, size)
 }
 
 fn host_file(kind: Kind, size: usize) -> String {
-    let (users, files) = (users_of(kind, size), files_of(kind, size));
+    let (accounts, files) = (0..accounts_of(kind, size), files_of(kind, size));
     let mut text = String::new();
-    if users > 0 {
-        text.push_str("users:\n");
-        (0..users).for_each(|user| writeln!(text, "  u{user}: {{shell: /bin/bash, password: locked}}").unwrap());
+    match kind {
+        Kind::File => {}
+        Kind::User => {
+            text.push_str("users:\n");
+            accounts.for_each(|user| writeln!(text, "  u{user}: {{shell: /bin/bash, password: locked}}").unwrap());
+        }
+        Kind::Group => {
+            text.push_str("groups:\n");
+            accounts.for_each(|group| writeln!(text, "  g{group}: {{gid: {}}}", FIRST_GROUP + group).unwrap());
+        }
     }
     text.push_str("files:\n  /srv: {type: directory}\n");
     for directory in 0..DIRECTORIES.min(files) {

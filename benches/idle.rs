@@ -41,7 +41,7 @@ const POLLS: u32 = 40;
 /// A poll a minute.
 const POLLS_A_DAY: f64 = 24.0 * 60.0;
 /// How long cycles may take in all; a large host makes fewer than the others.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(900);
 const DIRECTORIES: usize = 10;
 /// As in packaging/systemd.
 const TUNABLES: &str = "glibc.malloc.tcache_count=0:glibc.malloc.trim_threshold=131072:glibc.malloc.arena_max=1";

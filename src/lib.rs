@@ -27,6 +27,7 @@
 //! | [`host`] | the only door to files, commands, accounts, units and the clock |
 //! | [`doctor`] | what keeps this host from being kept, and what to do |
 //! | [`fleet`] | what a Prometheus knows of all hosts |
+//! | [`memory`] | what both processes give back to the system |
 //! | [`web`] | what all who speak HTTP have in common |
 //! | [`cli`] | the commands |
 //!
@@ -47,6 +48,7 @@ pub mod engine;
 pub mod fleet;
 pub mod host;
 pub mod manifest;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod report;

@@ -31,7 +31,7 @@ impl PlanCommand {
         output::warn_of_pause(&report);
         output::warn_of_objection(&report);
         let mut view = report.plan.view(Some(&config.host));
-        view.findings = &report.findings;
+        view.findings = &report.found.findings;
         view.objection = report.objection.as_ref().map(ToString::to_string);
         let mut ahead = report.ahead.as_ref().map(|plan| plan.view(Some(&config.host)));
         if let (Some(ahead), Some(Hindrance::Guard { objection, .. })) = (&mut ahead, &report.hindrance) {

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{info, warn};
 
+use crate::memory;
 use crate::model::chain;
 use crate::model::git::{ObjectError, Objects as _, Oid};
 use crate::source::wire::{self, Answer, Request};
@@ -36,6 +37,8 @@ pub(super) struct Desk {
     present: AtomicUsize,
     /// A fetch hangs that cannot be ended.
     is_spent: AtomicBool,
+    /// More was done than a poll takes, and left in memory what no poll needs. So does the start.
+    was_busy: AtomicBool,
     /// Held while the mirror is opened, which clears up, or fetched into.
     books: Mutex<Books>,
 }
@@ -59,6 +62,7 @@ impl Desk {
             outbox,
             present: AtomicUsize::new(0),
             is_spent: AtomicBool::new(false),
+            was_busy: AtomicBool::new(true),
             books: Mutex::default(),
         }
     }
@@ -68,6 +72,9 @@ impl Desk {
         self.present.fetch_add(1, Ordering::SeqCst);
         if let Err(error) = self.converse(&stream) {
             warn!("a connection ended: {error}");
+        }
+        if self.was_busy.swap(false, Ordering::SeqCst) {
+            memory::give_back();
         }
         let was_last = self.present.fetch_sub(1, Ordering::SeqCst) == 1;
         !(was_last && self.is_spent.load(Ordering::SeqCst))
@@ -150,6 +157,7 @@ impl Desk {
         let opened = match mirror {
             Some(mirror) => Ok(&*mirror),
             None => {
+                self.was_busy.store(true, Ordering::SeqCst);
                 let mut books = self.books();
                 self.open(mirror, id.kind(), Limits::default(), &mut books)
             }

@@ -27,7 +27,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt};
 use tracing::{info, warn};
 
-use crate::source::Access;
+use crate::source::{Access, CREDENTIALS_VARIABLE};
 
 use desk::Desk;
 use outbox::Outbox;
@@ -71,7 +71,7 @@ pub fn serve(directory: &Path, settings: impl FnOnce() -> Settings) -> Result<()
     let not_usable = |source| ServeError::Directory { directory: directory.to_owned(), source };
     std::fs::create_dir_all(directory).map_err(not_usable)?;
     let _lock = lock(directory)?;
-    let access = match std::env::var_os("CREDENTIALS_DIRECTORY") {
+    let access = match std::env::var_os(CREDENTIALS_VARIABLE) {
         Some(credentials) => Access::in_directory(Path::new(&credentials)).map_err(ServeError::Credentials)?,
         None => Access::default(),
     };

@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::host::{ReadHost, RealHost, WriteHost};
 use crate::model::chain;
-use crate::source::{Place, RemoteKind};
+use crate::source::{CREDENTIALS as DIRECTORY, Place, RemoteKind};
 
 use super::Check;
-
-/// Where the unit of the courier takes its credentials from.
-const DIRECTORY: &str = "/etc/hostwrit/credentials";
 
 /// Where systemd shows them to the courier while it runs.
 const SHOWN: &str = "/run/credentials/hostwrit-courier.service";

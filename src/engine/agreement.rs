@@ -16,11 +16,11 @@ use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{
-    Dated, HostError, Listening, NewFile, Process, ReadHost, Ruleset, Stat, Tables, UnitState, WriteHost,
+    Dated, HostError, Listening, NewFile, Process, ReadHost, Ruleset, Session, Stat, Tables, UnitState, WriteHost,
 };
 use crate::manifest::Facts;
 use crate::model::{Digest, Maintenance};
-use crate::resources::findings::{self, Code, Finding};
+use crate::resources::findings::{self, Found};
 use crate::resources::{Desired, ObserveError};
 
 use super::state::{STATE, State};
@@ -45,8 +45,7 @@ pub struct Agreement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
     /// What was found around what is declared: it follows from the answers as well.
-    #[serde(default)]
-    pub findings: Vec<Finding>,
+    pub found: Found,
     /// In the order in which they were asked.
     questions: Vec<Question>,
     answers: Digest,
@@ -74,6 +73,8 @@ enum Question {
     HasCome(SystemTime),
     #[serde(rename = "p")]
     Listening,
+    #[serde(rename = "o")]
+    SessionsBefore(BTreeMap<String, SystemTime>),
     /// Whatever was read of the packet filter: that its generation is the same is enough.
     #[serde(rename = "n")]
     Ruleset,
@@ -99,14 +100,14 @@ impl Agreement {
         if differs || !plan.unmanaged.is_empty() {
             return Ok(None);
         }
-        let findings = findings::of(desired, &recorder);
-        if findings.iter().any(|finding| finding.code == Code::NotLookedAt) {
+        let found = findings::of(desired, &recorder);
+        if !found.is_whole() {
             return Ok(None);
         }
         let Recorded { questions, answers } = recorder.recorded.into_inner();
         Ok(questions.map(|questions| Self {
             key,
-            findings,
+            found,
             objects: desired.objects().len(),
             kinds: desired.kinds(),
             maintenance: desired.maintenance.clone(),
@@ -141,6 +142,7 @@ impl Agreement {
                 Question::Day => answers.number(day(host.now())),
                 Question::HasCome(time) => answers.number(host.has_come(*time).into()),
                 Question::Listening => answers.listening(host.listening()?.as_ref()),
+                Question::SessionsBefore(times) => answers.sessions(&host.sessions_before(times)?),
                 Question::Ruleset => answers.bytes(Some(host.ruleset_generation()?.as_bytes())),
             }
         }
@@ -230,6 +232,10 @@ impl Answers {
 
     fn listening(&mut self, listening: Option<&Listening>) {
         self.bytes(listening.map(|listening| format!("{listening:?}")).as_deref().map(str::as_bytes));
+    }
+
+    fn sessions(&mut self, sessions: &[Session]) {
+        self.bytes(Some(format!("{sessions:?}").as_bytes()));
     }
 
     fn number(&mut self, number: u64) {
@@ -348,6 +354,12 @@ impl ReadHost for Recorder<'_> {
     /// Is not kept: no step follows from a process, and another process seldom takes over the same socket.
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         self.host.holders(inodes)
+    }
+
+    fn sessions_before(&self, times: &BTreeMap<String, SystemTime>) -> Result<Vec<Session>, HostError> {
+        let sessions = self.host.sessions_before(times)?;
+        self.keep(Some(Question::SessionsBefore(times.clone())), |answers| answers.sessions(&sessions));
+        Ok(sessions)
     }
 
     fn ruleset(&self, tables: Tables) -> Result<Ruleset, HostError> {

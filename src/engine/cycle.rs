@@ -130,7 +130,7 @@ impl<'c> Cycle<'c> {
             state.ordered = None;
         }
         report.alarms = alarm::of(&state, refused, self.host.now());
-        report.findings = self.look_around(&selected.desired);
+        report.found = self.look_around(&selected.desired);
         Ok(report.under(pause, unreadable))
     }
 
@@ -223,7 +223,7 @@ impl<'c> Cycle<'c> {
         let mut report = report.under(pause, unreadable);
         (report.ahead, report.objection) = (ahead, objection);
         if report.is_held() {
-            report.findings = self.look_around(&desired);
+            report.found = self.look_around(&desired);
             self.look_for_way_in(desired.desired(), &mut state);
             return self.hold(report, refused, state, &before);
         }
@@ -256,7 +256,7 @@ impl<'c> Cycle<'c> {
         }
         self.copy_pin(&report, &state)?;
         self.keep_only(&state)?;
-        report.findings = self.look_and_keep(&desired, &report, &state)?;
+        report.found = self.look_and_keep(&desired, &report, &state)?;
         report.enforced = Some(desired);
         Ok(report)
     }
@@ -397,7 +397,7 @@ impl<'c> Cycle<'c> {
             remaining: Vec::new(),
             hindrance: state.held_pin().map(|held| Hindrance::Held(Box::new(held.clone()))),
             alarms: alarm::of(state, None, now),
-            findings: agreement.findings,
+            found: agreement.found,
             ahead: None,
             ring: state.rollout.ring.clone(),
             accepted: false,

@@ -11,7 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::{ReadHost as _, RealHost, memory};
+use crate::host::{ReadHost as _, RealHost};
+use crate::memory;
 use crate::resources::findings::Finding;
 use crate::source::{Courier, FetchError, Fetched, Source as _};
 
@@ -56,20 +57,20 @@ struct Settled {
     fetched: Option<Fetched>,
     /// When the whole host is looked at again.
     until: Instant,
-    /// When what is signed becomes too old, or it is this host's turn to follow a commit.
+    /// When what is signed becomes too old, it is this host's turn to follow a commit, or something must be renewed.
     next: Option<SystemTime>,
 }
 
 impl Settled {
     fn by(report: &Report, fetched: Option<Fetched>, config: &Config, now: SystemTime) -> Option<Self> {
         let turn = report.hold().and_then(|hold| hold.until());
-        let turns = [report.stale_from, report.maintenance_turns, turn];
+        let turns = [report.stale_from, report.maintenance_turns, turn, report.found.turns];
         let next = turns.into_iter().flatten().filter(|next| *next > now).min();
         let settled = Self { fetched, until: Instant::now() + config.full_check, next };
         // What a pause holds back is to be done when it ends, and what a gate holds back when that opens.
         let waits = report.pause.is_some() || report.hold().is_some_and(|hold| hold.until().is_none());
         // What was just started or stopped may not listen yet, or still do.
-        let is_moving = !report.outcomes.is_empty() && !report.findings.is_empty();
+        let is_moving = !report.outcomes.is_empty() && !report.found.findings.is_empty();
         // Whoever gives himself a way in wants to know that it counts.
         let is_shut = report.alarms.iter().any(|alarm| matches!(alarm, Alarm::NoWayIn(_)));
         (report.converged() && report.is_well() && !waits && !is_moving && !is_shut).then_some(settled)

@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::audit::OutcomeResult;
-use crate::host::{RealHost, memory};
+use crate::host::RealHost;
+use crate::memory;
 use crate::model::{ObjectId, Record, chain};
 use crate::resources::Concerned;
 
@@ -31,6 +32,9 @@ const FULL_LOOKS_APART: Duration = Duration::from_secs(10);
 /// small.
 const BATCH: usize = 256;
 
+/// Repairs often follow one another. After so long without one, memory keeps nothing for the next.
+const REST_AFTER: Duration = Duration::from_secs(10);
+
 /// What is watched of a host, and what is fought over on it.
 pub struct Drift {
     host: Arc<RealHost>,
@@ -39,8 +43,10 @@ pub struct Drift {
     /// Why not, in a sentence.
     why_unwatched: Option<String>,
     enforced: Option<Enforced>,
-    /// What is remembered of all objects, as it was read last.
+    /// What is remembered of all objects, as it was read last; `None` after some rest.
     record: Option<Record>,
+    /// When what the last repair left in memory is given back.
+    rest: Option<Instant>,
     /// The first of the objects that are to be looked at because they are watched only now.
     unseen: Option<usize>,
     fights: Fights,
@@ -98,6 +104,7 @@ impl Drift {
             why_unwatched,
             enforced: None,
             record: None,
+            rest: None,
             unseen: None,
             fights: Fights::default(),
             waiting: BTreeSet::new(),
@@ -180,7 +187,8 @@ impl Drift {
                 }
                 continue;
             }
-            let due = [self.due, self.full_look, self.unseen.map(|_| Instant::now())].into_iter().flatten().min();
+            let unseen = self.unseen.map(|_| Instant::now());
+            let due = [self.due, self.full_look, unseen, self.rest].into_iter().flatten().min();
             let concerned = tokio::select! {
                 // What was just touched comes before what perhaps was.
                 biased;
@@ -202,7 +210,8 @@ impl Drift {
                     let waiting = std::mem::take(&mut self.waiting);
                     self.begin(waiting);
                 }
-                None => self.begin_unseen(),
+                None if self.unseen.is_some() => self.begin_unseen(),
+                None => self.rest(),
             }
         }
     }
@@ -234,12 +243,17 @@ impl Drift {
         };
         if from >= enforced.watchlist().len() {
             self.unseen = None;
-            // What the looks took is free, and as much as a cycle takes.
-            return memory::give_back();
+            return self.rest();
         }
         let objects = enforced.watchlist().objects(from, BATCH);
         self.unseen = Some(from + BATCH);
         self.begin(objects);
+    }
+
+    /// Gives back what looks and repairs took, and what only the next one would need.
+    fn rest(&mut self) {
+        (self.record, self.rest) = (None, None);
+        memory::give_back();
     }
 
     fn wait_for(&mut self, objects: BTreeSet<ObjectId>) {
@@ -266,6 +280,7 @@ impl Drift {
 
     fn done(&mut self, worked: Worked) -> Option<Box<Repaired>> {
         self.record = worked.record;
+        self.rest = Some(Instant::now() + REST_AFTER);
         // What is held back is told by a cycle, once and not at each change.
         let is_new = worked.held.iter().any(|object| !self.held.contains(object));
         self.held.extend(worked.held);

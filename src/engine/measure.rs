@@ -127,6 +127,8 @@ pub fn gather(status: &Status, counters: &Counters, host: &dyn ReadHost) -> Metr
         problems,
         findings,
         bans: status.bans.clone(),
+        secrets_due: status.due.iter().map(|(object, due)| (object.to_string(), due.by)).collect(),
+        secrets_warn: status.due.iter().map(|(object, due)| (object.to_string(), due.warn)).collect(),
         last_pull: status.pulled.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
         last_cycle: time_of(status),
         objects: objects(status),

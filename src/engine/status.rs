@@ -12,7 +12,7 @@ use crate::audit::OutcomeResult;
 use crate::audit::entry::Cause;
 use crate::host::{HostError, NewFile, ReadHost, WriteHost};
 use crate::model::{Maintenance, ObjectId};
-use crate::resources::findings::{self, Finding};
+use crate::resources::findings::{self, Due, Finding};
 use crate::source::FetchError;
 
 use super::apply::Outcome;
@@ -90,6 +90,9 @@ pub struct Status {
     /// What was found around what is declared: nothing is done about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// When files must have been renewed of which the repo says so, by the object; absent where none is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub due: BTreeMap<ObjectId, Due>,
     /// How many addresses and networks other programs ban, by the program: fail2ban, crowdsec. One that has no set in nftables is
     /// absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -154,6 +157,7 @@ impl Status {
             held: 0,
             held_commit: None,
             findings: Vec::new(),
+            due: BTreeMap::new(),
             bans: BTreeMap::new(),
             reported: Vec::new(),
             left_alone: Vec::new(),
@@ -184,8 +188,8 @@ impl Status {
                 };
                 status.problems.push(Trouble { code: code.to_owned(), object: None, message: chain(error) });
                 // Nobody has looked since.
-                (status.findings, status.bans) =
-                    before().map(|before| (before.findings, before.bans)).unwrap_or_default();
+                (status.findings, status.due, status.bans) =
+                    before().map(|before| (before.findings, before.due, before.bans)).unwrap_or_default();
                 if let CycleError::Hindered(Hindrance::Held(held)) = error {
                     status.put_back = Some(held.as_ref().clone());
                 }
@@ -205,7 +209,8 @@ impl Status {
         self.kinds.clone_from(&report.kinds);
         self.done = report.outcomes.iter().filter(|outcome| outcome.result == OutcomeResult::Done).count();
         self.cause = (!report.plan.steps.is_empty()).then_some(report.plan.cause);
-        self.findings.clone_from(&report.findings);
+        self.findings.clone_from(&report.found.findings);
+        self.due.clone_from(&report.found.due);
         self.reported = report.plan.reported.iter().map(|step| step.object.clone()).collect();
         self.left_alone = report.plan.held.iter().map(|step| step.object.clone()).collect();
         self.unmanaged.clone_from(&report.plan.unmanaged);

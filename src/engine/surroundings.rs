@@ -3,7 +3,7 @@
 
 use crate::model::chain;
 use crate::resources::Desired;
-use crate::resources::findings::{self, Finding};
+use crate::resources::findings::{self, Found};
 use crate::trust::Authorized;
 
 use super::agreement::Agreement;
@@ -19,7 +19,7 @@ impl Cycle<'_> {
         desired: &Authorized<Desired>,
         report: &Report,
         state: &State,
-    ) -> Result<Vec<Finding>, CycleError> {
+    ) -> Result<Found, CycleError> {
         if !(report.converged() && report.is_undisturbed()) {
             return Ok(self.look_around(desired));
         }
@@ -31,11 +31,11 @@ impl Cycle<'_> {
         if let Err(error) = agreement.write(self.host) {
             tracing::warn!("cannot keep what the host looks like now: {}", chain(&error));
         }
-        Ok(agreement.findings)
+        Ok(agreement.found)
     }
 
     /// Returns what is found around what is declared.
-    pub(super) fn look_around(&self, desired: &Authorized<Desired>) -> Vec<Finding> {
+    pub(super) fn look_around(&self, desired: &Authorized<Desired>) -> Found {
         findings::of(desired.desired(), self.host)
     }
 }

@@ -16,12 +16,12 @@ pub mod files;
 mod listen;
 pub mod listeners;
 pub mod lock;
-pub mod memory;
 mod processes;
 pub mod real;
 pub mod room;
 pub mod ruleset;
 pub mod scratch;
+mod sessions;
 pub mod units;
 mod updates;
 pub mod watch;
@@ -42,6 +42,7 @@ pub use real::RealHost;
 pub use room::Room;
 pub use ruleset::{Elements, Ruleset, RulesetMonitor, Tables};
 pub use scratch::Scratch;
+pub use sessions::{Opened, Session};
 pub use units::{Timer, UnitAction, UnitState};
 pub use watch::{Depth, Touched, Watcher};
 
@@ -120,6 +121,15 @@ pub trait ReadHost {
     /// Returns the process that holds each of these sockets, where that can be told, by inode.
     fn holders(&self, _inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         BTreeMap::new()
+    }
+
+    /// Returns the SSH sessions of these users that began before the time that stands with each, in order of their names; none
+    /// under another root, or where no logind can be asked.
+    ///
+    /// # Errors
+    /// logind fails, or the journal cannot be read.
+    fn sessions_before(&self, _times: &BTreeMap<String, SystemTime>) -> Result<Vec<Session>, HostError> {
+        Ok(Vec::new())
     }
 
     /// Asks a program of the running system how it would read a configuration. Nothing of the host is changed.

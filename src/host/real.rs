@@ -13,8 +13,8 @@ use super::files::Root;
 use super::listeners::{self, Holders};
 use super::{
     AccountFiles, Dated, Effective, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, Room, Ruleset,
-    RunLock, Scratch, Stat, Tables, Timer, UnitAction, UnitState, Watcher, WriteHost, accounts, append, command,
-    connect, effective, files, listen, room, ruleset, scratch, units, updates,
+    RunLock, Scratch, Session, Stat, Tables, Timer, UnitAction, UnitState, Watcher, WriteHost, accounts, append,
+    command, connect, effective, files, listen, room, ruleset, scratch, sessions, units, updates,
 };
 
 /// The host whose root directory is `/` or, with `--root DIR`, DIR.
@@ -171,6 +171,10 @@ impl ReadHost for RealHost {
 
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {
         if self.is_live() { self.holders.of(inodes) } else { BTreeMap::new() }
+    }
+
+    fn sessions_before(&self, times: &BTreeMap<String, SystemTime>) -> Result<Vec<Session>, HostError> {
+        if self.is_live() && !times.is_empty() { sessions::before(times) } else { Ok(Vec::new()) }
     }
 
     fn effective(&self, question: &Effective<'_>) -> Result<Output, HostError> {

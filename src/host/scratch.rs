@@ -38,23 +38,22 @@ pub(super) fn scratch(root: &Root, path: &Path) -> Result<Scratch, HostError> {
 }
 
 impl Scratch {
-    /// Puts bytes away and returns where they begin.
+    /// Puts bytes away, behind all others, and returns where they end.
     ///
     /// # Errors
     /// They cannot be written, as on a full disk.
     pub fn put(&mut self, bytes: &[u8]) -> Result<u64, HostError> {
-        let begin = self.length;
         self.file.write_all(bytes).map_err(HostError::file("write to the scratch file", &self.path))?;
         self.length += bytes.len() as u64;
-        Ok(begin)
+        Ok(self.length)
     }
 
-    /// Returns `length` bytes that begin there.
+    /// Returns the bytes between two places.
     ///
     /// # Errors
     /// They cannot be read, or there are not so many.
-    pub fn get(&self, begin: u64, length: usize) -> Result<Vec<u8>, HostError> {
-        let mut bytes = vec![0; length];
+    pub fn get(&self, begin: u64, end: u64) -> Result<Vec<u8>, HostError> {
+        let mut bytes = vec![0; usize::try_from(end.saturating_sub(begin)).unwrap_or(usize::MAX)];
         self.file
             .read_exact_at(&mut bytes, begin)
             .map_err(HostError::file("read from the scratch file", &self.path))?;

@@ -2,7 +2,7 @@
 //! Units of systemd: over D-Bus on the running system, by `systemctl` where no bus runs, and by files alone under
 //! another root, where nothing runs.
 
-mod bus;
+pub(super) mod bus;
 mod offline;
 pub(super) mod oneshot;
 mod signals;

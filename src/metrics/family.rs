@@ -73,6 +73,7 @@ families! {
     PENDING_UPDATES = Gauge "hostwrit_pending_updates" ["sort"], "Packages of which apt knows a newer version, by what it would do. Absent where it is not known.";
     PACKAGE_LISTS = Gauge "hostwrit_package_lists_timestamp_seconds" [], "When the newest of apt's package lists was made. Absent where it is not known.";
     SECRET_DUE = Gauge "hostwrit_secret_due_timestamp_seconds" ["secret"], "When a secret must have been replaced. Absent where it is not known.";
+    SECRET_WARN = Gauge "hostwrit_secret_warn_timestamp_seconds" ["secret"], "From when on somebody is to be told that a secret must be replaced. Absent where that is not known.";
     AUDIT_ENTRIES = Gauge "hostwrit_audit_entries" [], "Number of the last entry of the audit log.";
     AUDIT_UNEXPORTED = Gauge "hostwrit_audit_unexported_entries" [], "Entries of the audit log that no other machine has yet. Absent where nothing exports them.";
     SPOOL_WAITING = Gauge "hostwrit_spool_waiting_reports" [], "Reports that wait to be sent. Absent where none are sent.";

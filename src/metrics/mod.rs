@@ -37,6 +37,10 @@ pub const FINDINGS: &[&str] = &[
     "foreign-drop",
     "iptables-legacy",
     "blocklist-old",
+    "live-session",
+    "renew-soon",
+    "renew-overdue",
+    "renew-unknown",
     "not-looked-at",
 ];
 
@@ -75,8 +79,9 @@ pub struct Metrics {
     pub pending_updates: BTreeMap<&'static str, u64>,
     /// When the newest package list was made.
     pub package_lists: Option<SystemTime>,
-    /// When each secret must have been replaced.
+    /// When each secret must have been replaced, and from when on somebody is to be told, by the object.
     pub secrets_due: BTreeMap<String, SystemTime>,
+    pub secrets_warn: BTreeMap<String, SystemTime>,
     pub audit_entries: Option<u64>,
     pub audit_unexported: Option<u64>,
     pub spool: Option<Spool>,
@@ -137,8 +142,8 @@ impl Metrics {
             self.pending_updates.iter().map(|(sort, count)| (vec![*sort], number(*count))),
         );
         page.put_one(&family::PACKAGE_LISTS, self.package_lists.map(seconds_of));
-        let secrets = self.secrets_due.iter().map(|(secret, due)| (vec![secret.as_str()], seconds_of(*due)));
-        page.put(&family::SECRET_DUE, secrets);
+        page.put(&family::SECRET_DUE, times(&self.secrets_due));
+        page.put(&family::SECRET_WARN, times(&self.secrets_warn));
         page.put_one(&family::AUDIT_ENTRIES, self.audit_entries.map(number));
         page.put_one(&family::AUDIT_UNEXPORTED, self.audit_unexported.map(number));
         page.put_one(&family::SPOOL_WAITING, self.spool.map(|spool| number(spool.waiting)));
@@ -172,6 +177,10 @@ fn by_word(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (Vec<&str>, f
 
 fn by_two_words<'c>(counts: &'c BTreeMap<(String, &'static str), u64>) -> impl Iterator<Item = (Vec<&'c str>, f64)> {
     counts.iter().map(|((word, other), count)| (vec![word.as_str(), *other], number(*count)))
+}
+
+fn times(times: &BTreeMap<String, SystemTime>) -> impl Iterator<Item = (Vec<&str>, f64)> {
+    times.iter().map(|(name, time)| (vec![name.as_str()], seconds_of(*time)))
 }
 
 fn flag(is_so: bool) -> f64 {

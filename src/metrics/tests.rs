@@ -35,7 +35,8 @@ fn whole() -> Metrics {
         reboot_needed: Some(true),
         pending_updates: BTreeMap::from([("kept-back", 0), ("other", 9), ("security", 3)]),
         package_lists: Some(at(1_763_800_000_000)),
-        secrets_due: BTreeMap::from([("shop-db".to_owned(), at(1_800_000_000_000))]),
+        secrets_due: BTreeMap::from([("file:/etc/shop.token".to_owned(), at(1_800_000_000_000))]),
+        secrets_warn: BTreeMap::from([("file:/etc/shop.token".to_owned(), at(1_799_000_000_000))]),
         audit_entries: Some(40),
         audit_unexported: Some(2),
         spool: Some(Spool { waiting: 1, lost: 0 }),
@@ -81,7 +82,8 @@ fn the_page_says_what_the_metrics_hold() {
         "hostwrit_package_lists_timestamp_seconds 1763800000",
         r#"hostwrit_held{by="pause"} 1"#,
         r#"hostwrit_held{by="guard"} 0"#,
-        r#"hostwrit_secret_due_timestamp_seconds{secret="shop-db"} 1800000000"#,
+        r#"hostwrit_secret_due_timestamp_seconds{secret="file:/etc/shop.token"} 1800000000"#,
+        r#"hostwrit_secret_warn_timestamp_seconds{secret="file:/etc/shop.token"} 1799000000"#,
     ] {
         assert!(page.lines().any(|found| found == line), "{line}\nis not in\n{page}");
     }
@@ -92,6 +94,7 @@ fn what_is_not_known_has_no_series() {
     let page = Metrics::default().render();
     for family in [
         &family::SECRET_DUE,
+        &family::SECRET_WARN,
         &family::COURIER_UP,
         &family::PENDING_UPDATES,
         &family::PACKAGE_LISTS,

@@ -26,6 +26,10 @@ use super::{Ask, FetchError, Fetched, HashKind, Limits, NoAnswer, NoNumber, Prob
 pub const SOCKET: &str = "/run/hostwrit/courier.sock";
 /// The directory of a courier: its mirror and its spool.
 pub const DIRECTORY: &str = "/var/lib/hostwrit-courier";
+/// Where the unit of the courier takes its credentials from.
+pub const CREDENTIALS: &str = "/etc/hostwrit/credentials";
+/// Names the directory in which a courier finds them: systemd.exec(5).
+pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Who the courier runs as.
 pub const USER: &str = "hostwrit";
 
@@ -82,6 +86,8 @@ pub struct Courier {
     directory: PathBuf,
     /// Whether this is the running system's.
     is_live: bool,
+    /// Where a child looks for credentials, unless it is told otherwise.
+    credentials: PathBuf,
     hash: HashKind,
     limits: Limits,
     line: RefCell<Line>,
@@ -103,6 +109,7 @@ impl Courier {
             is_live: root == Path::new("/"),
             socket: below(SOCKET),
             directory: below(DIRECTORY),
+            credentials: below(CREDENTIALS),
             hash,
             limits: Limits::default(),
             line: RefCell::new(Line::Unused),
@@ -112,7 +119,8 @@ impl Courier {
     /// Returns a courier at the other end of `stream`.
     pub fn at(stream: UnixStream, hash: HashKind, limits: Limits) -> Self {
         let line = RefCell::new(Line::Open(stream, None));
-        Self { socket: PathBuf::new(), directory: PathBuf::new(), is_live: false, hash, limits, line }
+        let (socket, directory, credentials) = Default::default();
+        Self { socket, directory, is_live: false, credentials, hash, limits, line }
     }
 
     /// Asks, and waits for the answer no longer than `time` and no longer than until `stop`.
@@ -196,6 +204,10 @@ impl Courier {
             nix::unistd::chown(&self.directory, Some(user.uid), Some(user.gid))?;
             // Of root's rights and groups nothing is left.
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        }
+        // systemd shows them to the courier of the running system alone; another root belongs to whoever builds it.
+        if !self.is_live && std::env::var_os(CREDENTIALS_VARIABLE).is_none() {
+            command.env(CREDENTIALS_VARIABLE, &self.credentials);
         }
         Ok(Line::Open(ours, Some(command.spawn()?)))
     }

@@ -14,10 +14,12 @@ pub(super) fn remove(mirror: &Path) -> io::Result<()> {
     let is_lock = |entry: &DirEntry| entry.file_name().as_encoded_bytes().ends_with(b".lock");
     remove_files(mirror, false, is_lock)?;
     remove_files(&mirror.join("refs"), true, is_lock)?;
-    // In these the library keeps finished files under known names only; what has another is a temporary file.
+    // In these the library keeps finished files under known names only; what has another is a temporary file. One that ends in
+    // `.keep` says that a ref is about to name what the pack has.
     remove_files(&mirror.join("objects"), false, |_| true)?;
     remove_files(&mirror.join("objects/pack"), false, |entry| {
-        !entry.file_name().as_encoded_bytes().starts_with(b"pack-")
+        let name = entry.file_name();
+        !name.as_encoded_bytes().starts_with(b"pack-") || name.as_encoded_bytes().ends_with(b".keep")
     })?;
     // A pack is named before its index is; without the index it is never read.
     let pack = mirror.join("objects/pack");

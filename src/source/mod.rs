@@ -27,7 +27,9 @@ mod tests;
 pub use crate::model::git::{ObjectError, Objects, Oid, RawObject};
 pub use access::Access;
 pub use advertisement::Advertised;
-pub use courier::{Courier, CourierError, DIRECTORY as COURIER_DIRECTORY, HandOverError, SOCKET};
+pub use courier::{
+    CREDENTIALS, CREDENTIALS_VARIABLE, Courier, CourierError, DIRECTORY as COURIER_DIRECTORY, HandOverError, SOCKET,
+};
 pub use fetch::{Cause, FetchError, Fetched, Place, RemoteKind, place, redact};
 pub use gix::hash::Kind as HashKind;
 pub use kept::{Kept, Recorder};

@@ -189,6 +189,7 @@ fn what_a_killed_fetch_left_is_cleared() {
         "shallow.lock",
         "objects/pack/Xy12Zq",
         "objects/pack/pack-1111111111111111111111111111111111111111.pack",
+        "objects/pack/pack-2222222222222222222222222222222222222222.keep",
         "objects/tmp_obj_1",
     ];
     for path in left {

@@ -201,7 +201,7 @@ impl<'lab> Fleet<'lab> {
         assert!(foreign.is_empty(), "{fault}: {} accepted {foreign:?}", host.name());
         hostwrit(host, &["audit", "verify"]).ok();
         let unsettled = "find /var/lib/hostwrit-courier/mirror.git/objects -type f -name 'tmp*' -o -name '.tmp*' \
-                         -o -path '*/pack/*' -not -name 'pack-*' -o -name '*.lock'";
+                         -o -path '*/pack/*' -not -name 'pack-*' -o -name '*.keep' -o -name '*.lock'";
         within(REPAIR, &format!("{fault}: nothing is left behind in the mirror of {}", host.name()), || {
             host.look(&["sh", "-c", unsettled]).trim().is_empty()
         });

@@ -48,6 +48,7 @@ scenarios! {
     observe
     owned_is_removed
     ports
+    renew
     template
     uid_reuse
     unmanaged_is_left

@@ -16,7 +16,7 @@ use crate::engine::pause::Pause;
 use crate::engine::{Plan, State};
 use crate::model::ObjectId;
 use crate::resources::Desired;
-use crate::resources::findings::Finding;
+use crate::resources::findings::Found;
 use crate::trust::Authorized;
 
 /// What a cycle found and did.
@@ -37,7 +37,7 @@ pub struct Report {
     /// What somebody must know, although it keeps nothing from being done.
     pub alarms: Vec<Alarm>,
     /// What was found around what is declared.
-    pub findings: Vec<Finding>,
+    pub found: Found,
     /// What the commit would change that waits for its turn; `None` if none waits.
     pub ahead: Option<Plan>,
     /// The host's ring.
@@ -119,7 +119,7 @@ pub(in crate::engine) fn report(
         remaining: Vec::new(),
         hindrance,
         alarms: Vec::new(),
-        findings: Vec::new(),
+        found: Found::default(),
         ahead: None,
         ring: state.rollout.ring.clone(),
         pause: None,

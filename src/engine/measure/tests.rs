@@ -48,6 +48,7 @@ fn status(health: Health) -> Status {
         held: 0,
         held_commit: None,
         findings: Vec::new(),
+        due: BTreeMap::new(),
         bans: BTreeMap::new(),
         reported: Vec::new(),
         left_alone: Vec::new(),

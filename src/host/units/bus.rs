@@ -18,15 +18,15 @@ use crate::host::files::Root;
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// A connection to the system bus, with the runtime that drives it: zbus is async, a cycle is not.
-pub(super) struct Bus {
+pub(in crate::host) struct Bus {
     // Before the runtime, for it must be dropped first.
-    pub(super) connection: Connection,
-    pub(super) runtime: Runtime,
+    pub(in crate::host) connection: Connection,
+    pub(in crate::host) runtime: Runtime,
 }
 
 impl Bus {
     /// Connects to the system bus; `None` where none runs, as in early boot or without the package `dbus`.
-    pub(super) fn open() -> Option<Self> {
+    pub(in crate::host) fn open() -> Option<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().ok()?;
         let connect = async { zbus::connection::Builder::system().method_timeout(CALL_LIMIT).build().await };
         let connection = runtime.block_on(connect).ok()?;
@@ -232,7 +232,7 @@ pub(super) fn micros(time: Duration) -> u64 {
 }
 
 /// Returns what systemd says in words, without the D-Bus name of the error.
-pub(super) fn text(error: &zbus::Error) -> String {
+pub(in crate::host) fn text(error: &zbus::Error) -> String {
     match error {
         zbus::Error::MethodError(_, Some(message), _) => message.clone(),
         _ => error.to_string(),

@@ -2,7 +2,7 @@
 use super::*;
 use crate::model::{Location, Origin};
 use crate::resources::content::Content;
-use crate::resources::file::{self, Account, What};
+use crate::resources::file::{self, Account, Renew, What};
 use crate::resources::group;
 use crate::resources::service::{DesiredUnit, UnitName};
 use crate::resources::user::{self, Expiry, Key, PasswordSpec};
@@ -139,6 +139,11 @@ fn every_field_of_a_file_counts() {
         owner: Some(Account::Number(0)),
         group: Some(Account::Number(0)),
         mode: Some(0o644),
+        renew: Some(Renew {
+            every: Some(Duration::from_secs(60)),
+            expiry: Some(file::Expiry::Jwt),
+            warn: Duration::ZERO,
+        }),
     };
     let file = |content: Option<&str>, check| What::File { content: content.map(self::content), check };
     let link = |target: &str| What::Link { target: target.into() };
@@ -168,6 +173,12 @@ fn every_field_of_a_file_counts() {
             |file| file.group = None,
             |file| file.mode = Some(0o600),
             |file| file.mode = None,
+            |file| file.renew = None,
+            |file| file.renew.as_mut().unwrap().every = None,
+            |file| file.renew.as_mut().unwrap().every = Some(Duration::from_secs(61)),
+            |file| file.renew.as_mut().unwrap().expiry = None,
+            |file| file.renew.as_mut().unwrap().expiry = Some(file::Expiry::Certificate),
+            |file| file.renew.as_mut().unwrap().warn = Duration::from_secs(1),
         ],
     );
 }

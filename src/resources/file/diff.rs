@@ -9,7 +9,7 @@ use similar::TextDiff;
 
 use crate::host::FileKind;
 use crate::model::ownership::{OwnershipChange, WHOLE};
-use crate::model::{Action, Change, Declared, ObjectId, Origin, Owned, Shown, Step};
+use crate::model::{Action, Change, Declared, Mode, ObjectId, Origin, Owned, Shown, Step};
 use crate::resources::{Content, Resource};
 
 use super::resolve::reserved;
@@ -28,7 +28,7 @@ pub(super) fn diff(desired: &[Declared<Desired>], observed: &Observed, owned: &O
     for (path, object) in &declared {
         if let Some(want) = &object.want {
             let strays = strays(path, &declared, &going, want, observed);
-            steps.extend(difference(object, want, &strays, &declared, observed));
+            steps.extend(difference(object, want, &strays, &declared, observed, owned));
         }
     }
     steps
@@ -127,12 +127,16 @@ fn difference(
     strays: &[OsString],
     declared: &Declarations<'_>,
     observed: &Observed,
+    owned: &Owned,
 ) -> Option<Step<Operation>> {
     if let Some(why) = observed.unknown.get(&object.name) {
         let to = Shown::text(type_name(want.what.kind()));
         return Some(unknown(&object.name, Action::Alter, to, Some(object), why));
     }
     let entry = observed.entries.get(&object.name);
+    if entry.is_none() && want.is_brought() {
+        return given_up(object, owned);
+    }
     let changes = Comparison { want, origin: &object.origin, observed, entry }.changes(strays);
     if changes.is_empty() {
         return None;
@@ -178,6 +182,20 @@ fn difference(
         origin: Some(object.origin.object.clone()),
         ownership,
         operation: Operation { path: PathBuf::from(&object.name), act },
+    })
+}
+
+/// Returns the step after which a file that somebody else makes, and that is not there, is hostwrit's no more, if it was.
+fn given_up(object: &Declared<Desired>, owned: &Owned) -> Option<Step<Operation>> {
+    let id = ObjectId::new(File::KIND, &object.name);
+    (object.mode == Mode::Enforce && owned.is_whole(&id)).then(|| Step {
+        object: id,
+        action: Action::Remove,
+        changes: Vec::new(),
+        origin: Some(object.origin.object.clone()),
+        ownership: OwnershipChange { claims: [].into(), gives_up: [WHOLE.to_owned()].into() },
+        // Whoever makes it may just have done so.
+        operation: Operation { path: PathBuf::from(&object.name), act: Act::Leave },
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod diff;
 mod host;
+mod renew;
 mod resolve;
 pub mod shelf;
 
@@ -24,6 +25,8 @@ use super::accounts::Names;
 use super::digest::{Digestible, Sum, digest_every_field};
 use super::{ApplyError, Content, Contents, Interests, ObserveError, Resource};
 
+pub use renew::{Expiry, Renew, RenewSpec};
+
 /// Only shorter contents are shown line by line.
 const TEXT_MAX: usize = 64 * 1024;
 
@@ -34,7 +37,7 @@ pub enum File {}
 ///
 /// With content, or as a directory, unset owner, group and mode mean root, root and 0644 (directories: 0755). A file
 /// without content is one whose content is left alone: only the attributes that are set are kept, and if there is no
-/// such file, an empty one is made.
+/// such file, an empty one is made, unless it has `renew`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spec {
@@ -60,6 +63,9 @@ pub struct Spec {
     /// A command that must succeed before new content takes the file's place; `{}` stands for the path of the new
     /// content. Tried only on the running system.
     pub validate: Option<Vec<String>>,
+    /// When the file must be renewed. Nothing is done about it: `status`, alarms and metrics tell of it. Without content, a file
+    /// that is not there is not made, for somebody else makes it.
+    pub renew: Option<RenewSpec>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -79,6 +85,15 @@ pub struct Desired {
     pub group: Option<Account>,
     /// Permission bits; always `None` for a link.
     pub mode: Option<u32>,
+    /// When it must be renewed, by somebody else; always `None` for what is no regular file.
+    pub renew: Option<Renew>,
+}
+
+impl Desired {
+    /// Whether somebody else makes the file: it is kept as it shall be once it is there.
+    pub fn is_brought(&self) -> bool {
+        self.renew.is_some() && matches!(self.what, What::File { content: None, .. })
+    }
 }
 
 /// What shall be at the path.
@@ -124,7 +139,7 @@ impl fmt::Display for Account {
     }
 }
 
-digest_every_field!(Desired { what, owner, group, mode });
+digest_every_field!(Desired { what, owner, group, mode, renew });
 
 impl Digestible for What {
     fn add_to(&self, sum: &mut Sum) {

@@ -7,7 +7,7 @@ use crate::model::{Fault, Faults, Origin};
 use crate::resources::Contents;
 use crate::resources::content::ContentSpec;
 
-use super::{Account, Desired, FileType, Spec, What};
+use super::{Account, Desired, FileType, Spec, What, renew};
 
 pub(super) fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Contents) -> Result<Desired, Faults> {
     let mut faults = Faults::default();
@@ -29,6 +29,7 @@ pub(super) fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Co
     let file_type = spec.file_type.unwrap_or_default();
     faults.extend(misplaced(&spec, file_type, origin));
 
+    let mut renew = None;
     let (what, default_mode) = match file_type {
         FileType::File => {
             let body = ContentSpec { content: spec.content, source: spec.source, template: spec.template };
@@ -43,6 +44,7 @@ pub(super) fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Co
                         .map(|(message, hint)| Fault::new(origin.of("validate").clone(), message).hint(hint)),
                 );
             }
+            renew = spec.renew.and_then(|spec| renew::resolve(&spec, has_body, origin, &mut faults));
             let default_mode = content.is_some().then_some(0o644);
             (What::File { content, check: spec.validate }, default_mode)
         }
@@ -72,7 +74,7 @@ pub(super) fn resolve(name: &str, spec: Spec, origin: &Origin, contents: &dyn Co
         group.get_or_insert(Account::Number(0));
         mode = mode.or(default_mode);
     }
-    faults.or(Desired { what, owner, group, mode })
+    faults.or(Desired { what, owner, group, mode, renew })
 }
 
 /// Fields that say nothing of this type of file.
@@ -83,6 +85,7 @@ fn misplaced(spec: &Spec, file_type: FileType, origin: &Origin) -> Vec<Fault> {
         ("source", spec.source.is_some(), &[file], "a file"),
         ("template", spec.template.is_some(), &[file], "a file"),
         ("validate", spec.validate.is_some(), &[file], "a file"),
+        ("renew", spec.renew.is_some(), &[file], "a file"),
         ("exact", spec.exact.is_some(), &[directory], "a directory"),
         ("target", spec.target.is_some(), &[link], "a link"),
         ("mode", spec.mode.is_some(), &[file, directory], "a file or directory"),

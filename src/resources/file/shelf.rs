@@ -22,12 +22,13 @@ pub struct Shelf {
     scratch: Scratch,
 }
 
+/// Where it begins, in both, the one before it says.
 #[derive(Debug)]
 struct Entry {
+    /// Where it ends in the scratch file.
+    end: u64,
     /// Where its path ends in `paths`.
-    path_end: usize,
-    begin: u64,
-    length: usize,
+    path_end: u32,
     sort: Sort,
     /// The digest by which rights go: what comes back is what was authorized, or is not used.
     digest: Digest,
@@ -90,9 +91,8 @@ impl Shelf {
                 encode(declared).map_err(|source| ShelfError::Encode { path: declared.name.clone(), source })?;
             paths.push_str(&declared.name);
             entries.push(Entry {
-                path_end: paths.len(),
-                begin: scratch.put(&bytes)?,
-                length: bytes.len(),
+                end: scratch.put(&bytes)?,
+                path_end: u32::try_from(paths.len()).unwrap_or(u32::MAX),
                 sort: Sort::of(declared.want.as_ref()),
                 digest: of_declared(File::KIND, declared),
             });
@@ -102,7 +102,8 @@ impl Shelf {
 
     /// Returns what the file at the path is to others; `None` if none is declared there.
     pub fn sort(&self, path: &str) -> Option<Sort> {
-        self.find(path).map(|entry| entry.sort)
+        let place = self.place_of(path);
+        self.entries.get(place).filter(|_| self.path(place) == path).map(|entry| entry.sort)
     }
 
     /// Returns the declared paths that begin so.
@@ -116,23 +117,24 @@ impl Shelf {
     /// # Errors
     /// It cannot be read, or is not what was put away.
     pub fn get(&self, path: &str) -> Result<Option<Declared<Desired>>, ShelfError> {
-        let Some(entry) = self.find(path) else { return Ok(None) };
-        let bytes = self.scratch.get(entry.begin, entry.length)?;
+        let place = self.place_of(path);
+        let Some(entry) = self.entries.get(place).filter(|_| self.path(place) == path) else { return Ok(None) };
+        let bytes = self.scratch.get(self.before(place).map_or(0, |before| before.end), entry.end)?;
         match decode(&bytes) {
             Some(declared) if of_declared(File::KIND, &declared) == entry.digest => Ok(Some(declared)),
             _ => Err(ShelfError::Damaged { path: path.to_owned() }),
         }
     }
 
-    fn find(&self, path: &str) -> Option<&Entry> {
-        let place = self.place_of(path);
-        self.entries.get(place).filter(|_| self.path(place) == path)
+    fn before(&self, place: usize) -> Option<&Entry> {
+        self.entries.get(place.checked_sub(1)?)
     }
 
     fn path(&self, place: usize) -> &str {
-        let end_of = |place: usize| self.entries.get(place).map_or(0, |entry| entry.path_end);
-        let begin = place.checked_sub(1).map_or(0, end_of);
-        self.paths.get(begin..end_of(place)).unwrap_or_default()
+        let path_end = |entry: &Entry| entry.path_end as usize;
+        let begin = self.before(place).map_or(0, path_end);
+        let end = self.entries.get(place).map_or(0, path_end);
+        self.paths.get(begin..end).unwrap_or_default()
     }
 
     /// Returns the place of the first path that is not before this one.

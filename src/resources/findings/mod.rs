@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a person must know of the surroundings of what is declared: what really listens, and what else filters packets.
+//! What a person must know of what is declared and its surroundings: what really listens, what else filters packets, and what must be
+//! renewed.
 //!
 //! A finding is no difference: nothing is done about it, no step comes of it, and its host counts as converged. Each file
 //! judges one family, purely, over what was read for it. What a host does not declare is not looked around, and where one look
@@ -7,16 +8,20 @@
 
 mod bans;
 mod blocklists;
+mod expiry;
 mod firewalls;
 mod listeners;
 mod published;
+mod renewals;
 mod ruleset;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +36,7 @@ use super::{Desired, ObserveError};
 use ruleset::Ruleset;
 
 pub use bans::bans;
+pub use renewals::Due;
 
 /// ufw's own file: ufw(8).
 const UFW_CONF: &str = "/etc/ufw/ufw.conf";
@@ -110,6 +116,14 @@ codes! {
     IptablesLegacy = "iptables-legacy",
     /// A list of blocked addresses is older than it may be.
     BlocklistOld = "blocklist-old",
+    /// An SSH session lasts that could not be begun now.
+    LiveSession = "live-session",
+    /// A file must be renewed before long.
+    RenewSoon = "renew-soon",
+    /// A file had to be renewed, and was not.
+    RenewOverdue = "renew-overdue",
+    /// When a file must be renewed cannot be told.
+    RenewUnknown = "renew-unknown",
     /// The host could not be looked at.
     NotLookedAt = "not-looked-at",
 }
@@ -120,13 +134,35 @@ impl fmt::Display for Code {
     }
 }
 
-/// Looks around what is declared. That some of it cannot be looked at is found as well: it keeps nothing from being done.
-pub fn of(desired: &Desired, host: &dyn ReadHost) -> Vec<Finding> {
-    let mut findings = around_ports(desired, host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)]);
-    if !desired.blocklists.is_empty() {
-        findings.extend(blocklists::old(&desired.blocklists, host.now()));
+/// What was found on a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    pub findings: Vec<Finding>,
+    /// When each file must have been renewed of which the repo says so, as far as it can be told.
+    pub due: BTreeMap<ObjectId, Due>,
+    /// When something else is found although nothing has changed but the time.
+    pub turns: Option<SystemTime>,
+}
+
+impl Found {
+    /// Whether all was looked at.
+    pub fn is_whole(&self) -> bool {
+        !self.findings.iter().any(|finding| finding.code == Code::NotLookedAt)
     }
-    findings
+}
+
+/// Looks around what is declared. That some of it cannot be looked at is found as well: it keeps nothing from being done.
+pub fn of(desired: &Desired, host: &dyn ReadHost) -> Found {
+    let findings = around_ports(desired, host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)]);
+    let mut found = Found { findings, ..Found::default() };
+    if !desired.blocklists.is_empty() {
+        found.findings.extend(blocklists::old(&desired.blocklists, host.now()));
+    }
+    let sessions =
+        sessions::outlived(&desired.users, host).unwrap_or_else(|error| vec![Finding::not_looked_at(&error)]);
+    found.findings.extend(sessions);
+    renewals::find(&desired.files, host, &mut found);
+    found
 }
 
 /// Looks at what listens and what filters, where the host declares what may be reached.

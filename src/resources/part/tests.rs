@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
@@ -48,7 +48,7 @@ fn cases() -> impl Strategy<Value = Case> {
     (
         (
             prop::collection::vec(0_u8..4, PATHS.len()),
-            prop::collection::vec(prop::option::weighted(0.7, (0_u8..6, prop::bool::weighted(0.1))), PATHS.len()),
+            prop::collection::vec(prop::option::weighted(0.7, (0_u8..7, prop::bool::weighted(0.1))), PATHS.len()),
             numbers(),
             numbers(),
             prop::collection::vec(any::<(bool, bool)>(), ACCOUNTS.len()),
@@ -91,16 +91,18 @@ fn content(text: &str) -> Content {
 impl Case {
     fn desired(&self) -> Desired {
         let mut desired = Desired::default();
-        for (path, (what, observe)) in PATHS.iter().zip(&self.files).filter_map(|(path, file)| Some((path, (*file)?))) {
-            let what = match what {
+        for (path, (sort, observe)) in PATHS.iter().zip(&self.files).filter_map(|(path, file)| Some((path, (*file)?))) {
+            let what = match sort {
                 0 => None,
                 1 => Some(file::What::Directory { exact: true }),
                 2 => Some(file::What::Directory { exact: false }),
                 3 => Some(file::What::Link { target: "/j".into() }),
-                4 => Some(file::What::File { content: None, check: None }),
+                4 | 6 => Some(file::What::File { content: None, check: None }),
                 _ => Some(file::What::File { content: Some(content("as declared")), check: None }),
             };
-            let want = what.map(|what| file::Desired { what, owner: None, group: None, mode: None });
+            let every = Some(Duration::from_secs(60));
+            let renew = (sort == 6).then_some(file::Renew { every, expiry: None, warn: Duration::ZERO });
+            let want = what.map(|what| file::Desired { what, owner: None, group: None, mode: None, renew });
             let mode = if observe { Mode::Observe } else { Mode::Enforce };
             desired.files.push(declared(path, want, mode));
         }
@@ -330,7 +332,7 @@ proptest! {
 #[test]
 fn a_watchlist_names_the_directories_to_watch_and_filters_what_is_told() {
     let mut desired = Desired::default();
-    let want = |what| Some(file::Desired { what, owner: None, group: None, mode: None });
+    let want = |what| Some(file::Desired { what, owner: None, group: None, mode: None, renew: None });
     desired.files.push(declared("/etc/app", want(file::What::Directory { exact: true }), Mode::Enforce));
     desired.files.push(declared(
         "/srv/www/index",
@@ -385,7 +387,13 @@ fn a_watchlist_learns_where_a_home_is_now_and_forgets_nothing_else() {
     desired.ports.push(declared("22/tcp", None, Mode::Enforce));
     let at_hand = desired.clone();
     let exact = file::What::Directory { exact: true };
-    let want = file::Desired { what: exact, owner: Some(file::Account::Name("ada".into())), group: None, mode: None };
+    let want = file::Desired {
+        what: exact,
+        owner: Some(file::Account::Name("ada".into())),
+        group: None,
+        mode: None,
+        renew: None,
+    };
     desired.files.push(declared("/etc/app", Some(want), Mode::Enforce));
 
     let nothing = Owned::default();

@@ -89,6 +89,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "metrics-and-reports-of-the-package", run: metrics::are_told },
     Scenario { name: "updates-are-counted", run: updates::are_counted },
     Scenario { name: "surroundings-listeners", run: surroundings::listeners_are_found },
+    Scenario { name: "surroundings-live-sessions", run: surroundings::sessions_are_found },
     Scenario { name: "surroundings-other-firewalls", run: surroundings::other_firewalls_are_found },
     Scenario { name: "surroundings-published-ports", run: surroundings::published_ports_are_found },
     Scenario { name: "converge-first", run: converge::first_converge },

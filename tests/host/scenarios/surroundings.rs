@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is found around declared ports: listeners, published ports, other firewalls. Nothing of it is touched.
+//! What is found around declared ports and users: listeners, published ports, other firewalls, sessions. Nothing of it is touched.
 
 use serde_json::Value;
 
@@ -283,3 +283,44 @@ iptables -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
 iptables -A DOCKER-USER -j RETURN
 iptables -A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 80 -j ACCEPT
 "#;
+
+/// Who is in with a key that a commit takes away stays in, and is named.
+pub fn sessions_are_found(lab: &Lab<'_>) {
+    let site = Site::converged(lab);
+    let web1 = &site.web1;
+    web1.sh("ssh-keygen -q -t ed25519 -N '' -f /root/stolen; ssh-keygen -q -t ed25519 -N '' -f /root/kept").ok();
+    let public = |name: &str| web1.read(&format!("/root/{name}.pub")).unwrap_or_default().trim().to_owned();
+    let host_file = site.infra.read(WEB1);
+    let with_keys = |keys: &[String]| {
+        let line =
+            format!("ssh_keys: [{}]", keys.iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(", "));
+        let lines =
+            host_file.lines().map(|old| if old.contains("ssh_keys:") { format!("    {line}") } else { old.to_owned() });
+        site.infra.write(WEB1, &(lines.collect::<Vec<_>>().join("\n") + "\n"));
+        site.infra.publish("keys", Signer::Alice);
+        site.apply().ok();
+    };
+    with_keys(&[public("stolen"), public("kept")]);
+    let log_in = |key: &str| {
+        let ssh =
+            format!("ssh -i /root/{key} -o BatchMode=yes -o StrictHostKeyChecking=no deploy@127.0.0.1 sleep 7771");
+        web1.run(&["systemd-run", "--quiet", "--collect", "--unit", key, "sh", "-c", &ssh]).ok();
+    };
+    log_in("stolen");
+    log_in("kept");
+    eventually("both are in", || web1.look(&["pgrep", "-c", "-x", "-f", "sleep 7771"]).trim() == "2");
+    assert_eq!(found(&site), [] as [String; 0]);
+
+    with_keys(&[public("kept")]);
+    assert_eq!(found(&site), ["live-session user:deploy"]);
+    let fingerprint = web1.sh("ssh-keygen -l -f /root/stolen | cut -d' ' -f2").ok();
+    let message = findings(&site)[0]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.contains("from 127.0.0.1") && message.contains(fingerprint.text()), "{message}");
+    site.hostwrit(&["status"]).ok().says("live-session");
+
+    let advice =
+        message.rsplit_once("; ").and_then(|(_, advice)| advice.strip_suffix(" ends it")).expect("it says what to do");
+    web1.sh(advice).ok();
+    eventually("it has ended", || found(&site).is_empty());
+    assert_eq!(web1.look(&["pgrep", "-c", "-x", "-f", "sleep 7771"]).trim(), "1", "the other one stays");
+}

@@ -333,3 +333,35 @@ fn nothing_is_written_through_a_declared_link() {
     assert!(matches!(steps[1].operation.act, Act::Link { .. }));
     assert_eq!(steps[1].action, Action::Add);
 }
+
+#[test]
+fn what_somebody_else_makes_is_put_right_once_it_is_there() {
+    let desired = [want("/etc/token", "mode: \"0600\"\nrenew: {every: 30d}")];
+    host().check(&desired, &none(), &[]);
+    host().file("/etc/token", 0o600, 33, Detail::Nothing).check(&desired, &none(), &[]);
+    let steps = host().file("/etc/token", 0o644, 33, Detail::Nothing).check(
+        &desired,
+        &none(),
+        &["~ /etc/token: mode 0644 -> 0600"],
+    );
+    assert!(steps[0].ownership.claims.is_empty(), "it was there");
+    // Content from the repo is put there, whatever else is said of it.
+    let written = [want("/etc/site.pem", "content: x\nrenew: {expiry: certificate}")];
+    let steps = host().check(
+        &written,
+        &none(),
+        &["+ /etc/site.pem: type nothing -> file; content nothing -> 2d711642b726 (1 bytes); owner nothing -> root; \
+           group nothing -> root; mode nothing -> 0644"],
+    );
+    assert!(steps[0].ownership.claims.contains("whole"));
+}
+
+#[test]
+fn what_somebody_else_makes_is_not_owned_once_it_was_seen_gone() {
+    let desired = [want("/etc/token", "mode: \"0600\"\nrenew: {every: 30d}")];
+    let owned = owned(&["/etc/token"]);
+    let steps = host().check(&desired, &owned, &["- /etc/token: "]);
+    assert!(steps[0].ownership.gives_up.contains("whole"));
+    assert_eq!(steps[0].operation.act, Act::Leave, "another may have come meanwhile");
+    host().file("/etc/token", 0o600, 33, Detail::Nothing).check(&desired, &owned, &[]);
+}

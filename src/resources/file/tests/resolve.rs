@@ -189,3 +189,65 @@ fn all_faults_of_an_object_come_at_once() {
     let lines: Vec<u32> = faults.iter().map(|fault| fault.at.line).collect();
     assert_eq!(lines, [1, 2, 3, 4, 5, 6]);
 }
+
+#[test]
+fn renew_says_when() {
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    let renew = |yaml: &str| resolved("/etc/token", yaml).unwrap().renew.unwrap();
+    for (yaml, every, expiry, warn) in [
+        ("{every: 30d}", Some(30 * day), None, 14 * day),
+        ("{every: 12h, warn: 0s}", Some(day / 2), None, std::time::Duration::ZERO),
+        ("{expiry: certificate}", None, Some(Expiry::Certificate), 14 * day),
+        ("{expiry: jwt, every: 30d, warn: 5d}", Some(30 * day), Some(Expiry::Jwt), 5 * day),
+        ("{expiry: jwt, warn: 3653d}", None, Some(Expiry::Jwt), 3653 * day),
+    ] {
+        assert_eq!(renew(&format!("renew: {yaml}")), Renew { every, expiry, warn }, "{yaml}");
+    }
+    assert_eq!(resolved("/etc/token", "").unwrap().renew, None);
+    assert!(resolved("/etc/token", "renew: {every: 30d}").unwrap().is_brought());
+    assert!(!resolved("/etc/token", "content: x\nrenew: {expiry: jwt}").unwrap().is_brought());
+    assert!(!resolved("/etc/token", "mode: \"0600\"").unwrap().is_brought());
+}
+
+#[test]
+fn renew_that_says_nothing_of_use_is_a_fault() {
+    let when = "renew does not say when\n  write every: with a time such as 30d, or expiry: certificate or expiry: jwt";
+    let length = |field: &str, text: &str| {
+        format!("{field} \"{text}\" cannot be used\n  write a number and a unit, up to 3653d: 12h, 30d")
+    };
+    let always = |every: &str, warn: &str| {
+        format!(
+            "it must be renewed every {every} and is told of {warn} before, which is always\n  write a warn that is shorter \
+             than every"
+        )
+    };
+    for (yaml, what) in [
+        ("{}", when.to_owned()),
+        ("{warn: 5d}", when.to_owned()),
+        ("{every: soon}", length("every", "soon")),
+        ("{every: 59s}", length("every", "59s")),
+        ("{every: 3654d}", length("every", "3654d")),
+        ("{expiry: jwt, warn: 3654d}", length("warn", "3654d")),
+        ("{every: 7d}", always("7d", "14d")),
+        ("{every: 14d}", always("14d", "14d")),
+        ("{every: 90m, warn: 2h}", always("1h 30m", "2h")),
+    ] {
+        check_fault("/etc/token", &format!("renew: {yaml}"), &format!("hosts/web1.yaml:2:1: {what}"));
+    }
+    check_fault(
+        "/etc/token",
+        "content: x\nrenew: {every: 30d}",
+        "hosts/web1.yaml:3:1: hostwrit writes this file itself, so its age says nothing of the secret in it\n  \
+         leave every out, and write expiry if the content says when it ends",
+    );
+    for (kind, named) in [("directory", "a directory"), ("link\ntarget: x", "a link")] {
+        let line = if kind == "directory" { 3 } else { 4 };
+        check_fault(
+            "/etc/token",
+            &format!("type: {kind}\nrenew: {{every: 30d}}"),
+            &format!(
+                "hosts/web1.yaml:{line}:1: only a file has renew, and this is {named}\n  remove renew, or set type"
+            ),
+        );
+    }
+}

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -28,8 +29,11 @@ fn wants() -> impl Strategy<Value = Option<Desired>> {
     ];
     let account =
         || prop::option::of(prop_oneof!["[a-z]{1,8}".prop_map(Account::Name), any::<u32>().prop_map(Account::Number)]);
-    let want = (what, account(), account(), prop::option::of(0_u32..0o7777))
-        .prop_map(|(what, owner, group, mode)| Desired { what, owner, group, mode });
+    let expiry = prop::option::of(prop_oneof![Just(Expiry::Certificate), Just(Expiry::Jwt)]);
+    let renew = (prop::option::of(any::<Duration>()), expiry, any::<Duration>())
+        .prop_map(|(every, expiry, warn)| Renew { every, expiry, warn });
+    let want = (what, account(), account(), prop::option::of(0_u32..0o7777), prop::option::of(renew))
+        .prop_map(|(what, owner, group, mode, renew)| Desired { what, owner, group, mode, renew });
     prop::option::of(want)
 }
 
@@ -78,7 +82,7 @@ proptest! {
 fn what_comes_back_otherwise_is_refused() {
     let origin = Origin { object: Location::file("hosts/web1.yaml"), fields: BTreeMap::new() };
     let what = What::File { content: Some(Content::new(b"as declared"[..].into())), check: None };
-    let want = Some(Desired { what, owner: None, group: None, mode: Some(0o644) });
+    let want = Some(Desired { what, owner: None, group: None, mode: Some(0o644), renew: None });
     let file = Declared { name: "/etc/motd".to_owned(), mode: Mode::Enforce, want, origin };
     let length = {
         let scratch = scratch();
