@@ -4,8 +4,10 @@
 //! It runs in the fabric as a process of its own: this test program with [`ARGUMENT`] or [`PRIVATE`].
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -87,6 +89,14 @@ fn answer(stream: &mut (impl Read + Write), folder: &str, wanted: Option<&str>) 
         (&mut reader).take(length).read_to_end(&mut body)?;
     }
     let stream = reader.into_inner();
+    // What stands beside the repos, such as a package, is for everybody.
+    let beside = path.strip_prefix('/').filter(|name| !name.contains('/')).map(|name| Path::new(folder).join(name));
+    if let Some(content) = beside.and_then(|file| fs::read(file).ok()) {
+        eprintln!("{request}");
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/octet-stream";
+        write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n", content.len())?;
+        return stream.write_all(&content);
+    }
     if wanted.is_some_and(|wanted| header("authorization") != wanted) {
         eprintln!("{request}: who are you?");
         let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"infra\"";

@@ -20,6 +20,7 @@ const CACHE: &str = "/var/cache/hostwrit-test";
 /// that most people write first.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
+    "curl",
     "dbus",
     "fail2ban",
     "firewalld",

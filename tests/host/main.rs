@@ -9,6 +9,7 @@
 
 mod apt_sources;
 mod authority;
+mod bootstrap_page;
 mod fabric;
 mod fleet;
 mod git_server;

@@ -25,6 +25,7 @@ mkdir -p "$dir/disk/upper" "$dir/disk/work" "$dir/disk/root"
 mount -t overlay -o "lowerdir=$image,upperdir=$dir/disk/upper,workdir=$dir/disk/work" overlay "$dir/disk/root"
 
 etc=$dir/disk/root/etc
+echo "$name" >"$etc/hostname"
 printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >"$etc/hosts"
 printf '[Match]\nName=host0\n\n[Network]\nAddress=%s/24\nLinkLocalAddressing=no\nDHCP=no\n' "$address" \
     >"$etc/systemd/network/10-host0.network"

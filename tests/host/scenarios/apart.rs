@@ -12,7 +12,8 @@ use crate::site::WEB1;
 /// Where strace writes, a file for each thread.
 const TRACE: &str = "/var/tmp/steward.trace";
 
-/// All that the steward starts itself. What the repo names and the login that proves a change are services of systemd's.
+/// All that the steward starts itself for what it does here; who fights it would ask journalctl, and which updates wait apt. What the repo
+/// names and the login that proves a change are services of systemd's.
 const PROGRAMS: [&str; 6] = [
     "/usr/bin/cvtsudoers",
     "/usr/bin/hostwrit",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An image that is built with `--root`, and the machine that boots from it.
+//! An image that is built with `--root`, and the machines that boot from it.
 
 use std::fs;
 use std::time::Duration;
@@ -29,10 +29,12 @@ const BUILD: &str = r#"
     "$hostwrit" --root image apply
     "$hostwrit" --root image plan
     "$hostwrit" --root image audit verify
+    sed -i '/^host:/d' image/etc/hostwrit/config.yaml
     cp -a upper/. "$layer"
 "#;
 
-/// Users, files and enabled services are there before the first boot; at it, only what a running system has is left to do.
+/// Users, files and enabled services are there before the first boot; at it, only what a running system has is left to do. A machine of
+/// another name follows a file of its own.
 pub fn image(lab: &Lab<'_>) {
     let infra = Infra::new(lab, &project().join("example-repo"));
     let remote = GitServer::git(lab, &infra);
@@ -60,6 +62,8 @@ pub fn image(lab: &Lab<'_>) {
     }
 
     let web1 = lab.boot_layer("web1", &layer);
+    // The same image under another name: nothing is removed, not even what it has no use for.
+    let db1 = lab.boot_layer("db1", &layer);
     let before = fs::read_to_string(layer.join("var/log/hostwrit/audit/log.jsonl")).expect("apply wrote it");
     within(FIRST_CYCLE, "the machine agrees at its first boot", || {
         hostwrit(&web1, &["status", "--json"]).stdout.contains("\"health\": \"converged\"")
@@ -75,10 +79,27 @@ pub fn image(lab: &Lab<'_>) {
         web1.run(&["stat", "-c", "%U %a", "/var/lib/hostwrit", "/var/log/hostwrit/audit", "/var/lib/hostwrit-courier"]);
     assert_eq!(modes.text(), "root 700\nroot 700\nhostwrit 700");
 
+    within(FIRST_CYCLE, "the other machine says that too much would go", || {
+        hostwrit(&db1, &["status", "--json"]).stdout.contains("too-many-removals")
+    });
+    assert!(db1.exists("/etc/hello/hello.conf") && !db1.exists("/srv/dumps"), "something was changed");
+
     infra.replace("hosts/web1.yaml", "shop.example.org", "news.example.org");
-    infra.publish("another site", Signer::Alice);
-    web1.run(&["systemctl", "reload", "hostwrit.service"]).ok();
+    infra.publish("another site\n\nHostwrit-Allow-Removals: 20", Signer::Alice);
+    for machine in [&web1, &db1] {
+        machine.run(&["systemctl", "reload", "hostwrit.service"]).ok();
+    }
     within(FIRST_CYCLE, "the machine follows", || {
         web1.read("/etc/hello/sites.d/main").is_some_and(|text| text.contains("news.example.org"))
     });
+    within(FIRST_CYCLE, "the other machine becomes what its own file says", || {
+        hostwrit(&db1, &["status", "--json"]).stdout.contains("\"health\": \"converged\"")
+    });
+    for gone in ["/etc/hello", "/srv/www", "/usr/local/bin/hello", "/etc/systemd/system/hello.service"] {
+        assert!(!db1.exists(gone), "{gone} is still there");
+    }
+    assert!(db1.exists("/srv/dumps") && db1.exists("/home/alice/.ssh/authorized_keys"));
+    let passwd = db1.read("/etc/passwd").unwrap_or_default();
+    assert!(!passwd.contains("\nhello:") && passwd.contains("\nbob:"), "{passwd}");
+    demand_convergence(&db1);
 }

@@ -4,6 +4,9 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::authority::Authority;
+use crate::bootstrap_page::{carry_out_cloud_config, carry_out_one_line};
+use crate::git_server::GitServer;
 use crate::infra::Signer;
 use crate::lab::Lab;
 use crate::machine::{Machine, eventually, within};
@@ -129,10 +132,11 @@ pub fn from_install_to_purge(lab: &Lab<'_>) {
 /// A version that does not start, and one that hangs (also over a boot): the one before is put back, and says so.
 pub fn undoes_a_bad_upgrade(lab: &Lab<'_>) {
     let package = Package::of_this_program();
-    let web1 = lab.boot_without_hostwrit("web1");
-    package.install(&web1).ok();
-    let mut site = Site::on(lab, web1);
-    start(&site);
+    let mut site = Site::on(lab, lab.boot_without_hostwrit("web1"));
+    site.web1.run(&["rm", "-r", "/etc/hostwrit"]).ok();
+    site.remote = GitServer::http(lab, &site.infra);
+    carry_out_one_line(&site.web1, &site.infra, &site.remote);
+    wait_for_first_cycle(&site);
     let program = site.web1.run(&["sha256sum", "/usr/bin/hostwrit"]).ok();
     let undone = |site: &Site<'_>, version: &str| {
         let note = site.web1.read("/var/lib/hostwrit/upgrade-undone").unwrap_or_default();
@@ -183,14 +187,23 @@ pub fn undoes_a_bad_upgrade(lab: &Lab<'_>) {
 
 /// dpkg runs as a step of the steward that it replaces: the step ends in good order, and then the new version starts.
 pub fn upgraded_by_the_steward(lab: &Lab<'_>) {
-    let package = Package::of_this_program();
-    let newer = package.remade("0.9-steward", "");
+    const TOKEN: &str = "deploy:correct-horse-battery";
+    let newer = Package::of_this_program().remade("0.9-steward", "");
     let web1 = lab.boot_without_hostwrit("web1");
     let place = newer.copy_to(&web1);
-    // As cloud-init does it: with the configuration there, the installation starts everything.
-    let site = Site::on(lab, web1);
-    package.install(&site.web1).ok();
+    // As cloud-init does it: with the configuration there, the installation starts everything. The repo is a private one.
+    let mut site = Site::on(lab, web1);
+    site.web1.run(&["rm", "-r", "/etc/hostwrit"]).ok();
+    let authority = Authority::new(lab);
+    let certificate = fs::read(&authority.certificate).expect("openssl wrote it");
+    site.web1.write("/usr/local/share/ca-certificates/infra.crt", certificate);
+    site.web1.run(&["update-ca-certificates"]).ok();
+    site.remote = GitServer::https(lab, &site.infra, &authority, TOKEN);
+    carry_out_cloud_config(&site.web1, &site.infra, &site.remote, TOKEN);
     wait_for_first_cycle(&site);
+    let modes = ["/etc/hostwrit", "/etc/hostwrit/credentials", "/etc/hostwrit/credentials/git-token"];
+    let modes = modes.map(|path| site.web1.run(&["stat", "-c", "%U %a", path]).text().to_owned());
+    assert_eq!(modes, ["root 755", "root 700", "root 600"]);
 
     // Of all that a step may run, a unit is what can run dpkg: a command of the repo may not write to /usr.
     let command = format!("dpkg --install {place} >/var/tmp/dpkg.log 2>&1 && sleep 3 && echo done >/var/tmp/upgrade");
