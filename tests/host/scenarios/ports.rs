@@ -251,8 +251,10 @@ pub fn drift_and_boot(lab: &Lab<'_>) {
         said.text().parse().unwrap_or_else(|_| panic!("no time: {said}"))
     };
     let loaded = started("hostwrit-firewall", "ExecMainExitTimestampMonotonic");
-    let network = started("systemd-networkd", "ExecMainStartTimestampMonotonic");
-    assert!(0 < loaded && loaded < network, "loaded at {loaded}, and the network began at {network}");
+    for unit in ["systemd-networkd", "ssh"] {
+        let began = started(unit, "ExecMainStartTimestampMonotonic");
+        assert!(0 < loaded && loaded < began, "loaded at {loaded}, and {unit} began at {began}");
+    }
     wire(&site.web1);
     serve(&site.web1, &all);
     assert_eq!(reached(&office, &site.web1, &all), both(&["80/tcp"]));
