@@ -3,6 +3,7 @@
 # make check  what CI runs: formatting, lints, tests, stale files
 # make fuzz   hostile bytes for the parsers of trust, a minute each (FUZZ_SECONDS=600 for ten)
 # make deb    the Debian package, in target/debian/
+# make deb-arm64  that of arm64, made on another architecture (docs/how-to/package.md#arm64 says what it needs first)
 # make bench  what a no-op, the proof of a history, polls and idling cost, beside bounds and peers measured in the same run
 #
 # Packages that are missing are named and installed (apt, through sudo when not root). A Rust toolchain must be there.
@@ -21,12 +22,14 @@ TEST_PACKAGES := gpg:gnupg gpg-agent:gpg-agent ssh-keygen:openssh-client openssl
   mkfs.ext4:e2fsprogs losetup:mount
 # To make the package and look it over.
 DEB_PACKAGES := dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev strip:binutils lintian:lintian
+# To make that of arm64 elsewhere: a compiler that writes for it, and its OpenSSL.
+ARM64_PACKAGES := aarch64-linux-gnu-g++:crossbuild-essential-arm64 /usr/lib/aarch64-linux-gnu/libssl.so:libssl-dev:arm64
 # To fuzz: libFuzzer is C++.
 FUZZ_PACKAGES := c++:g++
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test check fuzz deb bench bless
+.PHONY: demo test check fuzz deb deb-arm64 bench bless
 .DEFAULT_GOAL := demo
 
 demo:
@@ -53,6 +56,12 @@ deb:
 	@packaging/install-cargo-deb
 	@packaging/build-deb
 	@lintian --fail-on warning target/debian/hostwrit_*.deb
+
+deb-arm64:
+	@packaging/install-missing $(BUILD_PACKAGES) $(DEB_PACKAGES) $(ARM64_PACKAGES)
+	@packaging/install-cargo-deb
+	@packaging/build-deb --target aarch64-unknown-linux-gnu
+	@lintian --fail-on warning target/debian/hostwrit_*_arm64.deb
 
 bench:
 	@packaging/install-missing $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)

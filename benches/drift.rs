@@ -3,8 +3,9 @@
 //! same run. Units and ports need a booted host: the scenario `drift-of-units-and-ports` of tests/host.
 //!
 //! The bound is a loop over inotify that puts back what was changed, durably and whole, and remembers and records nothing.
-//! Both are measured from the end of the change to the moment at which all is right again, once in memory and once on disk. What
-//! is changed too often is slowed by the daemon, so no object is changed more than four times before both are started anew.
+//! Both are measured from the end of the change to the moment at which all is right again, once in memory and once on disk, with a
+//! rest after each, for what is right again is entered in log and state after that. What is changed too often is slowed by the
+//! daemon, so no object is changed more than four times before both are started anew.
 //! `make bench`; `HOSTWRIT_BENCH_OBJECTS=10,1000` leaves out the largest host, `HOSTWRIT_BENCH_EVENTS=100` most events.
 
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "measures from outside")]
@@ -26,6 +27,10 @@ use nix::unistd::Pid;
 
 /// So often an object is put right before the daemon takes it for a fight.
 const EACH: usize = 4;
+/// Longer than what is still written after an object was put right.
+const REST: Duration = Duration::from_millis(50);
+/// As in packaging/systemd.
+const TUNABLES: &str = "glibc.malloc.tcache_count=0:glibc.malloc.trim_threshold=131072:glibc.malloc.arena_max=1";
 const DIRECTORIES: usize = 200;
 /// As many users or groups at the most.
 const ACCOUNTS: usize = 250;
@@ -62,7 +67,7 @@ fn main() {
                 });
                 bench.measure(name, "hostwrit", || {
                     let mut command = Command::new(env!("CARGO_BIN_EXE_hostwrit"));
-                    command.arg("--root").arg(bench.root()).arg("daemon");
+                    command.env("GLIBC_TUNABLES", TUNABLES).arg("--root").arg(bench.root()).arg("daemon");
                     command
                 });
             }
@@ -214,6 +219,7 @@ impl Bench {
 
     /// Changes one object and returns how long it stays so.
     fn edit(&self, object: usize) -> Duration {
+        std::thread::sleep(REST);
         let (path, wanted, drift) = match self.kind {
             Kind::File => (self.root().join(&path_of(object)[1..]), content_of(object), "drift\n".to_owned()),
             Kind::User => {

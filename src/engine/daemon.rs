@@ -117,7 +117,8 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         let mut pull = tokio::task::spawn_blocking({
             let (host, config, stop) = (Arc::clone(&host), config.clone(), Arc::clone(&stop));
             let (errand, pulse, watched) = (demands.begin(host.now()), notifier.pulse(), drift.commit());
-            let settled = settled.take().filter(|_| !errand.asked);
+            let is_touched = drift.take_touched();
+            let settled = settled.take().filter(|_| !errand.asked && !is_touched);
             move || pull(&config, &host, &stop, settled, watched, errand, &pulse)
         });
         let mut stopping = false;
@@ -144,7 +145,7 @@ async fn keep(host: Arc<RealHost>, mut config: Config) -> Result<(), DaemonError
         match pulled {
             Pulled::Cycle(ended) => {
                 let Ended { mut status, settled: left, enforced, told, took } = *ended;
-                drift.after_cycle(enforced);
+                drift.after_cycle(enforced, status.told_of());
                 demands.enforce(drift.enforced().cloned(), &config.host);
                 status.drift(&drift.fought(), drift.blind());
                 write(&status, &host);

@@ -50,6 +50,10 @@ pub struct Drift {
     /// The first of the objects that are to be looked at because they are watched only now.
     unseen: Option<usize>,
     fights: Fights,
+    /// Objects of which is told more than how they differ.
+    told_of: BTreeSet<ObjectId>,
+    /// Whether one of these was touched.
+    is_touched: bool,
     /// Objects that are to be looked at, and when.
     waiting: BTreeSet<ObjectId>,
     due: Option<Instant>,
@@ -107,6 +111,8 @@ impl Drift {
             rest: None,
             unseen: None,
             fights: Fights::default(),
+            told_of: BTreeSet::new(),
+            is_touched: false,
             waiting: BTreeSet::new(),
             due: None,
             held: BTreeSet::new(),
@@ -141,8 +147,16 @@ impl Drift {
         }
     }
 
-    /// Watches over what a cycle left, which looked at the whole host: `enforced` if that is new to us.
-    pub fn after_cycle(&mut self, enforced: Option<Enforced>) {
+    /// Whether since the last call something was touched of which more is told than how it differs: what is true of it now only
+    /// a look at the whole host says.
+    pub fn take_touched(&mut self) -> bool {
+        std::mem::take(&mut self.is_touched)
+    }
+
+    /// Watches over what a cycle left, which looked at the whole host: `enforced` if that is new to us. `told_of` are the objects of
+    /// which it told more than how they differ.
+    pub fn after_cycle(&mut self, enforced: Option<Enforced>, told_of: BTreeSet<ObjectId>) {
+        self.told_of = told_of;
         self.last_full_look = Instant::now();
         self.full_look = None;
         // What could not be watched may be watched now.
@@ -196,7 +210,10 @@ impl Drift {
                 () = until(due) => None,
             };
             match concerned {
-                Some(Concerned::Objects(objects)) => self.begin(objects),
+                Some(Concerned::Objects(objects)) => {
+                    self.is_touched |= objects.iter().any(|object| self.told_of.contains(object));
+                    self.begin(objects);
+                }
                 Some(Concerned::All(why)) => {
                     info!("the whole host is looked at: {why}");
                     self.owe_full_look();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the last cycle came to, for `hostwrit status`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -283,6 +283,12 @@ impl Status {
             object: Some(object),
             message: "its step was carried out, and yet the host still differs".to_owned(),
         }));
+    }
+
+    /// Returns the objects of which more is told than how they differ.
+    pub fn told_of(&self) -> BTreeSet<ObjectId> {
+        let found = self.findings.iter().filter_map(|finding| finding.object.as_ref());
+        found.chain(self.due.keys()).cloned().collect()
     }
 
     /// Enters what was put right since the cycle. Whether all is well again is for the next cycle to say.

@@ -179,7 +179,7 @@ impl Drop for Killed {
 }
 
 #[test]
-fn a_pull_that_finds_nothing_new_looks_when_the_time_has_come() {
+fn a_pull_that_finds_nothing_new_looks_when_the_time_has_come_and_when_it_was_renewed() {
     let site = site("{every: 1m, warn: 0s}");
     let due = put(&site, "x", Duration::from_secs(45)) + Duration::from_secs(60);
     site.converge();
@@ -188,19 +188,28 @@ fn a_pull_that_finds_nothing_new_looks_when_the_time_has_come() {
     std::fs::remove_file(site.path("/run/hostwrit/status.json")).unwrap();
     let mut command = site.command(&["daemon"]);
     let _daemon = Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    let until = Instant::now() + Duration::from_secs(120);
-    loop {
-        assert!(Instant::now() < until, "not within two minutes");
-        std::thread::sleep(Duration::from_millis(100));
-        let Some(status) = Status::read(&site.open()).unwrap() else { continue };
+    let within = |what: &str, is_so: &dyn Fn(&Status) -> bool| {
+        let until = Instant::now() + Duration::from_secs(120);
+        while !Status::read(&site.open()).unwrap().is_some_and(|status| is_so(&status)) {
+            assert!(Instant::now() < until, "{what}: not within two minutes");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    within("its time", &|status| {
         let looked = humantime::parse_rfc3339(&status.time).unwrap();
-        match codes(&status).as_slice() {
+        match codes(status).as_slice() {
             [] => assert!(looked <= due, "{status:?}"),
             found => {
                 assert_eq!(found, [Code::RenewOverdue]);
                 assert!(looked + Duration::from_secs(1) >= due, "{status:?}");
-                break;
             }
         }
-    }
+        !status.findings.is_empty()
+    });
+    put(&site, "y", Duration::ZERO);
+    within("a new one is seen", &|status| codes(status).is_empty());
+    std::fs::remove_file(site.path(TOKEN)).unwrap();
+    within("its loss is seen", &|status| codes(status) == [Code::RenewUnknown]);
+    put(&site, "z", Duration::ZERO);
+    within("it is there again", &|status| codes(status).is_empty());
 }

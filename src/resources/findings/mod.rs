@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a person must know of what is declared and its surroundings: what really listens, what else filters packets, and what must be
-//! renewed.
+//! What a person must know of what is declared and its surroundings: what really listens, what else filters packets, who is
+//! still in, and what must be renewed.
 //!
 //! A finding is no difference: nothing is done about it, no step comes of it, and its host counts as converged. Each file
 //! judges one family, purely, over what was read for it. What a host does not declare is not looked around, and where one look

@@ -89,11 +89,20 @@ files:
 ports:
   22/tcp: {from: [node], management: true}
   443/tcp: {rate: 40/second, connections: 100}
+files:
+  /var/lib/stella: {type: directory}
+  /var/lib/stella/client.jwt: {owner: root, group: root, mode: \"0600\", renew: {expiry: jwt, every: 30d, warn: 5d}}
+  /var/lib/stella/trivy.token: {mode: \"0600\", renew: {every: 30d}}
 ",
         listens: &[443, 27017],
         reached: &[(NODE, 22), (STRANGER, 443)],
         refused: &[(STRANGER, 22), (STRANGER, REDIS), (STRANGER, 27017)],
-        findings: &["undeclared-listener port:27017/tcp", "published-port port:6379/tcp"],
+        findings: &[
+            "undeclared-listener port:27017/tcp",
+            "published-port port:6379/tcp",
+            "renew-overdue file:/var/lib/stella/client.jwt",
+            "renew-unknown file:/var/lib/stella/trivy.token",
+        ],
     },
     // Three tiers: anybody comes to the balancer, the balancer to the application, and the application to the database.
     System {
@@ -163,6 +172,9 @@ users:
     sudo: \"ALL=(ALL:ALL) NOPASSWD: ALL\"
 ";
 
+/// A token of which `exp` is 2025-11-28T00:00:00Z. Nobody verifies it.
+const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJleHAiOjE3NjQyODgwMDAsInN1YiI6InN0ZWxsYSJ9.bm9ib2R5IHZlcmlmaWVzIGl0";
+
 /// What they need stands in one repo, and is so on their hosts.
 pub fn needs(lab: &Lab<'_>) {
     let infra = repo(lab);
@@ -178,6 +190,7 @@ pub fn needs(lab: &Lab<'_>) {
     }
     let [sculptor, vault, stella, _, _, _, conductor] = &hosts;
     publish_as_docker(stella);
+    issue_a_token(stella);
     bounce_as_crowdsec(vault);
     let all: Vec<Try> = SYSTEMS.iter().zip(&hosts).flat_map(|(system, host)| tries(system, host)).collect();
     // All that listens is reached as long as nobody filters; what Docker passes on by IPv4 alone.
@@ -191,6 +204,7 @@ pub fn needs(lab: &Lab<'_>) {
         demand_convergence(host);
         demand_findings(host, system.findings);
     }
+    its_mode_was_put_right_and_nothing_else(stella);
     fail2ban_is_left_alone(&world, sculptor);
     crowdsec_is_left_alone(&world, vault);
     keys_are_bound_to_addresses(&world, vault);
@@ -376,6 +390,21 @@ while True:
     eventually("the container answers", || {
         stella.run(&["timeout", "5", "bash", "-c", "exec 3<>/dev/tcp/172.17.0.2/6379 && head -c1 <&3"]).text() == "+"
     });
+}
+
+/// Puts a token there that has expired and that everybody may read.
+fn issue_a_token(stella: &Machine<'_>) {
+    stella.run(&["mkdir", "-p", "/var/lib/stella"]).ok();
+    stella.write("/var/lib/stella/client.jwt", TOKEN);
+    stella.run(&["chmod", "0644", "/var/lib/stella/client.jwt"]).ok();
+}
+
+fn its_mode_was_put_right_and_nothing_else(stella: &Machine<'_>) {
+    assert_eq!(stella.run(&["stat", "-c", "%a %U", "/var/lib/stella/client.jwt"]).text(), "600 root");
+    assert_eq!(stella.read("/var/lib/stella/client.jwt").as_deref(), Some(TOKEN));
+    assert!(!stella.exists("/var/lib/stella/trivy.token"), "it is somebody else's to make");
+    let said = hostwrit(stella, &["status"]).ok().says("the token in it expired at 2025-11-28T00:00:00Z");
+    assert!(!said.stdout.contains("eyJ") && !stella.journal().contains("eyJ"), "nothing of it is shown");
 }
 
 /// Makes the table that CrowdSec's firewall bouncer makes, with one decision in it.

@@ -5,7 +5,7 @@ use crate::fleet::start_units;
 use crate::infra::Signer;
 use crate::lab::Lab;
 use crate::machine::eventually;
-use crate::site::Site;
+use crate::site::{BASE, Site};
 
 const PORT: &str = "127.0.0.1:9731";
 
@@ -54,6 +54,18 @@ pub fn are_told(lab: &Lab<'_>) {
     eventually("it runs what is booted next", || page().contains("hostwrit_reboot_needed 0"));
     web1.sh("touch /boot/vmlinuz-99.1 && ln -sfn boot/vmlinuz-99.1 /vmlinuz").ok();
     eventually("a new kernel is seen", || page().contains("hostwrit_reboot_needed 1"));
+
+    // What somebody else puts there is told of by its age, and no more once it was renewed.
+    let motd = site.infra.read(BASE);
+    site.infra.write(BASE, &format!("{motd}  /etc/client.token: {{mode: \"0600\", renew: {{every: 30d}}}}\n"));
+    web1.sh("echo token >/etc/client.token && touch -d 2020-01-01T00:00:00Z /etc/client.token").ok();
+    site.infra.publish("a token", Signer::Alice);
+    let due = "hostwrit_secret_due_timestamp_seconds{secret=\"file:/etc/client.token\"} 1580428800";
+    eventually("it is told when it was due", || page().contains(due));
+    assert!(page().contains("hostwrit_findings{code=\"renew-overdue\"} 1"), "{}", page());
+    web1.sh("echo new >/etc/client.token").ok();
+    eventually("it was renewed", || page().contains("hostwrit_findings{code=\"renew-overdue\"} 0"));
+    assert_eq!(web1.run(&["stat", "-c", "%a", "/etc/client.token"]).text(), "600");
 
     let received = || web1.read("/run/received").unwrap_or_default();
     eventually("what was done is reported", || received().contains("file:/etc/motd"));

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Ports, egress and block lists, tried by connections between hosts, by IPv4 and IPv6, TCP and UDP.
 
+use std::time::Duration;
+
 use crate::image;
 use crate::infra::Signer;
 use crate::lab::Lab;
 use crate::machine::{Machine, eventually, within};
 use crate::site::{Site, WEB1, configure, project};
 use crate::wire::{both, calm, hold, let_go, reached, serve, storm, v6, wire};
+
+/// A fight is told after some rounds, which come ever less often.
+const LATE: Duration = Duration::from_secs(240);
 
 /// A site whose host `web1` answers on these ports, and other hosts beside it, all with both families.
 fn wired<'lab, const N: usize>(
@@ -231,6 +236,8 @@ pub fn drift_and_boot(lab: &Lab<'_>) {
     assert_eq!(reached(&office, &site.web1, &all), both(&["80/tcp"]));
     let log = site.web1.read("/var/log/hostwrit/audit/log.jsonl").unwrap_or_default();
     assert!(log.matches("\"cause\":\"drift\"").count() >= 6, "the log has the repairs");
+    names_who_fights(&site);
+    within(LATE, "the rules are put right when nobody fights any more", || site.web1.sh(list).text() == good);
 
     let unit = std::fs::read(project().join("packaging/systemd/hostwrit-firewall.service")).expect("the unit is there");
     site.web1.write("/etc/systemd/system/hostwrit-firewall.service", unit);
@@ -244,11 +251,26 @@ pub fn drift_and_boot(lab: &Lab<'_>) {
         said.text().parse().unwrap_or_else(|_| panic!("no time: {said}"))
     };
     let loaded = started("hostwrit-firewall", "ExecMainExitTimestampMonotonic");
-    let network = started("systemd-networkd", "ExecMainStartTimestampMonotonic");
-    assert!(0 < loaded && loaded < network, "loaded at {loaded}, and the network began at {network}");
+    for unit in ["systemd-networkd", "ssh"] {
+        let began = started(unit, "ExecMainStartTimestampMonotonic");
+        assert!(0 < loaded && loaded < began, "loaded at {loaded}, and {unit} began at {began}");
+    }
     wire(&site.web1);
     serve(&site.web1, &all);
     assert_eq!(reached(&office, &site.web1, &all), both(&["80/tcp"]));
+}
+
+/// A script that empties the packet filter again and again is named in the status.
+fn names_who_fights(site: &Site<'_>) {
+    site.web1.run(&["systemd-run", "--unit=fighter", "sh", "-c", "while :; do nft flush ruleset; sleep 1; done"]).ok();
+    let pid = site.web1.run(&["systemctl", "show", "-P", "MainPID", "fighter"]).ok().text().to_owned();
+    let named = format!("perhaps process {pid} (sh, uid 0), which names it in its arguments, changes port:");
+    within(LATE, "who empties the packet filter is named", || {
+        let status = site.status();
+        let mut problems = status["problems"].as_array().into_iter().flatten();
+        problems.any(|problem| problem["message"].as_str().unwrap_or_default().starts_with(&named))
+    });
+    site.web1.run(&["systemctl", "stop", "fighter"]).ok();
 }
 
 /// Swapped a hundred times under a thousand connections, the ruleset is never open and never closed for all.
