@@ -36,7 +36,8 @@ pub fn outlived(users: &[Declared<Desired>], host: &dyn ReadHost) -> Result<Vec<
             // What is no file is a difference, and the plan tells it.
             && let Ok(Some(keys)) = host.dated(&Path::new(&account.home).join(".ssh/authorized_keys"), 0)
         {
-            times.insert(user.name.clone(), keys.changed);
+            // That time is of whole seconds. Whoever began in the rest of one has a key that is theirs, or is found.
+            times.insert(user.name.clone(), keys.changed + Duration::from_secs(1));
         }
     }
     let sessions = host.sessions_before(&times)?;
