@@ -21,9 +21,18 @@ use super::bus::{Bus, Failed, ManagerProxy, Property, ServiceProxy, end_of, micr
 use crate::host::command::{Capture, ENVIRONMENT, LINGER, OUTPUT_MAX, PATH};
 use crate::host::{HostError, Output};
 
-/// What systemd itself tells a service of the world, by systemd.exec(5).
-const TOLD: [&str; 5] =
-    ["INVOCATION_ID", "JOURNAL_STREAM", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "SYSTEMD_EXEC_PID"];
+/// What systemd itself tells a service of the world, by systemd.exec(5); newer ones tell root's services who root is as well.
+const TOLD: [&str; 9] = [
+    "HOME",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LOGNAME",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "SHELL",
+    "SYSTEMD_EXEC_PID",
+    "USER",
+];
 
 /// The exit status by which systemd says that it could not execute the program: systemd.exec(5).
 const NOT_EXECUTED: i32 = 203;

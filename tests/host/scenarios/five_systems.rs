@@ -372,7 +372,7 @@ fn publish_as_docker(stella: &Machine<'_>) {
         .sh("set -e
              sysctl -qw net.ipv4.ip_forward=1
              ip link add docker0 type bridge && ip address add 172.17.0.1/16 dev docker0 && ip link set docker0 up
-             systemd-run --quiet --unit redis --property=PrivateNetwork=yes python3 -c '
+             systemd-run --quiet --unit redis --service-type=exec --property=PrivateNetwork=yes python3 -c '
 import socket
 s = socket.create_server((\"\", 6379))
 while True:

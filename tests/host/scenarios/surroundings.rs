@@ -251,7 +251,7 @@ sysctl -qw net.ipv4.ip_forward=1
 ip link add docker0 type bridge
 ip address add 172.17.0.1/16 dev docker0
 ip link set docker0 up
-systemd-run --quiet --collect --unit container --property=PrivateNetwork=yes python3 -c '
+systemd-run --quiet --collect --unit container --service-type=exec --property=PrivateNetwork=yes python3 -c '
 import socket
 s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
