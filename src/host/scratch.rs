@@ -53,11 +53,12 @@ impl Scratch {
     /// # Errors
     /// They cannot be read, or there are not so many.
     pub fn get(&self, begin: u64, end: u64) -> Result<Vec<u8>, HostError> {
-        let mut bytes = vec![0; usize::try_from(end.saturating_sub(begin)).unwrap_or(usize::MAX)];
-        self.file
-            .read_exact_at(&mut bytes, begin)
-            .map_err(HostError::file("read from the scratch file", &self.path))?;
-        Ok(bytes)
+        let read = || {
+            let length = end.checked_sub(begin).and_then(|length| usize::try_from(length).ok());
+            let mut bytes = vec![0; length.ok_or(std::io::ErrorKind::InvalidInput)?];
+            self.file.read_exact_at(&mut bytes, begin).map(|()| bytes)
+        };
+        read().map_err(HostError::file("read from the scratch file", &self.path))
     }
 
     /// Returns the file itself, to be damaged.

@@ -102,8 +102,7 @@ impl Shelf {
 
     /// Returns what the file at the path is to others; `None` if none is declared there.
     pub fn sort(&self, path: &str) -> Option<Sort> {
-        let place = self.place_of(path);
-        self.entries.get(place).filter(|_| self.path(place) == path).map(|entry| entry.sort)
+        self.find(path).map(|(_, entry)| entry.sort)
     }
 
     /// Returns the declared paths that begin so.
@@ -117,13 +116,18 @@ impl Shelf {
     /// # Errors
     /// It cannot be read, or is not what was put away.
     pub fn get(&self, path: &str) -> Result<Option<Declared<Desired>>, ShelfError> {
-        let place = self.place_of(path);
-        let Some(entry) = self.entries.get(place).filter(|_| self.path(place) == path) else { return Ok(None) };
+        let Some((place, entry)) = self.find(path) else { return Ok(None) };
         let bytes = self.scratch.get(self.before(place).map_or(0, |before| before.end), entry.end)?;
         match decode(&bytes) {
             Some(declared) if of_declared(File::KIND, &declared) == entry.digest => Ok(Some(declared)),
             _ => Err(ShelfError::Damaged { path: path.to_owned() }),
         }
+    }
+
+    /// Returns the entry of the path, and its place.
+    fn find(&self, path: &str) -> Option<(usize, &Entry)> {
+        let place = self.place_of(path);
+        self.entries.get(place).filter(|_| self.path(place) == path).map(|entry| (place, entry))
     }
 
     fn before(&self, place: usize) -> Option<&Entry> {
