@@ -212,7 +212,12 @@ impl Answers {
     }
 
     fn dated(&mut self, dated: Option<&Dated>) {
-        self.bytes(dated.map(|dated| format!("{:?} {}", dated.changed, dated.size)).as_deref().map(str::as_bytes));
+        self.bytes(
+            dated
+                .map(|dated| format!("{:?} {:?} {}", dated.changed, dated.touched, dated.size))
+                .as_deref()
+                .map(str::as_bytes),
+        );
         self.bytes(dated.map(|dated| dated.begin.as_slice()));
     }
 

@@ -286,6 +286,8 @@ pub struct Stat {
 pub struct Dated {
     /// When the content last changed, by the file itself: whoever may write it may set that.
     pub changed: SystemTime,
+    /// When the kernel last changed anything about it, rounded up to a second: nobody can set that (`st_ctim`, inode(7)).
+    pub touched: SystemTime,
     /// Size in bytes.
     pub size: u64,
     /// No more of the content than was asked for.

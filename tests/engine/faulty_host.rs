@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hostwrit::host::{
-    AccountFiles, Dated, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Ruleset, Stat,
-    Tables, Timer, UnitAction, UnitState, WriteHost,
+    AccountFiles, Dated, HostError, Listening, NewFile, Output, Owner, Process, ReadHost, RealHost, Ruleset, Session,
+    Stat, Tables, Timer, UnitAction, UnitState, WriteHost,
 };
 
 /// What happens at the n-th write.
@@ -45,18 +45,34 @@ pub struct FaultyHost<'h> {
     writes: Cell<usize>,
     /// How far the clock is ahead.
     ahead: Duration,
+    /// Who is logged in.
+    sessions: Vec<Session>,
     /// The timers that run.
     pub armed: RefCell<BTreeSet<String>>,
 }
 
 impl<'h> FaultyHost<'h> {
     pub fn new(host: &'h RealHost, fault: Fault, at: usize) -> Self {
-        Self { host, service: None, fault, at, writes: Cell::new(0), ahead: Duration::ZERO, armed: RefCell::default() }
+        Self {
+            host,
+            service: None,
+            fault,
+            at,
+            writes: Cell::new(0),
+            ahead: Duration::ZERO,
+            sessions: Vec::new(),
+            armed: RefCell::default(),
+        }
     }
 
     /// Makes the host a live one whose every unit is this service.
     pub fn with_service(self, service: &'h RunningService) -> Self {
         Self { service: Some(service), ..self }
+    }
+
+    /// Returns a host without a fault, on which these are logged in.
+    pub fn with_sessions(host: &'h RealHost, sessions: &[Session]) -> Self {
+        Self { sessions: sessions.to_vec(), ..Self::new(host, Fault::Fail, usize::MAX) }
     }
 
     /// Returns a host without a fault, on which it is so much later.
@@ -150,6 +166,11 @@ impl ReadHost for FaultyHost<'_> {
 
     fn listening(&self) -> Result<Option<Listening>, HostError> {
         self.read(ReadHost::listening)
+    }
+
+    fn sessions_before(&self, times: &BTreeMap<String, SystemTime>) -> Result<Vec<Session>, HostError> {
+        let began_before = |session: &&Session| times.get(&session.user).is_some_and(|time| session.since < *time);
+        Ok(self.sessions.iter().filter(began_before).cloned().collect())
     }
 
     fn holders(&self, inodes: &BTreeSet<u64>) -> BTreeMap<u64, Process> {

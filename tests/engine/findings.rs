@@ -2,13 +2,17 @@
 //! What is found around declared ports is told, once, and keeps nothing from being done.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostwrit::engine::status::{Health, Status};
 use hostwrit::engine::{Cycle, CycleError, Report, reports};
+use hostwrit::host::{Opened, Session};
 use hostwrit::report::{Entry, Kind, Severity};
 use hostwrit::resources::findings::Code;
 
+use super::faulty_host::FaultyHost;
 use super::site::Site;
 
 const UFW: &str = "/etc/ufw/ufw.conf";
@@ -124,4 +128,56 @@ fn what_a_pause_holds_back_is_looked_at_as_well() {
     site.host_file("ports: {22/tcp: {management: true}, 443/tcp: {}}\n");
     let (_, status) = cycle(&site);
     assert_eq!((status.health, codes(&status)), (Health::Held, vec![Code::OtherFirewall]));
+}
+
+const USER: &str = r#"
+users:
+  deploy:
+    shell: /bin/sh
+    ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIA8rskiY262hIdqG9uZyeXH7CwnkDun+ZgTncrMQJ2t alice"]
+"#;
+
+/// The key of that line, and one that was never there.
+const THEIRS: &str = "SHA256:8RHnhNOWPLJTpSAR82/ivdDGHHMPOBf85Vy2lt2XOZ4";
+const STOLEN: &str = "SHA256:stolen";
+
+/// What is found in a cycle on a host on which one session has lasted since then, by this key.
+fn found_with_session(site: &Site, since: SystemTime, key: &str) -> Vec<Code> {
+    let (real, config, stop) = (site.open(), site.config(), AtomicBool::new(false));
+    let source = site.source();
+    let lock = real.lock(Duration::ZERO).unwrap();
+    let (id, user, from) = ("7".to_owned(), "deploy".to_owned(), "192.0.2.7".to_owned());
+    let session = Session { id, user, since, from, opened: Opened::Key(key.to_owned()) };
+    let host = FaultyHost::with_sessions(&real, &[session]);
+    let report = Cycle::of(&config, &host, &source, lock, &stop).apply(&mut |_, _| {});
+    codes(&Status::of(&config, &report, &host))
+}
+
+#[test]
+fn who_is_in_by_a_key_that_was_taken_away_is_found_whatever_the_file_says_of_its_age() {
+    let site = Site::new(&[("hosts/web1.yaml", USER)]);
+    drop(cycle(&site));
+    let keys = site.path("/home/deploy/.ssh/authorized_keys");
+    let touched = fs::metadata(&keys).unwrap().ctime();
+    // Late in the second in which the keys were written.
+    let before = UNIX_EPOCH + Duration::from_millis(u64::try_from(touched).unwrap() * 1000 + 999);
+    // The host is asked anew, and then as it was asked when it last agreed.
+    for _ in 0..2 {
+        assert_eq!(found_with_session(&site, before, STOLEN), [Code::LiveSession]);
+    }
+    assert_eq!(found_with_session(&site, before, THEIRS), []);
+    assert_eq!(
+        found_with_session(&site, before + Duration::from_secs(10), STOLEN),
+        [],
+        "sshd did not let it in by these keys"
+    );
+
+    for age in
+        [UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(u64::from(u32::MAX)), UNIX_EPOCH + Duration::from_secs(1 << 62)]
+    {
+        // Not every file system takes every time.
+        if fs::File::options().write(true).open(&keys).unwrap().set_modified(age).is_ok() {
+            assert_eq!(found_with_session(&site, before, STOLEN), [Code::LiveSession], "{age:?}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
-use nix::sys::stat::{FileStat, fstat};
+use nix::sys::stat::fstat;
 
 use super::{Dated, FileKind, HostError, Stat};
 
@@ -100,14 +100,15 @@ pub fn dated(root: &Root, path: &Path, most: usize) -> Result<Option<Dated>, Hos
         if most > 0 {
             open_handle(&handle)?.take(most as u64).read_to_end(&mut begin)?;
         }
-        Ok(Dated { changed: changed(&stat), size: size as u64, begin })
+        let (changed, touched) = (time_of(stat.st_mtime), time_of(stat.st_ctime.saturating_add(1)));
+        Ok(Dated { changed, touched, size: size as u64, begin })
     };
     if_there(read()).map_err(HostError::file("read", path))
 }
 
-/// Returns when the content last changed. A time before 1970 counts as 1970.
-fn changed(stat: &FileStat) -> SystemTime {
-    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+/// Returns the time that a file has. One before 1970 counts as 1970.
+fn time_of(seconds: i64) -> SystemTime {
+    let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     UNIX_EPOCH.checked_add(seconds).unwrap_or(UNIX_EPOCH)
 }
 

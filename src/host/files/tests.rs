@@ -503,9 +503,16 @@ fn the_age_of_a_file_comes_with_no_more_of_it_than_was_asked_for() {
         file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
     };
     set(1_800_000_000);
-    let look = |path: &str, most| dated(&temp.root, Path::new(path), most);
+    let begun = SystemTime::now();
+    let look = |path: &str, most| {
+        let dated = dated(&temp.root, Path::new(path), most)?;
+        // What the kernel notes is never what somebody has set, and never before the change.
+        assert!(dated.as_ref().is_none_or(|dated| dated.touched > begun - Duration::from_secs(1)), "{dated:?}");
+        Ok::<_, HostError>(dated.map(|dated| Dated { touched: UNIX_EPOCH, ..dated }))
+    };
     let of = |begin: &[u8]| Dated {
         changed: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        touched: UNIX_EPOCH,
         size: 6,
         begin: begin.to_vec(),
     };

@@ -10,7 +10,7 @@ use crate::host::{HostError, Opened, ReadHost, Session};
 use crate::model::{Declared, ObjectId};
 use crate::resources::Resource as _;
 use crate::resources::accounts::Accounts;
-use crate::resources::user::{Desired, Expiry, User};
+use crate::resources::user::{Desired, User};
 
 use super::{Code, Finding};
 
@@ -36,8 +36,8 @@ pub fn outlived(users: &[Declared<Desired>], host: &dyn ReadHost) -> Result<Vec<
             // What is no file is a difference, and the plan tells it.
             && let Ok(Some(keys)) = host.dated(&Path::new(&account.home).join(".ssh/authorized_keys"), 0)
         {
-            // That time is of whole seconds. Whoever began in the rest of one has a key that is theirs, or is found.
-            times.insert(user.name.clone(), keys.changed + Duration::from_secs(1));
+            // Not when its content changed, by its own word: whoever is in by a stolen key could set that back.
+            times.insert(user.name.clone(), keys.touched);
         }
     }
     let sessions = host.sessions_before(&times)?;
@@ -47,11 +47,7 @@ pub fn outlived(users: &[Declared<Desired>], host: &dyn ReadHost) -> Result<Vec<
 }
 
 fn has_ended(want: &Desired, host: &dyn ReadHost) -> bool {
-    let Some(Expiry::On(day)) = want.expires else { return false };
-    let begins = u64::try_from(day).ok().and_then(|day| day.checked_mul(86_400));
-    begins
-        .and_then(|begins| UNIX_EPOCH.checked_add(Duration::from_secs(begins)))
-        .is_some_and(|time| host.has_come(time))
+    want.expires.is_some_and(|expires| expires.has_come(host))
 }
 
 /// Judges a session that began before the keys of its user were last changed, or whose account has ended.

@@ -12,7 +12,7 @@ use crate::resources::accounts::UserEntry;
 use super::files::{diff_keys, diff_sudo};
 use super::{
     Addition, Alteration, Desired, Expiry, Home, KeysFile, OWN_GROUP, Observed, Operation, PasswordSpec, PrimaryGroup,
-    Removal, SUDO, SudoFile, User, keys,
+    Removal, SUDO, SudoFile, User, day_begins, keys,
 };
 
 pub fn diff(desired: &[Declared<Desired>], observed: &Observed, owned: &Owned) -> Vec<Step<Operation>> {
@@ -350,11 +350,10 @@ impl Changes<'_> {
 
 fn shown_day(day: Option<i64>) -> String {
     let Some(day) = day else { return "never".to_owned() };
-    let seconds = u64::try_from(day).ok().and_then(|day| day.checked_mul(86_400));
     // Past the year 9999 there is no way to write it.
-    match seconds.filter(|seconds| *seconds < 253_402_300_800) {
-        Some(seconds) => {
-            let date = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string();
+    match day_begins(day).filter(|time| *time < UNIX_EPOCH + Duration::from_secs(253_402_300_800)) {
+        Some(time) => {
+            let date = humantime::format_rfc3339_seconds(time).to_string();
             date.split('T').next().unwrap_or_default().to_owned()
         }
         None => format!("day {day}"),

@@ -11,6 +11,7 @@ mod resolve;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -91,12 +92,23 @@ pub enum Expiry {
 }
 
 impl Expiry {
+    /// Whether the account has ended.
+    pub fn has_come(self, host: &dyn ReadHost) -> bool {
+        self.day().and_then(day_begins).is_some_and(|time| host.has_come(time))
+    }
+
     fn day(self) -> Option<i64> {
         match self {
             Self::Never => None,
             Self::On(day) => Some(day),
         }
     }
+}
+
+/// Returns when a day begins, counted from 1970-01-01; `None` before that, and where no time is so far off.
+fn day_begins(day: i64) -> Option<SystemTime> {
+    let seconds = u64::try_from(day).ok()?.checked_mul(86_400)?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 digest_every_field!(Desired { uid, group, groups, comment, home, shell, system, password, expires, ssh_keys, sudo });

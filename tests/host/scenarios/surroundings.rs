@@ -312,6 +312,8 @@ pub fn sessions_are_found(lab: &Lab<'_>) {
     assert_eq!(found(&site), [] as [String; 0]);
 
     with_keys(&[public("kept")]);
+    // Whoever is in may say that the file is of long ago.
+    web1.sh("touch -d 2020-01-01 ~deploy/.ssh/authorized_keys").ok();
     assert_eq!(found(&site), ["live-session user:deploy"]);
     let fingerprint = web1.sh("ssh-keygen -l -f /root/stolen | cut -d' ' -f2").ok();
     let message = findings(&site)[0]["message"].as_str().unwrap_or_default().to_owned();
@@ -323,4 +325,16 @@ pub fn sessions_are_found(lab: &Lab<'_>) {
     web1.sh(advice).ok();
     eventually("it has ended", || found(&site).is_empty());
     assert_eq!(web1.look(&["pgrep", "-c", "-x", "-f", "sleep 7771"]).trim(), "1", "the other one stays");
+
+    // Suspended, as users.md says: nobody comes in any more, and who is in is found whatever the key.
+    let kept = "ssh -i /root/kept -o BatchMode=yes -o StrictHostKeyChecking=no deploy@127.0.0.1 true";
+    web1.sh(kept).ok();
+    let suspended =
+        site.infra.read(WEB1).replace("    password: locked\n", "    password: locked\n    expires: \"1970-01-02\"\n");
+    site.infra.write(WEB1, &suspended);
+    site.infra.publish("suspended", Signer::Alice);
+    site.apply().ok();
+    web1.sh(kept).exits(255);
+    let message = findings(&site)[0]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.contains("the account has ended since"), "{message}");
 }

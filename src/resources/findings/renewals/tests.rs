@@ -33,7 +33,7 @@ fn expiry(expiry: Expiry, warn: &str) -> Renew {
 }
 
 fn dated(changed: &str, content: &str) -> Dated {
-    Dated { changed: at(changed), size: content.len() as u64, begin: content.as_bytes().to_vec() }
+    Dated { changed: at(changed), touched: at(changed), size: content.len() as u64, begin: content.as_bytes().to_vec() }
 }
 
 fn judged(renew: &Renew, dated: &Dated, now: &str) -> Judged {
