@@ -255,7 +255,8 @@ impl Voice {
         }
         metrics.spool = self.backlog.map(|Backlog { waiting, lost, .. }| Spool { waiting, lost });
         // What only the courier has is no further away than what it has not taken yet.
-        metrics.audit_unexported = unexported.map(|here| here + self.backlog.map_or(0, |backlog| backlog.audit));
+        metrics.audit_unexported =
+            unexported.map(|here| here.saturating_add(self.backlog.map_or(0, |backlog| backlog.audit)));
         if settings.listen.is_some() {
             // Whoever reads this page reads it from the courier.
             metrics.courier_up = Some(true);
